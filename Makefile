@@ -1,0 +1,39 @@
+# Everything a newcomer needs: `make train`, `make test`. Each sets up .venv by itself; nothing but Python and make first.
+
+PYTHON ?= python3
+MODEL ?= rnn
+DATA ?= auto
+# Further settings of the network and its training: make train MODEL=cnn SETTINGS="-P hidden=64 -P epochs=3"
+SETTINGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+export MLFLOW_EXPERIMENT_NAME ?= sentiment
+
+.PHONY: train test check clean
+
+train: $(VENV)/installed
+	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local -P model=$(MODEL) -P data=$(DATA) $(SETTINGS)
+
+test: $(VENV)/installed-check
+	$(BIN)/python -m pytest -q -n 2
+
+check: $(VENV)/installed-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@echo "Setting up $(VENV), once; this takes a minute or two."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-check: $(VENV)/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[check]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,1 @@
+"""Train any network on reviews, track it in MLflow, and score anybody's text with what came out."""

@@ -1,0 +1,89 @@
+"""Which reviews go together: neighbours in length, so that little is padding."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sentiment_tune.text import PADDING, Reading
+
+SCORED_TOGETHER = 256  # reviews in a batch that is not trained on
+POOL = 50  # batches sorted by length together: enough to save the padding, few enough to keep the order random
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Reviews padded on the right to the longest of them."""
+
+    ids: Tensor  # [batch, word]
+    rows: NDArray[np.int64]  # [batch], their places among the reviews batched
+
+
+Order = Callable[[NDArray[np.int64], int], list[NDArray[np.int64]]]
+
+
+def by_length(lengths: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """Rows of each batch, shortest reviews first."""
+    return _cut(np.argsort(lengths, kind="stable"), size)
+
+
+def shuffled(generator: np.random.Generator) -> Order:
+    """An order for training: random pools, batches of similar length within a pool, batches in random order."""
+
+    def order(lengths: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+        pools = _cut(generator.permutation(len(lengths)), size * POOL)
+        batches = [batch for pool in pools for batch in _cut(pool[np.argsort(lengths[pool], kind="stable")], size)]
+        return [batches[place] for place in generator.permutation(len(batches))]
+
+    return order
+
+
+def _cut(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+class Encoded(Protocol):
+    """Reviews as word ids of any length and rarity, and their lengths [review] in words."""
+
+    @property
+    def lengths(self) -> NDArray[np.int64]: ...
+    def __getitem__(self, row: int, /) -> NDArray[np.integer]: ...
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of one pass over the reviews; they can be passed again, and counted."""
+
+    reviews: Encoded
+    reading: Reading
+    rows: list[NDArray[np.int64]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows in self.rows:
+            yield Batch(padded([self.reading.cut(self.reviews[int(row)]) for row in rows]), rows)
+
+
+def batches(reviews: Encoded, reading: Reading, size: int, order: Order = by_length) -> Batches:
+    """One pass over all reviews in batches of `size`; the last of a pool may be smaller."""
+    return Batches(reviews, reading, order(np.minimum(reviews.lengths, reading.length), size))
+
+
+def in_order(reviews: Encoded, reading: Reading) -> Batches:
+    """One pass for measuring or scoring: large batches, shortest reviews first."""
+    return batches(reviews, reading, SCORED_TOGETHER)
+
+
+def padded(reviews: Iterable[NDArray[np.int64]]) -> Tensor:
+    """Ids of reviews of any lengths, filled up on the right: [batch, word]."""
+    listed = list(reviews)
+    ids = np.full((len(listed), max((len(review) for review in listed), default=0) or 1), PADDING, dtype=np.int64)
+    for row, review in zip(ids, listed, strict=True):
+        row[: len(review)] = review
+    return torch.from_numpy(ids)

@@ -1,0 +1,9 @@
+"""The one error a user can cause."""
+
+
+class InputError(ValueError):
+    """What was asked for cannot be done; the message is one line: the value, the place and the way out.
+
+    The command line prints it without a traceback and ends with exit code 2. Every other exception is a fault of the
+    program and keeps its traceback.
+    """

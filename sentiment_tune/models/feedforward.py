@@ -1,0 +1,46 @@
+"""Networks that do not read order: which words occur, or what they mean on average."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sentiment_tune.models.pooling import mean_over_time
+from sentiment_tune.space import Rate, Width
+from sentiment_tune.text import PADDING
+
+
+class Feedforward(nn.Module):
+    """Word presence into one hidden layer: the notebook's first contestant, with words told apart instead of measured.
+
+    Ids are names, not amounts. Each word has its own input, 1 where it occurs, so id 4000 is not 1000 times id 4.
+    """
+
+    def __init__(self, vocabulary: int, hidden: Width = 250, dropout: Rate = 0.5):
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.hidden = nn.Linear(vocabulary, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden, 1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        present = torch.zeros(ids.shape[0], self.vocabulary, device=ids.device, dtype=self.hidden.weight.dtype)
+        present = present.scatter(1, ids, 1.0)  # [batch, word of the vocabulary]
+        present = present * (torch.arange(self.vocabulary, device=ids.device) != PADDING)
+        hidden = functional.relu(self.hidden(self.dropout(present)))
+        return self.output(self.dropout(hidden)).squeeze(-1)
+
+
+class Embedding(nn.Module):
+    """Average of the words' embeddings into one hidden layer (a deep averaging network, Iyyer et al. 2015)."""
+
+    def __init__(self, vocabulary: int, embedding: Width = 100, hidden: Width = 100, dropout: Rate = 0.3):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PADDING)
+        self.hidden = nn.Linear(embedding, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden, 1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        average = mean_over_time(self.embedding(ids), ids != PADDING)  # [batch, embedding]
+        hidden = functional.relu(self.hidden(self.dropout(average)))
+        return self.output(self.dropout(hidden)).squeeze(-1)

@@ -1,0 +1,94 @@
+"""The baseline nobody may skip: a linear model over phrases of one to three words."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sentiment_tune.space import Range, Value
+from sentiment_tune.text import PADDING
+
+
+class Linear(nn.Module):
+    """Presence of each n-gram, times its naive-Bayes log-count ratio, times a learned weight, summed.
+
+    The ratios are those of Wang and Manning (2012); the weights are learned by gradient as every network's are. An
+    n-gram's key is its ids read as the digits of one number, so a lookup is exact and no two n-grams share a weight.
+    """
+
+    recipe: ClassVar[dict[str, Value]] = {"learning_rate": 1e-3, "epochs": 10}
+
+    def __init__(
+        self,
+        vocabulary: int,
+        order: Annotated[int, Range(1, 3)] = 3,
+        rarest: Annotated[int, Range(1, 1000, search=(1, 5))] = 2,
+    ):
+        super().__init__()
+        if vocabulary**order > 2**63:
+            raise ValueError(f"{order} of {vocabulary} words do not fit into one key of 64 bits; lower order")
+        self.vocabulary = vocabulary
+        self.order = order
+        self.rarest = rarest
+        self._resize(1)
+
+    def _resize(self, ngrams: int) -> None:
+        self.register_buffer("keys", torch.zeros(ngrams, dtype=torch.int64))
+        self.register_buffer("ratios", torch.zeros(ngrams))
+        self.weights = nn.Parameter(torch.zeros(ngrams))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Take the n-grams and their ratios from the training reviews: pairs of ids [batch, word], labels [batch].
+
+        An n-gram found in fewer than `rarest` reviews is left out.
+        """
+        negative, positive = [], []
+        for ids, labels in batches:
+            keys = self._keys(ids)
+            negative.append(keys[labels == 0].flatten())
+            positive.append(keys[labels == 1].flatten())
+        reviews_with = _counts(torch.cat(negative), torch.cat(positive))
+        kept = (reviews_with[1] + reviews_with[2] >= self.rarest) & (reviews_with[0] != PADDING)
+        keys, without, having = (column[kept] for column in reviews_with)
+        self._resize(max(1, len(keys)))
+        if len(keys):
+            self.keys = keys
+            self.ratios = _log_ratio(having) - _log_ratio(without)
+
+    def _keys(self, ids: Tensor) -> Tensor:
+        """Keys of a review's n-grams, ascending, each once: ids [batch, word] -> [batch, n-gram], 0 where none is."""
+        longer, found = ids, [ids]
+        for _ in range(1, self.order):
+            after = functional.pad(ids, (0, len(found)))[:, len(found) :]
+            longer = torch.where(after == PADDING, PADDING, longer * self.vocabulary + after)
+            found.append(longer)
+        keys = torch.cat(found, 1).sort(1).values
+        repeated = functional.pad(keys[:, 1:] == keys[:, :-1], (1, 0))
+        return keys.masked_fill(repeated, PADDING)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        keys = self._keys(ids)
+        place = torch.searchsorted(self.keys, keys).clamp(max=self.keys.shape[0] - 1)
+        known = (self.keys[place] == keys) & (keys != PADDING)
+        weights = functional.embedding(place, self.weights.unsqueeze(1)).squeeze(-1)
+        return (weights * self.ratios[place] * known).sum(1) + self.bias
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Take the table's size from what is loaded: it is a fact of the training data."""
+        self._resize(len(state[f"{prefix}keys"]))
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+def _counts(negative: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All keys, ascending, with the number of reviews of each class that hold them."""
+    keys, place = torch.cat([negative, positive]).unique(return_inverse=True)
+    without, having = place[: len(negative)], place[len(negative) :]
+    return keys, torch.bincount(without, minlength=len(keys)), torch.bincount(having, minlength=len(keys))
+
+
+def _log_ratio(reviews: Tensor) -> Tensor:
+    smoothed = reviews.float() + 1
+    return smoothed.log() - smoothed.sum().log()

@@ -1,0 +1,191 @@
+"""Networks that read word after word."""
+
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan
+from torch.nn import functional
+
+from sentiment_tune.models.convolutional import FilterWidth, Phrases
+from sentiment_tune.models.pooling import max_over_time
+from sentiment_tune.space import Range, Rate, Switch, Width
+from sentiment_tune.text import PADDING
+
+
+class Direction(nn.Module):
+    """One recurrent layer read in one direction: words [batch, word, feature] -> states [batch, word, hidden].
+
+    Padding stands on the right, where a forward reading meets it last; a backward reading starts at each review's own
+    last word. So no state of a real word has seen padding, and packed sequences (six times slower on a CPU) are not
+    needed.
+    """
+
+    def __init__(self, cell: type[nn.RNNBase], features: int, hidden: int, backward: bool = False):
+        super().__init__()
+        self.cell = cell(features, hidden, batch_first=True)
+        self.backward = backward
+
+    def forward(self, words: Tensor, real: Tensor) -> Tensor:
+        if not self.backward:
+            return self._read(words)
+        order = _last_word_first(real)
+        return _reorder(self._read(_reorder(words, order)), order)
+
+    def _read(self, words: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            return scanned(self.cell, words)
+        states: Tensor = self.cell(words)[0]
+        return states
+
+
+def _last_word_first(real: Tensor) -> Tensor:
+    """Positions [batch, word] that read each review backward and leave its padding in place; its own inverse."""
+    position = torch.arange(real.shape[1], device=real.device).expand_as(real)
+    return torch.where(real, real.sum(1, keepdim=True) - 1 - position, position)
+
+
+def _reorder(features: Tensor, order: Tensor) -> Tensor:
+    return features.gather(1, order.unsqueeze(-1).expand(-1, -1, features.shape[-1]))
+
+
+def scanned(cell: nn.RNNBase, words: Tensor) -> Tensor:
+    """What `cell(words)[0]` returns, step by step: torch.export would freeze the length of the fused layer's input.
+
+    words [batch, word, feature] -> states [batch, word, hidden]; equations of torch.nn.RNN, LSTM and GRU.
+    """
+    arriving = functional.linear(words, cell.weight_ih_l0, cell.bias_ih_l0).transpose(0, 1)  # type: ignore[arg-type]
+    blank = arriving.new_zeros(words.shape[0], cell.hidden_size)
+    state = (blank, blank.clone()) if isinstance(cell, nn.LSTM) else (blank,)
+
+    def step(state: tuple[Tensor, ...], now: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        kept = functional.linear(state[0], cell.weight_hh_l0, cell.bias_hh_l0)  # type: ignore[arg-type]
+        after = _STEPS[type(cell)](now, kept, state)
+        return after, after[0].clone()  # scan refuses an output that is the state itself
+
+    return scan(step, state, arriving)[1].transpose(0, 1)  # type: ignore[no-any-return]
+
+
+def _rnn_step(now: Tensor, kept: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (torch.tanh(now + kept),)
+
+
+def _lstm_step(now: Tensor, kept: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    enter, forget, candidate, leave = (now + kept).chunk(4, -1)
+    memory = torch.sigmoid(forget) * state[1] + torch.sigmoid(enter) * torch.tanh(candidate)
+    return torch.sigmoid(leave) * torch.tanh(memory), memory
+
+
+def _gru_step(now: Tensor, kept: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    reset, update, candidate = now.chunk(3, -1)
+    kept_reset, kept_update, kept_candidate = kept.chunk(3, -1)
+    proposed = torch.tanh(candidate + torch.sigmoid(reset + kept_reset) * kept_candidate)
+    share = torch.sigmoid(update + kept_update)
+    return (proposed + share * (state[0] - proposed),)
+
+
+_STEPS = {nn.RNN: _rnn_step, nn.LSTM: _lstm_step, nn.GRU: _gru_step}
+
+
+class Stack(nn.Module):
+    """Recurrent layers on one another, dropout between: words [batch, word, feature] -> states [batch, word, width]."""
+
+    def __init__(
+        self, cell: type[nn.RNNBase], features: int, hidden: int, layers: int, bidirectional: bool, dropout: float
+    ):
+        super().__init__()
+        directions = [False, True] if bidirectional else [False]
+        self.width = hidden * len(directions)
+        self.layers = nn.ModuleList(
+            nn.ModuleList(Direction(cell, self.width if layer else features, hidden, back) for back in directions)
+            for layer in range(layers)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, words: Tensor, real: Tensor) -> Tensor:
+        for depth, layer in enumerate(self.layers):
+            words = self.dropout(words) if depth else words
+            words = torch.cat([direction(words, real) for direction in layer], -1)  # type: ignore[operator]
+        return words
+
+
+Layers = Annotated[int, Range(1, 8, search=(1, 2))]
+
+
+class RNN(nn.Module):
+    """Simple recurrent layers (Elman 1990) over embeddings, each state's strongest value, a logit."""
+
+    cell: ClassVar[type[nn.RNNBase]] = nn.RNN
+
+    def __init__(
+        self,
+        vocabulary: int,
+        embedding: Width = 100,
+        hidden: Width = 100,
+        layers: Layers = 1,
+        bidirectional: Switch = False,
+        dropout: Rate = 0.3,
+    ):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PADDING)
+        self.states = Stack(self.cell, embedding, hidden, layers, bidirectional, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(self.states.width, 1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        real = ids != PADDING
+        states = self.states(self.dropout(self.embedding(ids)), real)
+        return self.output(self.dropout(max_over_time(states, real))).squeeze(-1)
+
+
+class LSTM(RNN):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997) in place of the simple layer."""
+
+    cell = nn.LSTM
+
+
+class GRU(RNN):
+    """Gated recurrent units (Cho et al. 2014) in place of the simple layer."""
+
+    cell = nn.GRU
+
+
+class CNNLSTM(nn.Module):
+    """Phrases found by a convolution, thinned by max-pooling, read in order by an LSTM."""
+
+    def __init__(
+        self,
+        vocabulary: int,
+        embedding: Width = 100,
+        filters: Annotated[int, Range(1, 8192, search=(32, 256), log=True)] = 100,
+        width: FilterWidth = 5,
+        pool: Annotated[int, Range(1, 100, search=(2, 8))] = 4,
+        hidden: Width = 100,
+        layers: Layers = 1,
+        bidirectional: Switch = False,
+        dropout: Rate = 0.3,
+    ):
+        super().__init__()
+        self.pool = pool
+        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PADDING)
+        self.phrases = Phrases(embedding, filters, width)
+        self.states = Stack(nn.LSTM, filters, hidden, layers, bidirectional, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(self.states.width, 1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        real = ids != PADDING
+        phrases = self.phrases(self.dropout(self.embedding(ids))) * real.unsqueeze(-1)
+        thinned, real = thin(phrases, self.pool), thin(real.unsqueeze(-1), self.pool).squeeze(-1)
+        states = self.states(self.dropout(thinned), real)
+        return self.output(self.dropout(max_over_time(states, real))).squeeze(-1)
+
+
+def thin(features: Tensor, window: int) -> Tensor:
+    """Largest value of each feature in every `window` words, zeros beyond the last word.
+
+    features [batch, word, feature], none below 0, so that no zero ever wins -> [batch, window, feature]. A window more
+    than needed stands at the end: torch.export takes a size that could be 1 for one that always is.
+    """
+    filled = functional.pad(features, (0, 0, 0, window + -features.shape[1] % window))
+    return filled.reshape(features.shape[0], -1, window, features.shape[2]).amax(2)

@@ -1,0 +1,101 @@
+"""What a saved model consists of: four files of data and no code.
+
+`weights.safetensors` holds the tensors, `vocabulary.txt` the words in the order of their ids, `settings.json` which
+network it is and how it reads, `manifest.json` the SHA-256 of the three. Loading checks all of it and runs nothing.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from sentiment_tune import models
+from sentiment_tune.errors import InputError
+from sentiment_tune.scoring import Scorer
+from sentiment_tune.space import Value
+from sentiment_tune.text import Reading, Vocabulary
+
+FORMAT = 1
+WEIGHTS, VOCABULARY, SETTINGS, MANIFEST = "weights.safetensors", "vocabulary.txt", "settings.json", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A trained network and what it takes to build it again and to read a text as it did in training."""
+
+    model: str  # name in the registry of networks, or package.module:Class
+    network: nn.Module
+    settings: Mapping[str, Value]  # of the network
+    vocabulary: Vocabulary
+    reading: Reading
+
+    @property
+    def scorer(self) -> Scorer:
+        return Scorer(self.network, self.vocabulary, self.reading)
+
+
+def save(package: Package, folder: Path) -> None:
+    """Write the four files into `folder`, which is made."""
+    folder.mkdir(parents=True)
+    description = {
+        "format": FORMAT,
+        "model": package.model,
+        "network": dict(package.settings),
+        "reading": asdict(package.reading),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in package.network.state_dict().items()}
+    files = {
+        WEIGHTS: save_tensors(tensors),
+        VOCABULARY: "\n".join(package.vocabulary.words).encode(),
+        SETTINGS: (json.dumps(description, indent=2) + "\n").encode(),
+    }
+    files[MANIFEST] = json.dumps({name: _digest(content) for name, content in files.items()}, indent=2).encode()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def load(folder: Path) -> Package:
+    """The model saved in `folder`, on the CPU; InputError where a file is missing, changed or not finite."""
+    files = _verified(folder)
+    try:
+        description = json.loads(files[SETTINGS])
+        if description["format"] != FORMAT:
+            raise InputError(f"{folder} has format {description['format']}, this version reads {FORMAT}; update it")
+        reading = Reading(**description["reading"])
+        network = models.build(description["model"], reading.vocabulary, description["network"])
+        network.load_state_dict(load_tensors(files[WEIGHTS]))
+    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{folder} holds no usable model: {error}") from None
+    _check_finite(network, folder)
+    words = files[VOCABULARY].decode().split("\n") if files[VOCABULARY] else []
+    return Package(description["model"], network.eval(), description["network"], Vocabulary(words), reading)
+
+
+def _verified(folder: Path) -> dict[str, bytes]:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+        files = {name: (folder / name).read_bytes() for name in (WEIGHTS, VOCABULARY, SETTINGS)}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} holds no complete model: {error}; give the model's URI or its folder") from None
+    for name, content in files.items():
+        if manifest.get(name) != _digest(content):
+            raise InputError(f"{folder / name} is not what was saved: its SHA-256 differs from the manifest's")
+    return files
+
+
+def _check_finite(network: nn.Module, folder: Path) -> None:
+    for name, tensor in network.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{folder / WEIGHTS} holds values in {name!r} that are not finite: do not use this model")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

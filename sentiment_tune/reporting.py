@@ -1,0 +1,100 @@
+"""What the terminal shows: progress while a network trains, results, and what to do next."""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sentiment_tune import tracking
+from sentiment_tune.batches import Batch
+from sentiment_tune.data import Corpus
+from sentiment_tune.experiment import Plan, Result
+from sentiment_tune.models import NETWORKS
+from sentiment_tune.scoring import label
+from sentiment_tune.training import Epoch, Watch, unwatched
+
+Told = Callable[[Epoch], None]
+
+
+def warn(text: str) -> None:
+    """One loud line on standard error."""
+    Console(stderr=True, soft_wrap=True).print(f"WARNING: {text}", style="bold yellow", markup=False)
+
+
+@contextmanager
+def epochs(plan: Plan, corpus: Corpus, quiet: bool) -> Iterator[tuple[Watch, Told]]:
+    """What `experiment.run` asks for to tell how far it is: a bar on a terminal, a line an epoch everywhere."""
+    if quiet:
+        yield unwatched, lambda epoch: None
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    parts = f"{len(corpus.train):,} reviews to train, {len(corpus.validation):,} to choose by, {len(corpus.test):,} to test"
+    console.print(f"{plan.model} on {corpus.name}: {parts}")
+    columns = TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+
+        def watch(passing: Iterable[Batch], epoch: int) -> Iterable[Batch]:
+            return bar.track(passing, description=f"{epoch} of at most {plan.recipe.epochs}")
+
+        yield watch, lambda epoch: console.print(_line(epoch))
+
+
+def _line(epoch: Epoch) -> str:
+    return (
+        f"epoch {epoch.epoch:>3}  train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}"
+        f"  validation loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.4f}  {epoch.seconds:.1f} s"
+    )
+
+
+def result(plan: Plan, corpus: Corpus, result: Result) -> None:
+    """The figures of a finished run, and three lines that say what to do next."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"\n{plan.model} on {corpus.name}: test accuracy {result.test['test_accuracy']:.4f}, validation "
+        f"{result.best.val_accuracy:.4f} in epoch {result.best.epoch}, {result.parameters:,} parameters, trained in "
+        f"{result.seconds:.0f} s\nrun {result.run_id}, model {result.model_uri}\n",
+        style="bold",
+    )
+    console.print(f"compare the runs   {_ui()}", markup=False)
+    console.print(
+        f'score a text       {_command("sentiment-tune")} score --model {result.model_uri} "a fine film" "a dull one"'
+    )
+    console.print(f"train another      {_command('sentiment-tune')} train --model {_another(plan.model)}")
+
+
+def _ui() -> str:
+    uri = tracking.address()
+    if uri.startswith("http"):
+        return uri
+    return f"{_command('mlflow')} ui --backend-store-uri {shlex.quote(uri)}   then open http://127.0.0.1:5000"
+
+
+def _another(model: str) -> str:
+    """A network to try next: the one after `model` in the registry."""
+    names = list(NETWORKS)
+    return names[(names.index(model) + 1) % len(names)] if model in names else names[0]
+
+
+def _command(name: str) -> str:
+    """How the user of this terminal calls a script of this environment: by name if it is on the path, else by path."""
+    script = Path(sys.executable).with_name(name)
+    if not script.exists():
+        return f"{shlex.quote(sys.executable)} -m {name.replace('-', '_')}"
+    found = shutil.which(name)
+    on_path = found is not None and "MLFLOW_RUN_ID" not in os.environ  # under `mlflow run` the path is not the user's
+    return name if on_path and Path(found).samefile(script) else shlex.quote(os.path.relpath(script))
+
+
+def scores(texts: Sequence[str], probabilities: NDArray[np.float64]) -> None:
+    """One line a text: label, probability of being positive, the text."""
+    console = Console(soft_wrap=True, highlight=False)
+    for text, probability in zip(texts, probabilities, strict=True):
+        console.print(f"{label(probability)}  {probability:.4f}  {text}", markup=False)

@@ -1,0 +1,121 @@
+"""What can be set, and between which bounds.
+
+A hyperparameter is declared once, in the signature of what it configures: name, type, bounds and default on one line.
+
+    def __init__(self, vocabulary: int, hidden: Width = 128, dropout: Rate = 0.3): ...
+
+`settings_of` reads such a line; the command line, the MLflow params, the settings file and the search space all ask it.
+A parameter without bounds (`vocabulary` above) is a fact of the data, not a setting.
+"""
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, get_type_hints
+
+from sentiment_tune.errors import InputError
+
+Value = int | float | bool | str
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both allowed; a study looks between the two of `search`, on a log scale if `log`."""
+
+    low: float
+    high: float
+    search: tuple[float, float] | None = None
+    log: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return math.isfinite(value) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"from {self.low:,g} to {self.high:,g}"
+
+
+class Choice(tuple[Value, ...]):
+    """One of the given values; a study tries each, a `Fixed` one none."""
+
+    __slots__ = ()
+    searched = True
+
+    def __new__(cls, *options: Value) -> "Choice":
+        return super().__new__(cls, options)
+
+    def __str__(self) -> str:
+        return ", ".join(str(option).lower() if isinstance(option, bool) else str(option) for option in self)
+
+
+class Fixed(Choice):
+    """One of the given values, chosen by the user and never by a study."""
+
+    __slots__ = ()
+    searched = False
+
+
+Width = Annotated[int, Range(1, 65_536, search=(16, 512), log=True)]
+Rate = Annotated[float, Range(0.0, 0.99, search=(0.0, 0.7))]
+Switch = Annotated[bool, Choice(False, True)]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of a signature: its name, type, bounds and default."""
+
+    name: str
+    type: type[Value]
+    bounds: Range | Choice
+    default: Value
+
+    def read(self, given: object) -> Value:
+        """The value that a text or a number means; InputError names the setting, the value and what is allowed."""
+        try:
+            value = self._typed(given)
+        except (TypeError, ValueError, OverflowError):
+            raise self._refusal(given) from None
+        if value not in self.bounds:
+            raise self._refusal(given)
+        return value
+
+    def _typed(self, given: object) -> Any:
+        if self.type is bool:
+            return {"true": True, "false": False}.get(str(given).lower(), given)
+        if self.type is str:
+            return str(given)
+        if isinstance(given, bool):
+            raise TypeError
+        number = float(given)  # type: ignore[arg-type]  # whatever has no number raises, which `read` catches
+        if self.type is int and not number.is_integer():
+            raise ValueError
+        return self.type(number)
+
+    def _refusal(self, given: object) -> InputError:
+        kind = {int: "a whole number ", float: "a number "}.get(self.type, "one of: ")
+        return InputError(f"{self.name} cannot be {given!r}: choose {kind}{self.bounds}")
+
+
+def settings_of(configured: Callable[..., Any]) -> dict[str, Setting]:
+    """The settings a class or function declares in its signature, in order."""
+    hints = get_type_hints(configured.__init__ if isinstance(configured, type) else configured, include_extras=True)
+    found = {}
+    for name, parameter in inspect.signature(configured).parameters.items():
+        bounds = [extra for extra in getattr(hints.get(name), "__metadata__", ()) if isinstance(extra, Range | Choice)]
+        if bounds:
+            found[name] = Setting(name, hints[name].__origin__, bounds[0], parameter.default)
+    return found
+
+
+def resolve(configured: Callable[..., Any], given: Mapping[str, object]) -> dict[str, Value]:
+    """Every setting of `configured`: what is `given` for it, checked, and the default of the rest."""
+    return {name: setting.read(given.get(name, setting.default)) for name, setting in settings_of(configured).items()}
+
+
+def no_such(kind: str, name: str, names: Iterable[str]) -> InputError:
+    """The error for a name nobody knows: what it is, the closest known one, all of them."""
+    known = sorted(names)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ";"
+    return InputError(f"no {kind} {name!r}{hint} choose from {', '.join(known)}")

@@ -1,0 +1,255 @@
+"""Tables of reviews, read and written row for row: CSV, TSV, JSONL and Parquet.
+
+Cells stay as they stand in the file: `NA`, `null` and an empty cell of a CSV are texts like any other.
+"""
+
+import csv
+import gzip
+import io
+import json
+import lzma
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from sentiment_tune.errors import InputError
+
+LONGEST_CELL = 10_000_000  # characters of a CSV cell; a longer one comes from a quote that nobody closed
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_PACKINGS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
+SUFFIXES = (*(form + packing for form in (".csv", ".tsv", ".jsonl") for packing in ("", *_PACKINGS)), ".parquet")
+
+Row = tuple[Any, ...]  # texts from CSV and TSV; whatever JSON and Parquet hold from the others
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells in the order of the columns."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: list[Row]
+
+    def column(self, name: str, flag: str) -> list[Any]:
+        """Cells of one column; InputError names the existing columns, and `flag`, by which another can be chosen."""
+        if name not in self.columns:
+            shown = ", ".join(f"{column:.40}" for column in self.columns[:20])
+            raise InputError(f"{self.path} has no column {name!r}: name one with {flag}, it has {shown}")
+        place = self.columns.index(name)
+        return [row[place] for row in self.rows]
+
+    def texts(self, name: str, flag: str) -> list[str]:
+        """Cells of one column, each a text; InputError names the first row, counted from 1, that holds none."""
+        cells = self.column(name, flag)
+        for row, cell in enumerate(cells, 1):
+            if not isinstance(cell, str):
+                raise InputError(f"{self.path}, row {row}: {name!r} is {cell!r:.40}, not a text; put it in quotes")
+        return cells
+
+    def with_columns(self, added: Mapping[str, Iterable[Any]]) -> "Table":
+        """The same rows with columns behind them; one whose name is taken is called `predicted_...`."""
+        names = [f"predicted_{name}" if name in self.columns else name for name in added]
+        rows = [(*row, *cells) for row, *cells in zip(self.rows, *added.values(), strict=True)]
+        return Table(self.path, (*self.columns, *names), rows)
+
+
+def is_table(path: Path) -> bool:
+    """Whether the file's name says that it is a table that can be read."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def stem(path: Path) -> str:
+    """The file's name without what tells that it is a table."""
+    return next(path.name[: -len(suffix)] for suffix in SUFFIXES if path.name.lower().endswith(suffix))
+
+
+def read_table(path: Path) -> Table:
+    """All of a table; InputError names the file, the line or row where there is one, and the way out."""
+    form = _form(path)
+    if not path.is_file():
+        raise InputError(f"cannot read {path}: {'it is a folder' if path.is_dir() else 'there is no such file'}")
+    columns, rows = _READERS[form](path)
+    twice = {column for column in columns if columns.count(column) > 1} if len(set(columns)) < len(columns) else set()
+    if twice:
+        raise InputError(f"{path} has more than one column {min(twice)!r}: rename all but one")
+    return Table(path, tuple(columns), rows)
+
+
+def write_table(path: Path | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table in the form that the suffix names, as CSV to the standard output for None and `-`.
+
+    The file appears complete or not at all. InputError where it cannot be written.
+    """
+    if path is None or path == Path("-"):
+        _write_stdout(columns, rows)
+        return
+    form = _form(path)
+    with _replacing(path) as partial:
+        _WRITERS[form](partial, columns, rows)
+
+
+def _form(path: Path) -> str:
+    """The suffix without the packing's."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return suffix.removesuffix(".gz").removesuffix(".xz")
+    raise InputError(f"cannot tell what {path} is: its name must end in one of {', '.join(SUFFIXES)}")
+
+
+def _open(path: Path, mode: Literal["rb", "wb"]) -> IO[bytes]:
+    packing: Callable[..., IO[bytes]] = _PACKINGS.get(path.suffix.lower(), Path.open)
+    return packing(path, mode)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines with their ends; decoded one by one, so that an error knows its line."""
+    number = 0
+    try:
+        with _open(path, "rb") as file:
+            for number, line in enumerate(file, 1):  # the handlers below tell the number
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}, line {number}: this is not UTF-8; save the file in that encoding") from None
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path} is damaged behind line {number} ({error}): pack or fetch it again") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[Row]]:
+    records = list(_records(path))
+    while records and not records[-1][1]:  # empty lines at the end are no rows
+        records.pop()
+    if not records:
+        raise InputError(f"{path} is empty: its first line must name the columns")
+    columns = records[0][1]
+    for line, cells in records:
+        if len(cells) != len(columns):
+            raise InputError(
+                f"{path}, line {line}: {len(cells)} cells, but {len(columns)} columns; quote fields that hold a "
+                "delimiter or a quote, and remove empty lines"
+            )
+    return columns, [tuple(cells) for _, cells in records[1:]]
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Cells of each row, behind the number of the line it starts in."""
+    reader = csv.reader(_lines(path), delimiter=_DELIMITERS[_form(path)], strict=True)
+    line = 1
+    limit = csv.field_size_limit(LONGEST_CELL)  # csv knows one limit for all its readers only
+    try:
+        for cells in reader:
+            yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}, line {line}: {error}; quote fields, and double the quotes within") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _read_jsonl(path: Path) -> tuple[list[str], list[Row]]:
+    objects = [_object(path, line, text) for line, text in enumerate(_lines(path), 1) if text.strip()]
+    columns = list(dict.fromkeys(name for held in objects for name in held))
+    if not columns:
+        raise InputError(f"{path} is empty: each line must hold one JSON object")
+    return columns, [tuple(held.get(name) for name in columns) for held in objects]
+
+
+def _object(path: Path, line: int, text: str) -> dict[str, Any]:
+    try:
+        held = json.loads(text)
+        json.dumps(held, ensure_ascii=False).encode()  # half a surrogate pair passes JSON, but no file can hold it
+    except UnicodeEncodeError:
+        raise InputError(f"{path}, line {line}: half a surrogate pair is no character; remove it") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}, line {line}: not JSON ({error}); write one object a line") from None
+    if not isinstance(held, dict):
+        raise InputError(f"{path}, line {line}: {text.strip():.40} is no JSON object; write one a line")
+    return held
+
+
+def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            held = file.read()
+        rows = list(zip(*(column.to_pylist() for column in held.columns), strict=True))
+    except (pyarrow.ArrowException, ValueError, OSError) as error:
+        raise InputError(f"cannot read {path} ({_first_line(error)}): it is no whole Parquet file") from None
+    if not held.column_names:
+        raise InputError(f"{path} is empty: it has no columns")
+    return held.column_names, rows
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file to write beside `path`, which takes its place when all went well and vanishes otherwise."""
+    partial = path.with_name(f".{os.getpid()}.{path.name}")  # its suffix still tells the form
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with _open(path, "wb") as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+        _write_records(csv.writer(text, delimiter=_DELIMITERS[_form(path)]), columns, rows)
+
+
+def _write_stdout(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
+    try:
+        _write_records(csv.writer(text), columns, rows)
+    finally:
+        text.detach()  # else the standard output closes with it
+
+
+def _write_records(writer: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([json.dumps(cell, default=_plain) if isinstance(cell, dict | list) else cell for cell in row])
+
+
+def _write_jsonl(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with _open(path, "wb") as file:
+        for row in rows:
+            held = dict(zip(columns, row, strict=True))
+            file.write(json.dumps(held, ensure_ascii=False, default=_plain).encode() + b"\n")
+
+
+def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    cells = list(zip(*rows, strict=True)) or [()] * len(columns)
+    try:
+        parquet.write_table(pyarrow.table(dict(zip(columns, map(list, cells), strict=True))), path)
+    except pyarrow.ArrowException as error:
+        raise InputError(f"cannot write {path} ({_first_line(error)}): Parquet wants columns of one type") from None
+
+
+def _plain(cell: Any) -> Any:
+    """What JSON can hold of a cell: the number of a NumPy one, the text of a date."""
+    return cell.item() if hasattr(cell, "item") else str(cell)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+_READERS = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
+_WRITERS = {".csv": _write_csv, ".tsv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}

@@ -1,0 +1,161 @@
+"""Runs in MLflow: how they begin, what they hold, how they end."""
+
+import hashlib
+import os
+import subprocess
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+from filelock import FileLock
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.dataset_source import DatasetSource
+from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.exceptions import MlflowException
+
+from sentiment_tune.data import Corpus
+from sentiment_tune.errors import InputError
+from sentiment_tune.flavor import FOLDER
+from sentiment_tune.packaging import MANIFEST
+from sentiment_tune.space import Value
+from sentiment_tune.training import Epoch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EXPERIMENT = "sentiment"
+
+
+def connect(uri: str | None = None) -> None:
+    """Point MLflow at `uri`, or at what its own variables say, and see that something answers there.
+
+    A local database is made under a lock: processes that make one together leave it unusable.
+    """
+    if uri:
+        mlflow.set_tracking_uri(uri)
+    uri = address()
+    try:
+        if uri.startswith("sqlite:"):
+            with FileLock(Path(tempfile.gettempdir(), f"sentiment_tune-{hashlib.sha256(uri.encode()).hexdigest()}.lock")):
+                mlflow.search_experiments(max_results=1)
+        elif uri.startswith("http"):
+            urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5).close()
+    except (OSError, MlflowException) as error:
+        raise InputError(f"no MLflow tracking at {uri!r}: {error}; start it, or give another --tracking-uri") from None
+
+
+def address() -> str:
+    """Where the runs are."""
+    uri: str = mlflow.get_tracking_uri()
+    return uri
+
+
+@contextmanager
+def opened(
+    experiment: str | None, name: str | None, tags: Mapping[str, str], system_metrics: bool = False
+) -> Iterator[str]:
+    """A run that tells how it ended: FINISHED, FAILED with the reason as tag `error`, or KILLED. Yields its id.
+
+    Under `mlflow run` it is the project's run, which stays in the experiment that command chose.
+    """
+    if "MLFLOW_RUN_ID" not in os.environ:
+        _enter(experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    run = mlflow.start_run(run_name=name, log_system_metrics=system_metrics)
+    try:
+        mlflow.set_tags(dict(tags))
+        yield run.info.run_id
+    except BaseException as error:
+        mlflow.set_tag("error", f"{type(error).__name__}: {error}")
+        mlflow.end_run("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    mlflow.end_run("FINISHED")
+
+
+def _enter(experiment: str) -> None:
+    try:
+        mlflow.set_experiment(experiment)
+    except MlflowException as error:
+        raise InputError(f"no experiment {experiment!r}: {error.message}") from None
+
+
+def log_settings(settings: Mapping[str, Value | None], run_id: str) -> None:
+    """Log the params and, as `settings.json`, the file that `train --settings` takes to do the same again.
+
+    `mlflow run` has logged what it was given, in the user's spelling, and MLflow refuses another: that one stays.
+    """
+    already = mlflow.get_run(run_id).data.params
+    mlflow.log_params({name: value for name, value in settings.items() if name not in already})
+    mlflow.log_dict(dict(settings), "settings.json")
+
+
+def log_data(corpus: Corpus) -> None:
+    """Log each part of the corpus as a dataset with its name, source and digest."""
+    source = _source(corpus.source)
+    parts = {"train": corpus.train, "validation": corpus.validation, "test": corpus.test}
+    mlflow.log_inputs(
+        [MetaDataset(source, name=f"{corpus.name}-{part}", digest=reviews.digest) for part, reviews in parts.items()],
+        list(parts),
+        [None] * len(parts),
+    )
+
+
+def _source(source: str) -> DatasetSource:
+    if source.startswith("sentiment_tune"):
+        return CodeDatasetSource({"mlflow.source.name": source})
+    return resolve_dataset_source(source)
+
+
+def log_epoch(epoch: Epoch) -> None:
+    figures = asdict(epoch)
+    mlflow.log_metrics(figures, step=figures.pop("epoch"))
+
+
+def log_results(figures: Mapping[str, float]) -> None:
+    mlflow.log_metrics(dict(figures))
+
+
+def log_picture(name: str, picture: "Figure") -> None:
+    mlflow.log_figure(picture, f"plots/{name}.png")
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this package runs from, `-dirty` behind it where files differ; None outside of one."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+    try:
+        known = subprocess.run(["git", "-C", str(here), "ls-files", "--error-unmatch", __file__], capture_output=True)
+        return None if known.returncode else subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return None
+
+
+def newest_model() -> str:
+    """URI of the model of the newest finished training run, in whatever experiment."""
+    runs = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string="attributes.status = 'FINISHED' and tags.network LIKE '%'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+        output_format="list",
+    )
+    if not runs:
+        raise InputError(f"no finished run at {address()}: train one first, or give --model URI")
+    return f"runs:/{runs[0].info.run_id}/model"
+
+
+def fetch(uri: str) -> Path:
+    """Folder of the data files of the model at `uri`: `models:/...`, `runs:/...`, or a folder."""
+    try:
+        found = Path(mlflow.artifacts.download_artifacts(uri))
+    except (MlflowException, OSError) as error:
+        raise InputError(f"no model at {uri!r}: {error}; give models:/..., runs:/... or a folder") from None
+    for folder in (found / "data" / FOLDER, found):
+        if (folder / MANIFEST).exists():
+            return folder
+    raise InputError(f"{uri!r} is no model of sentiment_tune: it has no {MANIFEST}")

@@ -1,0 +1,208 @@
+"""Training as a generator of epochs: whoever iterates decides what happens between them.
+
+    best = Best()
+    for epoch in until_stale(fit(network, train, validation, recipe, reading, seed), recipe.patience):
+        best.see(epoch, network)
+    best.restore(network)
+
+Everything random in an epoch comes from the seed and the epoch's number, so an epoch can be repeated by itself.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from sentiment_tune.batches import Batch, Batches, Encoded, batches, in_order, shuffled
+from sentiment_tune.space import Choice, Range
+from sentiment_tune.text import Reading
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained."""
+
+    epochs: Annotated[int, Range(1, 10_000)] = 10  # at most
+    patience: Annotated[int, Range(1, 10_000)] = 2  # epochs without a better one after which training ends
+    batch: Annotated[int, Range(1, 65_536)] = 64  # reviews a step
+    learning_rate: Annotated[float, Range(1e-8, 1e12, search=(1e-4, 1e-2), log=True)] = 1e-3
+    schedule: Annotated[str, Choice("constant", "linear", "cosine")] = "constant"  # of the rate, over all epochs
+    weight_decay: Annotated[float, Range(0.0, 10.0)] = 0.01
+    clip: Annotated[float, Range(1e-6, 1e6)] = 1.0  # largest norm of a step's gradient
+
+    def rate(self, progress: float) -> float:
+        """Learning rate at a share of the whole training, 0 at its start and 1 at its end."""
+        falling = {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}
+        return self.learning_rate * falling[self.schedule]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the training reviews led to: accuracies are fractions, losses nats a review."""
+
+    epoch: int  # from 1
+    train_loss: float  # while training, with dropout
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float  # wall time, validation included
+
+    @property
+    def quality(self) -> tuple[float, float]:
+        """More is better: validation accuracy, and of equal ones the smaller loss."""
+        return self.val_accuracy, -self.val_loss
+
+
+class Diverged(ArithmeticError):
+    """The loss is no longer a finite number; the message says where, at which learning rate, and the way out."""
+
+
+class Labelled(Encoded, Protocol):
+    """Reviews with their labels [review], 0 or 1."""
+
+    @property
+    def labels(self) -> NDArray[np.uint8]: ...
+
+
+Watch = Callable[[Iterable[Batch], int], Iterable[Batch]]  # an epoch's batches and its number in, the batches out
+
+
+def unwatched(passing: Iterable[Batch], epoch: int) -> Iterable[Batch]:
+    return passing
+
+
+def fit(
+    network: nn.Module,
+    train: Labelled,
+    validation: Labelled,
+    recipe: Recipe,
+    reading: Reading,
+    seed: int,
+    watch: Watch = unwatched,
+) -> Iterator[Epoch]:
+    """Train `network` in place, on the device it is on, and yield each epoch's record when the epoch ends.
+
+    The validation reviews are only measured. Raises Diverged at the first step whose loss is not finite.
+    """
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=recipe.weight_decay, fused=True)
+    for number in range(1, recipe.epochs + 1):
+        started = time.perf_counter()
+        order = shuffled(np.random.default_rng([seed, number]))
+        passing = batches(train, reading, recipe.batch, order)
+        rates = [recipe.rate((number - 1 + step / len(passing)) / recipe.epochs) for step in range(len(passing))]
+        with seeded(seed, number):
+            loss, accuracy = _pass(network, optimizer, watch(passing, number), train.labels, rates, recipe.clip, number)
+        val_loss, val_accuracy = measure(predict(network, in_order(validation, reading)), validation.labels)
+        yield Epoch(number, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - started)
+
+
+def _pass(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    passing: Iterable[Batch],
+    labels: NDArray[np.uint8],
+    rates: list[float],
+    clip: float,
+    epoch: int,
+) -> tuple[float, float]:
+    """One step a batch, each at its rate; mean loss and accuracy on the way."""
+    network.train()
+    device = device_of(network)
+    loss, right, reviews = 0.0, 0, 0
+    for step, (batch, rate) in enumerate(zip(passing, rates, strict=True), 1):
+        wanted = torch.from_numpy(labels[batch.rows].astype(np.float32)).to(device)
+        logits = network(batch.ids.to(device))
+        batch_loss = _step(optimizer, logits, wanted, rate, clip)
+        if not math.isfinite(batch_loss):
+            raise Diverged(
+                f"the loss became {batch_loss} in epoch {epoch}, step {step}, at learning rate {rate:g}; "
+                "try a smaller learning_rate"
+            )
+        loss += batch_loss * len(wanted)
+        right += int(((logits > 0) == (wanted > 0.5)).sum())
+        reviews += len(wanted)
+    return loss / reviews, right / reviews
+
+
+def _step(optimizer: torch.optim.Optimizer, logits: Tensor, wanted: Tensor, rate: float, clip: float) -> float:
+    """One step down the gradient; the loss before it. A loss that is not finite changes no weight."""
+    loss = binary_cross_entropy_with_logits(logits, wanted)
+    value = loss.item()
+    if not math.isfinite(value):
+        return value
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+        nn.utils.clip_grad_norm_(group["params"], clip)
+    optimizer.step()
+    return value
+
+
+def until_stale(epochs: Iterable[Epoch], patience: int) -> Iterator[Epoch]:
+    """The epochs, until `patience` of them in a row have not been the best so far."""
+    best = None
+    for epoch in epochs:
+        yield epoch
+        if best is None or epoch.quality > best.quality:
+            best = epoch
+        if epoch.epoch - best.epoch >= patience:
+            return
+
+
+class Best:
+    """The best epoch seen, with the weights it left."""
+
+    def __init__(self) -> None:
+        self.epoch: Epoch | None = None
+        self._weights: dict[str, Tensor] = {}
+
+    def see(self, epoch: Epoch, network: nn.Module) -> None:
+        if self.epoch is None or epoch.quality > self.epoch.quality:
+            self.epoch = epoch
+            self._weights = copy.deepcopy(network.state_dict())
+
+    def restore(self, network: nn.Module) -> Epoch:
+        """Put the best weights back; ValueError if no epoch was seen."""
+        if self.epoch is None:
+            raise ValueError("no epoch has been seen, so there are no best weights")
+        network.load_state_dict(self._weights)
+        return self.epoch
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, passing: Batches) -> NDArray[np.float64]:
+    """Logits [review] of the network as it scores, without dropout, in the order of the reviews."""
+    network.eval()
+    device = device_of(network)
+    logits = np.empty(sum(map(len, passing.rows)))
+    for batch in passing:
+        logits[batch.rows] = network(batch.ids.to(device)).double().cpu().numpy()
+    return logits
+
+
+def measure(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> tuple[float, float]:
+    """Mean loss in nats and accuracy, a fraction."""
+    loss = np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean()
+    return float(loss), float(((logits > 0) == (labels == 1)).mean())
+
+
+def device_of(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+@contextmanager
+def seeded(*seed: int) -> Iterator[None]:
+    """A block whose random numbers come from `seed` alone; those of the rest of the program go on untouched."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        yield
