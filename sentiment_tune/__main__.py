@@ -125,7 +125,9 @@ def train(
 
 @main.command(context_settings=NAMES)
 @click.argument("texts", nargs=-1)
-@click.option("--model", metavar="URI", help="models:/..., runs:/... or a folder  [default: of the newest finished run]")
+@click.option(
+    "--model", metavar="URI", help="models:/..., runs:/... or a folder  [default: of the newest finished run]"
+)
 @click.option("--input", "source", metavar="FILE", help="table of texts to score, or - for one text a line from stdin")
 @click.option("--column", default="text", show_default=True, help="column of the texts in a table")
 @click.option("--output", metavar="FILE", help="table to write  [default: standard output]")

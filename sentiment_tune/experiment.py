@@ -220,7 +220,9 @@ def _tested(network: nn.Module, plan: Plan, corpus: Corpus) -> dict[str, float]:
     figures = test_figures(logits, reviews.labels)
     tracking.log_results(figures)
     labels, probabilities = reviews.labels, probability(logits)
-    texts = {row: corpus.vocabulary.decode(reviews[row]) for row in plots.most_confident_mistakes(labels, probabilities)}
+    texts = {
+        row: corpus.vocabulary.decode(reviews[row]) for row in plots.most_confident_mistakes(labels, probabilities)
+    }
     for draw in (plots.confusion_matrix, plots.roc_curve, plots.reliability_diagram):
         tracking.log_picture(draw.__name__, draw(labels, probabilities))
     tracking.log_picture("mistakes", plots.mistakes(labels, probabilities, texts))

@@ -36,7 +36,9 @@ def epochs(plan: Plan, corpus: Corpus, quiet: bool) -> Iterator[tuple[Watch, Tol
         yield unwatched, lambda epoch: None
         return
     console = Console(soft_wrap=True, highlight=False)
-    parts = f"{len(corpus.train):,} reviews to train, {len(corpus.validation):,} to choose by, {len(corpus.test):,} to test"
+    parts = (
+        f"{len(corpus.train):,} reviews to train, {len(corpus.validation):,} to choose by, {len(corpus.test):,} to test"
+    )
     console.print(f"{plan.model} on {corpus.name}: {parts}")
     columns = TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

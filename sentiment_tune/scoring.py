@@ -48,4 +48,4 @@ def probability(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def label(probability: float) -> str:
-    return LABELS[probability > 0.5]
+    return LABELS[int(probability > 0.5)]

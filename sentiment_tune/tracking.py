@@ -1,6 +1,7 @@
 """Runs in MLflow: how they begin, what they hold, how they end."""
 
 import hashlib
+import logging
 import os
 import subprocess
 import tempfile
@@ -37,12 +38,16 @@ def connect(uri: str | None = None) -> None:
 
     A local database is made under a lock: processes that make one together leave it unusable.
     """
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table and experiment it makes
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     if uri:
         mlflow.set_tracking_uri(uri)
     uri = address()
     try:
         if uri.startswith("sqlite:"):
-            with FileLock(Path(tempfile.gettempdir(), f"sentiment_tune-{hashlib.sha256(uri.encode()).hexdigest()}.lock")):
+            with FileLock(
+                Path(tempfile.gettempdir(), f"sentiment_tune-{hashlib.sha256(uri.encode()).hexdigest()}.lock")
+            ):
                 mlflow.search_experiments(max_results=1)
         elif uri.startswith("http"):
             urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5).close()

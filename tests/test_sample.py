@@ -71,10 +71,12 @@ def test_sizes_and_balance() -> None:
 
 
 @PARTS
-def test_labels_are_mixed_so_that_any_slice_holds_both(part: Part) -> None:
+def test_labels_and_noise_are_mixed_so_that_any_split_is_fair(part: Part) -> None:
     assert all(
         0.2 < np.mean([label for _, label in part[start : start + 50]]) < 0.8 for start in range(0, len(part), 50)
     )
+    wrong = [clause_polarities(text) != {label} for text, label in part]
+    assert 0.2 < sum(wrong[: len(part) // 2]) / sum(wrong) < 0.8
 
 
 def test_lengths_reach_from_15_to_150_words() -> None:
@@ -125,7 +127,7 @@ def linear_accuracy(longest: int) -> float:
     def validation(strength: float) -> float:
         return float(fitted(known[:1_600], labels[:1_600], strength).score(known[1_600:], labels[1_600:]))
 
-    best = max((0.01, 0.03, 0.1, 0.3, 1.0), key=validation)
+    best = max((0.03, 0.3, 1.0), key=validation)
     return float(fitted(known, labels, best).score(asked, answers))
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sentiment_tune.models.pooling import max_over_time
+from sentiment_tune.models.layers import max_over_time, word_vectors
 from sentiment_tune.space import Range, Rate, Width
 from sentiment_tune.text import PADDING
 
@@ -44,7 +44,7 @@ class CNN(nn.Module):
         dropout: Rate = 0.5,
     ):
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PADDING)
+        self.embedding = word_vectors(vocabulary, embedding)
         self.branches = nn.ModuleList(Phrases(embedding, filters, shortest + more) for more in range(branches))
         self.hidden = nn.Linear(filters * branches, hidden)
         self.dropout = nn.Dropout(dropout)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sentiment_tune.models.pooling import mean_over_time
+from sentiment_tune.models.layers import mean_over_time, word_vectors
 from sentiment_tune.space import Rate, Width
 from sentiment_tune.text import PADDING
 
@@ -35,7 +35,7 @@ class Embedding(nn.Module):
 
     def __init__(self, vocabulary: int, embedding: Width = 100, hidden: Width = 100, dropout: Rate = 0.3):
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PADDING)
+        self.embedding = word_vectors(vocabulary, embedding)
         self.hidden = nn.Linear(embedding, hidden)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, 1)

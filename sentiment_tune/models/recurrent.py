@@ -8,7 +8,7 @@ from torch._higher_order_ops.scan import scan
 from torch.nn import functional
 
 from sentiment_tune.models.convolutional import FilterWidth, Phrases
-from sentiment_tune.models.pooling import max_over_time
+from sentiment_tune.models.layers import max_over_time, word_vectors
 from sentiment_tune.space import Range, Rate, Switch, Width
 from sentiment_tune.text import PADDING
 
@@ -127,7 +127,7 @@ class RNN(nn.Module):
         dropout: Rate = 0.3,
     ):
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PADDING)
+        self.embedding = word_vectors(vocabulary, embedding)
         self.states = Stack(self.cell, embedding, hidden, layers, bidirectional, dropout)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(self.states.width, 1)
@@ -167,7 +167,7 @@ class CNNLSTM(nn.Module):
     ):
         super().__init__()
         self.pool = pool
-        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PADDING)
+        self.embedding = word_vectors(vocabulary, embedding)
         self.phrases = Phrases(embedding, filters, width)
         self.states = Stack(nn.LSTM, filters, hidden, layers, bidirectional, dropout)
         self.dropout = nn.Dropout(dropout)

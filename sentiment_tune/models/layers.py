@@ -1,6 +1,21 @@
-"""From one vector a word to one vector a review."""
+"""What the networks share: from ids to one vector a word, and from there to one vector a review."""
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from sentiment_tune.text import PADDING
+
+
+def word_vectors(vocabulary: int, size: int) -> nn.Embedding:
+    """Vectors for word ids, zero for padding.
+
+    They start a tenth the size of torch's: the maximum over hundreds of words of unit noise drowns what is learned.
+    """
+    vectors = nn.Embedding(vocabulary, size, padding_idx=PADDING)
+    nn.init.normal_(vectors.weight, std=0.1)
+    with torch.no_grad():
+        vectors.weight[PADDING] = 0
+    return vectors
 
 
 def max_over_time(features: Tensor, real: Tensor) -> Tensor:
