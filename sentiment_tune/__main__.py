@@ -5,9 +5,10 @@ Heavy modules are imported where a command needs them, so that `--help` answers 
 
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from sentiment_tune.space import Setting
     from sentiment_tune.tables import Table
 
+F = TypeVar("F", bound=Callable[..., Any])
 NAMES = {"token_normalize_func": lambda name: name.replace("_", "-")}  # `mlflow run -P` writes --learning_rate
 HELP = ("-h", "--help")
 
@@ -70,7 +72,7 @@ def _option(setting: "Setting") -> click.Option:
     )
 
 
-def switch(name: str, text: str) -> Any:
+def switch(name: str, text: str) -> Callable[[F], F]:
     """A flag that also takes true or false, as `mlflow run -P` must give it."""
     return click.option(name, is_flag=False, flag_value="true", default="false", type=bool, help=text)
 
@@ -125,9 +127,7 @@ def train(
 
 @main.command(context_settings=NAMES)
 @click.argument("texts", nargs=-1)
-@click.option(
-    "--model", metavar="URI", help="models:/..., runs:/... or a folder  [default: of the newest finished run]"
-)
+@click.option("--model", metavar="URI", help="models:/..., runs:/... or a folder  [default: the newest run's]")
 @click.option("--input", "source", metavar="FILE", help="table of texts to score, or - for one text a line from stdin")
 @click.option("--column", default="text", show_default=True, help="column of the texts in a table")
 @click.option("--output", metavar="FILE", help="table to write  [default: standard output]")

@@ -1,8 +1,8 @@
 """One logged model, two doors: an MLflow flavor of our own.
 
-`mlflow.pyfunc.load_model(uri).predict(["a fine film"])` takes raw text; `mlflow.pytorch.load_model(uri)` gives the torch
-network for word ids [batch, word], exported, of any batch size and length. Neither reads a pickle, and the package's
-code travels with the model, so both open where the package is not installed.
+`mlflow.pyfunc.load_model(uri).predict(["a fine film"])` takes raw text; `mlflow.pytorch.load_model(uri)` gives the
+torch network for word ids [batch, word], exported, of any batch size and length. Neither reads a pickle, and the
+package's code travels with the model, so both open where the package is not installed.
 """
 
 import importlib.metadata
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
-import numpy as np
 import pandas as pd
 import torch
 from mlflow.models import Model, ModelSignature

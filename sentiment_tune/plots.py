@@ -19,7 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import TextToPath
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
-from sklearn import metrics  # type: ignore[import-untyped]
+from sklearn import metrics
 
 _CLASSES = ("negative", "positive")
 _BINS = 10

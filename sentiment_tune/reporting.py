@@ -90,9 +90,8 @@ def _command(name: str) -> str:
     script = Path(sys.executable).with_name(name)
     if not script.exists():
         return f"{shlex.quote(sys.executable)} -m {name.replace('-', '_')}"
-    found = shutil.which(name)
-    on_path = found is not None and "MLFLOW_RUN_ID" not in os.environ  # under `mlflow run` the path is not the user's
-    return name if on_path and Path(found).samefile(script) else shlex.quote(os.path.relpath(script))
+    found = None if "MLFLOW_RUN_ID" in os.environ else shutil.which(name)  # `mlflow run` may have a path of its own
+    return name if found and script.samefile(found) else shlex.quote(os.path.relpath(script))
 
 
 def scores(texts: Sequence[str], probabilities: NDArray[np.float64]) -> None:

@@ -22,15 +22,15 @@ Value = int | float | bool | str
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both allowed; a study looks between the two of `search`, on a log scale if `log`."""
+    """Numbers from `low` to `high`, both allowed; a study stays between those of `search`, on a log scale if `log`."""
 
     low: float
     high: float
     search: tuple[float, float] | None = None
     log: bool = False
 
-    def __contains__(self, value: float) -> bool:
-        return math.isfinite(value) and self.low <= value <= self.high
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and math.isfinite(value) and self.low <= value <= self.high
 
     def __str__(self) -> str:
         return f"from {self.low:,g} to {self.high:,g}"
@@ -74,15 +74,15 @@ class Setting:
         """The value that a text or a number means; InputError names the setting, the value and what is allowed."""
         try:
             value = self._typed(given)
-        except (TypeError, ValueError, OverflowError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise self._refusal(given) from None
         if value not in self.bounds:
             raise self._refusal(given)
         return value
 
-    def _typed(self, given: object) -> Any:
+    def _typed(self, given: object) -> Value:
         if self.type is bool:
-            return {"true": True, "false": False}.get(str(given).lower(), given)
+            return {"true": True, "false": False}[str(given).lower()]
         if self.type is str:
             return str(given)
         if isinstance(given, bool):
@@ -99,7 +99,7 @@ class Setting:
 
 def settings_of(configured: Callable[..., Any]) -> dict[str, Setting]:
     """The settings a class or function declares in its signature, in order."""
-    hints = get_type_hints(configured.__init__ if isinstance(configured, type) else configured, include_extras=True)
+    hints = get_type_hints(getattr(configured, "__init__", configured), include_extras=True)
     found = {}
     for name, parameter in inspect.signature(configured).parameters.items():
         bounds = [extra for extra in getattr(hints.get(name), "__metadata__", ()) if isinstance(extra, Range | Choice)]

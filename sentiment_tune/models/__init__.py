@@ -63,7 +63,5 @@ def build(name: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Modul
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
         raise InputError(f"network {name!r} cannot be built with {dict(settings)}: {error}") from error
     if getattr(logits, "shape", None) != (2,):
-        raise InputError(
-            f"network {name!r} must return logits [batch] for ids [batch, word]; see sentiment_tune.models"
-        )
+        raise InputError(f"network {name!r} must return logits [batch] for ids [batch, word]")
     return network

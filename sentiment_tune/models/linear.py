@@ -84,7 +84,7 @@ class Linear(nn.Module):
 
 def _counts(negative: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """All keys, ascending, with the number of reviews of each class that hold them."""
-    keys, place = torch.cat([negative, positive]).unique(return_inverse=True)
+    keys, place = torch.unique(torch.cat([negative, positive]), return_inverse=True)
     without, having = place[: len(negative)], place[len(negative) :]
     return keys, torch.bincount(without, minlength=len(keys)), torch.bincount(having, minlength=len(keys))
 

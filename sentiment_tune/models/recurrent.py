@@ -12,6 +12,8 @@ from sentiment_tune.models.layers import max_over_time, word_vectors
 from sentiment_tune.space import Range, Rate, Switch, Width
 from sentiment_tune.text import PADDING
 
+Cell = type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]
+
 
 class Direction(nn.Module):
     """One recurrent layer read in one direction: words [batch, word, feature] -> states [batch, word, hidden].
@@ -21,7 +23,7 @@ class Direction(nn.Module):
     needed.
     """
 
-    def __init__(self, cell: type[nn.RNNBase], features: int, hidden: int, backward: bool = False):
+    def __init__(self, cell: Cell, features: int, hidden: int, backward: bool = False):
         super().__init__()
         self.cell = cell(features, hidden, batch_first=True)
         self.backward = backward
@@ -59,7 +61,7 @@ def scanned(cell: nn.RNNBase, words: Tensor) -> Tensor:
     state = (blank, blank.clone()) if isinstance(cell, nn.LSTM) else (blank,)
 
     def step(state: tuple[Tensor, ...], now: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        kept = functional.linear(state[0], cell.weight_hh_l0, cell.bias_hh_l0)  # type: ignore[arg-type]
+        kept = functional.linear(state[0], cell.weight_hh_l0, cell.bias_hh_l0)
         after = _STEPS[type(cell)](now, kept, state)
         return after, after[0].clone()  # scan refuses an output that is the state itself
 
@@ -90,9 +92,7 @@ _STEPS = {nn.RNN: _rnn_step, nn.LSTM: _lstm_step, nn.GRU: _gru_step}
 class Stack(nn.Module):
     """Recurrent layers on one another, dropout between: words [batch, word, feature] -> states [batch, word, width]."""
 
-    def __init__(
-        self, cell: type[nn.RNNBase], features: int, hidden: int, layers: int, bidirectional: bool, dropout: float
-    ):
+    def __init__(self, cell: Cell, features: int, hidden: int, layers: int, bidirectional: bool, dropout: float):
         super().__init__()
         directions = [False, True] if bidirectional else [False]
         self.width = hidden * len(directions)
@@ -105,7 +105,7 @@ class Stack(nn.Module):
     def forward(self, words: Tensor, real: Tensor) -> Tensor:
         for depth, layer in enumerate(self.layers):
             words = self.dropout(words) if depth else words
-            words = torch.cat([direction(words, real) for direction in layer], -1)  # type: ignore[operator]
+            words = torch.cat([direction(words, real) for direction in layer.children()], -1)
         return words
 
 
@@ -115,7 +115,7 @@ Layers = Annotated[int, Range(1, 8, search=(1, 2))]
 class RNN(nn.Module):
     """Simple recurrent layers (Elman 1990) over embeddings, each state's strongest value, a logit."""
 
-    cell: ClassVar[type[nn.RNNBase]] = nn.RNN
+    cell: ClassVar[Cell] = nn.RNN
 
     def __init__(
         self,
