@@ -9,18 +9,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MLFLOW_EXPERIMENT_NAME ?= sentiment
 
-.PHONY: train test check clean
+.PHONY: train test lint check clean
 
 train: $(VENV)/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local -P model=$(MODEL) -P data=$(DATA) $(SETTINGS)
 
+# One thread a process: two test processes with two threads each would wait for one another on two cores.
+test: export OMP_NUM_THREADS = 1
 test: $(VENV)/installed-check
 	$(BIN)/python -m pytest -q -n 2
 
-check: $(VENV)/installed-check
+lint: $(VENV)/installed-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+check: export OMP_NUM_THREADS = 1
+check: lint
 	$(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
 
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -119,9 +119,10 @@ def train(
     corpus = data.load(plan.source)
     if corpus.warning:
         reporting.warn(corpus.warning)
+    network = experiments.built(plan, corpus)
     tracking.connect(tracking_uri)
     with reporting.epochs(plan, corpus, quiet) as (watch, told):
-        result = experiments.run(plan, corpus, experiment, run_name, system_metrics, watch, told)
+        result = experiments.run(network, plan, corpus, experiment, run_name, system_metrics, watch, told)
     reporting.result(plan, corpus, result)
 
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -120,6 +121,7 @@ class Result:
 
 
 def run(
+    network: nn.Module,
     plan: Plan,
     corpus: Corpus,
     experiment: str | None = None,
@@ -128,19 +130,17 @@ def run(
     watch: Watch = unwatched,
     told: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Result:
-    """Train by `plan` on `corpus`, as one run of MLflow that ends with the finished model logged.
+    """Train what `built` made, by the same plan and corpus: one run of MLflow that ends with the finished model logged.
 
-    `watch` sees each epoch's batches pass, `told` hears each epoch's record. What cannot be built makes no run.
+    `watch` sees each epoch's batches pass, `told` hears each epoch's record.
     """
-    network = built(plan, corpus)
     with tracking.opened(experiment, name or plan.model, _tags(plan, corpus, network), system_metrics) as run_id:
         tracking.log_settings(plan.values, run_id)
         tracking.log_data(corpus)
         epochs, best = _trained(network, plan, corpus, watch, told)
         tracking.log_picture("learning_curves", plots.learning_curves([asdict(epoch) for epoch in epochs]))
         test = _tested(network, plan, corpus)
-        package = Package(plan.model, network.cpu(), plan.network, corpus.vocabulary, plan.reading)
-        uri = flavor.log_model(package).model_uri
+        uri = _logged(Package(plan.model, network.cpu(), plan.network, corpus.vocabulary, plan.reading))
     return Result(run_id, uri, best, test, count_parameters(network), sum(epoch.seconds for epoch in epochs))
 
 
@@ -227,6 +227,14 @@ def _tested(network: nn.Module, plan: Plan, corpus: Corpus) -> dict[str, float]:
         tracking.log_picture(draw.__name__, draw(labels, probabilities))
     tracking.log_picture("mistakes", plots.mistakes(labels, probabilities, texts))
     return figures
+
+
+def _logged(package: Package) -> str:
+    """Log the finished model, and what that took; its URI."""
+    started = time.perf_counter()
+    uri: str = flavor.log_model(package).model_uri
+    tracking.log_results({"package_seconds": time.perf_counter() - started})
+    return uri
 
 
 def test_figures(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> dict[str, float]:

@@ -36,10 +36,8 @@ def epochs(plan: Plan, corpus: Corpus, quiet: bool) -> Iterator[tuple[Watch, Tol
         yield unwatched, lambda epoch: None
         return
     console = Console(soft_wrap=True, highlight=False)
-    parts = (
-        f"{len(corpus.train):,} reviews to train, {len(corpus.validation):,} to choose by, {len(corpus.test):,} to test"
-    )
-    console.print(f"{plan.model} on {corpus.name}: {parts}")
+    train, validation, test = (f"{len(part):,}" for part in (corpus.train, corpus.validation, corpus.test))
+    console.print(f"{plan.model} on {corpus.name}: {train} reviews to train, {validation} to validate, {test} to test")
     columns = TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
 

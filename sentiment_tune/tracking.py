@@ -45,9 +45,8 @@ def connect(uri: str | None = None) -> None:
     uri = address()
     try:
         if uri.startswith("sqlite:"):
-            with FileLock(
-                Path(tempfile.gettempdir(), f"sentiment_tune-{hashlib.sha256(uri.encode()).hexdigest()}.lock")
-            ):
+            name = hashlib.sha256(uri.encode()).hexdigest()
+            with FileLock(Path(tempfile.gettempdir(), f"sentiment_tune-{name}.lock")):
                 mlflow.search_experiments(max_results=1)
         elif uri.startswith("http"):
             urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5).close()
@@ -95,7 +94,7 @@ def log_settings(settings: Mapping[str, Value | None], run_id: str) -> None:
     `mlflow run` has logged what it was given, in the user's spelling, and MLflow refuses another: that one stays.
     """
     already = mlflow.get_run(run_id).data.params
-    mlflow.log_params({name: value for name, value in settings.items() if name not in already})
+    mlflow.log_params({name: value for name, value in settings.items() if name not in already and value is not None})
     mlflow.log_dict(dict(settings), "settings.json")
 
 

@@ -31,10 +31,10 @@ from sentiment_tune.text import Reading
 class Recipe:
     """How a network is trained."""
 
-    epochs: Annotated[int, Range(1, 10_000)] = 10  # at most
-    patience: Annotated[int, Range(1, 10_000)] = 2  # epochs without a better one after which training ends
+    epochs: Annotated[int, Range(1, 10_000)] = 30  # at most
+    patience: Annotated[int, Range(1, 10_000)] = 3  # epochs without progress after which training ends
     batch: Annotated[int, Range(1, 65_536)] = 64  # reviews a step
-    learning_rate: Annotated[float, Range(1e-8, 1e12, search=(1e-4, 1e-2), log=True)] = 1e-3
+    learning_rate: Annotated[float, Range(1e-8, 1e12, search=(1e-4, 1e-2), log=True)] = 2e-3
     schedule: Annotated[str, Choice("constant", "linear", "cosine")] = "constant"  # of the rate, over all epochs
     weight_decay: Annotated[float, Range(0.0, 10.0)] = 0.01
     clip: Annotated[float, Range(1e-6, 1e6)] = 1.0  # largest norm of a step's gradient
@@ -149,13 +149,17 @@ def _step(optimizer: torch.optim.Optimizer, logits: Tensor, wanted: Tensor, rate
 
 
 def until_stale(epochs: Iterable[Epoch], patience: int) -> Iterator[Epoch]:
-    """The epochs, until `patience` of them in a row have not been the best so far."""
-    best = None
+    """The epochs, until neither validation accuracy nor loss has been better than ever for `patience` of them.
+
+    Either counts, because accuracy stands still at first where the loss already falls, and the other way round later.
+    """
+    accuracy, loss, progress = -math.inf, math.inf, 0
     for epoch in epochs:
         yield epoch
-        if best is None or epoch.quality > best.quality:
-            best = epoch
-        if epoch.epoch - best.epoch >= patience:
+        if epoch.val_accuracy > accuracy or epoch.val_loss < loss:
+            progress = epoch.epoch
+        accuracy, loss = max(accuracy, epoch.val_accuracy), min(loss, epoch.val_loss)
+        if epoch.epoch - progress >= patience:
             return
 
 

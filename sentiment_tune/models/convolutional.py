@@ -41,7 +41,7 @@ class CNN(nn.Module):
         shortest: FilterWidth = 2,
         branches: Annotated[int, Range(1, 8, search=(1, 4))] = 3,
         hidden: Width = 100,
-        dropout: Rate = 0.5,
+        dropout: Rate = 0.3,
     ):
         super().__init__()
         self.embedding = word_vectors(vocabulary, embedding)

@@ -18,7 +18,7 @@ class Linear(nn.Module):
     n-gram's key is its ids read as the digits of one number, so a lookup is exact and no two n-grams share a weight.
     """
 
-    recipe: ClassVar[dict[str, Value]] = {"learning_rate": 1e-3, "epochs": 10}
+    recipe: ClassVar[dict[str, Value]] = {"learning_rate": 1e-3, "epochs": 6}
 
     def __init__(
         self,

@@ -61,11 +61,11 @@ def scanned(cell: nn.RNNBase, words: Tensor) -> Tensor:
     state = (blank, blank.clone()) if isinstance(cell, nn.LSTM) else (blank,)
 
     def step(state: tuple[Tensor, ...], now: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        kept = functional.linear(state[0], cell.weight_hh_l0, cell.bias_hh_l0)
+        kept = functional.linear(state[0], cell.weight_hh_l0, cell.bias_hh_l0)  # type: ignore[arg-type]
         after = _STEPS[type(cell)](now, kept, state)
         return after, after[0].clone()  # scan refuses an output that is the state itself
 
-    return scan(step, state, arriving)[1].transpose(0, 1)  # type: ignore[no-any-return]
+    return scan(step, state, arriving)[1].transpose(0, 1)
 
 
 def _rnn_step(now: Tensor, kept: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

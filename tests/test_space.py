@@ -1,0 +1,166 @@
+"""What can be set: bounds are kept, refusals say the way out, a plan survives its settings file."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentiment_tune.errors import InputError
+from sentiment_tune.models import NETWORKS
+from sentiment_tune.space import Choice, Fixed, Range, Rate, Setting, Switch, Width, resolve, settings_of
+from sentiment_tune.text import Reading
+from sentiment_tune.training import Recipe
+
+with warnings.catch_warnings(action="ignore"):  # mlflow's own, when it is first imported
+    from sentiment_tune.experiment import Conditions, Plan, read_settings, settings_for
+
+
+class Configured:
+    def __init__(self, vocabulary: int, hidden: Width = 128, dropout: Rate = 0.3, backward: Switch = False):
+        self.given = (vocabulary, hidden, dropout, backward)
+
+
+SETTINGS = settings_of(Configured)
+
+
+def test_a_signature_declares_its_settings_in_order_and_facts_are_none() -> None:
+    declared = {
+        "hidden": Setting("hidden", int, Range(1, 65_536, search=(16, 512), log=True), 128),
+        "dropout": Setting("dropout", float, Range(0.0, 0.99, search=(0.0, 0.7)), 0.3),
+        "backward": Setting("backward", bool, Choice(False, True), False),
+    }
+    assert list(SETTINGS.items()) == list(declared.items())
+
+
+def test_a_dataclass_and_a_function_are_read_the_same_way() -> None:
+    def function(keep: Switch = True, other: int = 3) -> None: ...
+
+    assert list(settings_of(function)) == ["keep"]
+    assert settings_of(Recipe)["learning_rate"].default == 1e-3
+    assert settings_of(Conditions)["device"].bounds == Fixed("auto", "cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [
+        ("hidden", "64", 64),
+        ("hidden", "1e3", 1000),
+        ("hidden", 64.0, 64),
+        ("hidden", 1, 1),
+        ("hidden", 65_536, 65_536),
+        ("dropout", "1e-3", 0.001),
+        ("dropout", 0, 0.0),
+        ("dropout", "0.99", 0.99),
+        ("backward", "true", True),
+        ("backward", "False", False),
+        ("backward", True, True),
+        ("backward", 1, True),
+    ],
+)
+def test_a_value_is_read_from_text_and_numbers_into_its_own_type(name: str, given: object, value: object) -> None:
+    read = SETTINGS[name].read(given)
+    assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        *[("hidden", bad) for bad in (0, 65_537, -1, 2.5, "2.5", "many", "", None, True, "nan", "inf", [3], 10**400)],
+        *[("dropout", bad) for bad in (-0.1, 1, "nan", float("nan"), float("inf"), "-inf", "0,3", None, False)],
+        *[("backward", bad) for bad in ("yes", "", None, 2, 0.5)],
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_with_name_value_and_bounds(name: str, given: object) -> None:
+    allowed = {
+        "hidden": "a whole number from 1 to 65,536",
+        "dropout": "a number from 0 to 0.99",
+        "backward": "one of: false, true",
+    }
+    with pytest.raises(InputError) as refused:
+        SETTINGS[name].read(given)
+    assert str(refused.value) == f"{name} cannot be {given!r}: choose {allowed[name]}"
+
+
+def test_a_text_must_be_one_of_its_choices() -> None:
+    keep = settings_of(Reading)["keep"]
+    assert keep.read("head") == "head"
+    with pytest.raises(InputError, match="keep cannot be 'middle': choose one of: tail, head"):
+        keep.read("middle")
+
+
+def test_what_is_not_given_has_its_default_and_what_is_not_declared_is_left_out() -> None:
+    assert resolve(Configured, {"hidden": "9", "foreign": 1}) == {"hidden": 9, "dropout": 0.3, "backward": False}
+
+
+@pytest.mark.parametrize("configured", [*NETWORKS.values(), Recipe, Reading, Conditions])
+def test_every_default_and_search_space_lies_within_its_own_bounds(configured: type) -> None:
+    assert settings_of(configured)
+    for setting in settings_of(configured).values():
+        assert setting.read(setting.default) == setting.default
+        ends = (setting.bounds.search or ()) if isinstance(setting.bounds, Range) else setting.bounds
+        assert all(setting.read(end) == end for end in ends)
+        assert not (isinstance(setting.bounds, Range) and setting.bounds.log and min(ends, default=1) <= 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("hiden", "did you mean 'hidden'"), ("filters", "choose from"), ("learning-rate", "rate'")]
+)
+def test_an_unknown_setting_is_refused_with_the_closest_one(name: str, hint: str) -> None:
+    with pytest.raises(InputError, match=f"no setting of rnn '{name}'") as refused:
+        Plan.of("rnn", {name: 1})
+    assert hint in str(refused.value)
+    listed = str(refused.value).split("choose from ")[1].split(", ")
+    assert {"hidden", "epochs", "length", "seed", "data"} <= set(listed)
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Writes a network of the user's own into the current folder, with the given settings, and names it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(sys, "modules", sys.modules.copy())
+
+    def write(signature: str, recipe: str = "{}") -> str:
+        head = "from torch import nn\nfrom sentiment_tune.space import Width\nclass Own(nn.Module):\n"
+        body = f"    recipe = {recipe}\n    def __init__(self, vocabulary: int, {signature}): super().__init__()\n"
+        Path("own_network.py").write_text(head + body, encoding="utf-8")
+        return "own_network:Own"
+
+    return write
+
+
+def test_a_network_prefers_its_recipe_to_the_defaults_and_the_given_to_both(own: Any) -> None:
+    model = own("depth: Width = 3", "{'learning_rate': 0.5, 'epochs': 4}")
+    plan = Plan.of(model, {"epochs": "7"})
+    assert (plan.recipe.learning_rate, plan.recipe.epochs) == (0.5, 7)
+    assert plan.recipe.batch == Recipe().batch
+    assert settings_for(model)["learning_rate"].default == 0.5  # what --help shows
+    assert plan.network == {"depth": 3}
+
+
+@pytest.mark.parametrize("taken", ["batch", "length", "seed", "data", "split", "model"])
+def test_a_network_cannot_call_a_setting_what_another_is_called(own: Any, taken: str) -> None:
+    with pytest.raises(InputError, match=f"calls a setting '{taken}', a name that is taken"):
+        Plan.of(own(f"{taken}: Width = 3"), {})
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_a_plan_survives_its_settings_file(model: str, tmp_path: Path) -> None:
+    plan = Plan.of(model, {"seed": 7, "learning_rate": "3e-4", "data": "sample", "keep": "head"})
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(plan.values), encoding="utf-8")
+    held = read_settings(file)
+    assert Plan.of(held.pop("model"), held) == plan != Plan.of(model, {})
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "3", "\0"])
+def test_a_file_without_settings_is_refused_by_name(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"no settings in .*settings\.json"):
+        read_settings(file)
+    with pytest.raises(InputError, match="no settings in"):
+        read_settings(tmp_path / "missing.json")
