@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sentiment_tune import __version__
 from sentiment_tune.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ tracking_uri = click.option("--tracking-uri", help="MLflow server or database  [
 
 
 @click.group(context_settings={"help_option_names": list(HELP)})
-@click.version_option(package_name="sentiment_tune")
+@click.version_option(__version__)
 def main() -> None:
     """Train networks on reviews, track them in MLflow, score texts with them."""
 

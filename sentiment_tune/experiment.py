@@ -1,6 +1,5 @@
 """One run from settings to logged model: where all rooms meet."""
 
-import importlib.metadata
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 from torch import Tensor, nn
 
-from sentiment_tune import flavor, models, plots, tracking
+from sentiment_tune import __version__, flavor, models, plots, tracking
 from sentiment_tune.batches import in_order
 from sentiment_tune.data import Corpus, Reviews, Source
 from sentiment_tune.errors import InputError
@@ -185,7 +184,7 @@ def _tags(plan: Plan, corpus: Corpus, network: nn.Module) -> dict[str, str]:
         "device": device_of(network).type,
         "parameters": count_parameters(network),
         "git_commit": tracking.git_commit(),
-        "package_version": importlib.metadata.version("sentiment_tune"),
+        "package_version": __version__,
     }
     return {name: str(value) for name, value in known.items() if value is not None}
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sentiment_tune.batches import Batches, Order, batches, by_length, in_order, padded, shuffled
+from sentiment_tune.batches import GRAIN, Batches, Order, batches, by_length, in_order, padded, shuffled
 from sentiment_tune.scoring import Encoded
 from sentiment_tune.text import PADDING, Reading
 
@@ -42,11 +42,11 @@ def test_every_review_comes_exactly_once_in_batches_of_the_size(order: Order, le
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=60))
-def test_a_review_is_padded_on_its_right_to_the_longest_beside_it(lengths: list[int]) -> None:
+def test_a_review_is_padded_on_its_right_to_the_longest_beside_it_and_its_grain(lengths: list[int]) -> None:
     held = reviews(np.array(lengths, dtype=np.int64))
     for batch in batches(held, READING, 8):
         together = [lengths[row] for row in batch.rows]
-        assert batch.ids.shape == (len(together), max(1, *together))
+        assert batch.ids.shape == (len(together), GRAIN * -(-max(1, *together) // GRAIN))
         assert batch.ids.dtype == torch.int64
         for ids, row in zip(batch.ids, batch.rows, strict=True):
             assert ids.tolist() == held[row].tolist() + [PADDING] * (len(ids) - lengths[row])
@@ -55,12 +55,15 @@ def test_a_review_is_padded_on_its_right_to_the_longest_beside_it(lengths: list[
 def test_a_batch_holds_reviews_as_they_are_cut() -> None:
     (batch,) = in_order(Encoded([np.arange(1, 12), np.array([1, 3])]), Reading(vocabulary=10, length=4))
     assert batch.rows.tolist() == [1, 0]
-    assert batch.ids.tolist() == [[1, 3, PADDING, PADDING], [8, 9, 2, 2]]
+    assert batch.ids[:, :4].tolist() == [[1, 3, PADDING, PADDING], [8, 9, 2, 2]]
+    assert not batch.ids[:, 4:].any()
 
 
-def test_no_reviews_make_no_batch_and_an_empty_one_is_a_word_wide() -> None:
+def test_no_reviews_make_no_batch_and_an_empty_one_is_padding() -> None:
     assert list(in_order(Encoded([]), READING)) == []
-    assert padded([np.array([], dtype=np.int64)]).tolist() == [[PADDING]]
+    empty = padded([np.array([], dtype=np.int64)])
+    assert empty.numel() > 0
+    assert not empty.any()
 
 
 def test_little_is_padding_where_lengths_differ_as_in_imdb() -> None:
