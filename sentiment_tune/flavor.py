@@ -83,7 +83,7 @@ def save_model(path: str, package: packaging.Package, mlflow_model: Model | None
         export(package.network, Path(path, _EXPORT, "model.pt2"))
     except Exception as error:
         raise InputError(f"network {package.model!r} cannot be exported for mlflow.pytorch: {error}") from error
-    model.add_flavor("pytorch", model_data=_EXPORT, pytorch_version=torch.__version__, code="code")
+    model.add_flavor("pytorch", model_data=_EXPORT, pytorch_version=str(torch.__version__), code="code")
     model.save(str(Path(path, "MLmodel")))
 
 
