@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -84,12 +83,13 @@ def _another(model: str) -> str:
 
 
 def _command(name: str) -> str:
-    """How the user of this terminal calls a script of this environment: by name if it is on the path, else by path."""
+    """How the user of this terminal calls a script of this environment: by name if it is active, else by its path."""
     script = Path(sys.executable).with_name(name)
     if not script.exists():
         return f"{shlex.quote(sys.executable)} -m {name.replace('-', '_')}"
-    found = None if "MLFLOW_RUN_ID" in os.environ else shutil.which(name)  # `mlflow run` may have a path of its own
-    return name if found and script.samefile(found) else shlex.quote(os.path.relpath(script))
+    # The search path tells nothing: under `make` and `mlflow run` it is not the user's own.
+    active = sys.prefix == sys.base_prefix or os.environ.get("VIRTUAL_ENV") == sys.prefix
+    return name if active else shlex.quote(os.path.relpath(script))
 
 
 def scores(texts: Sequence[str], probabilities: NDArray[np.float64]) -> None:

@@ -1,0 +1,181 @@
+"""The repository as an MLflow project: its entry points, its environment, its pins."""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from sentiment_tune.tables import read_table, write_table
+
+ROOT = Path(__file__).resolve().parents[1]
+HOSTILE = 'it\'s "fine"; $HOME `ls` 100%'
+
+
+class Project(NamedTuple):
+    folder: Path  # a copy of what git tracks
+    database: str
+    environment: dict[str, str]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`mlflow run .` as in the README."""
+        command = ["mlflow", "run", ".", "--env-manager", "local", "--experiment-name", "sentiment", *words]
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120
+        )
+
+    def runs(self) -> list[Any]:
+        """All runs, whatever their status, the newest first."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # importing MLflow and its first store warn, of what is not ours
+            from mlflow import MlflowClient
+
+            client = MlflowClient(self.database)
+            experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        return list(client.search_runs(experiments, order_by=["attributes.start_time DESC"]))
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("project") / "copy"
+    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True)
+    for name in filter(None, tracked.stdout.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    database = f"sqlite:///{folder.parent}/mlflow.db"
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), own["PATH"]])
+    return Project(folder, database, own | {"PATH": path, "MLFLOW_TRACKING_URI": database})
+
+
+@pytest.fixture(scope="session")
+def trained(project: Project) -> Any:
+    """The run that `mlflow run .` leaves, which is its only one."""
+    small = {"embedding": "8", "vocabulary": "500", "epochs": "1", "learning_rate": "1e-2", "quiet": "true"}
+    given = {"model": "embedding", "data": "sample"} | small
+    finished = project.run(*(word for name, value in given.items() for word in ("-P", f"{name}={value}")))
+    assert finished.returncode == 0, finished.stderr
+    (run,) = project.runs()
+    return run
+
+
+def test_the_project_run_is_the_training_run(trained: Any) -> None:
+    params, metrics = trained.data.params, trained.data.metrics
+    assert (trained.info.status, trained.data.tags["network"]) == ("FINISHED", "embedding")
+    assert trained.data.tags["mlflow.source.type"] == "PROJECT"
+    assert metrics.keys() >= {"val_accuracy", "best_val_accuracy", "test_accuracy"}
+    assert len(trained.outputs.model_outputs) == 1
+    assert params | {"model": "embedding", "embedding": "8", "hidden": "100", "learning_rate": "1e-2"} == params
+    resolved = json.loads(Path(trained.info.artifact_uri, "settings.json").read_bytes())
+    assert (resolved["learning_rate"], resolved["embedding"], resolved["epochs"]) == (0.01, 8, 1)
+    assert {name for name, value in resolved.items() if value is not None} | {"quiet"} == params.keys()
+
+
+def test_score_takes_a_text(project: Project, trained: Any) -> None:
+    finished = project.run("-e", "score", "-P", f"text={HOSTILE}")
+    assert finished.returncode == 0, finished.stderr
+    (line,) = finished.stdout.splitlines()
+    assert re.fullmatch(r"(positive|negative)  0\.\d{4}  " + re.escape(HOSTILE), line)
+
+
+@pytest.mark.slow
+def test_score_takes_a_table(project: Project, trained: Any, tmp_path: Path) -> None:
+    source, target = tmp_path / "its table.csv", tmp_path / "scored.jsonl"
+    write_table(source, ["id", "review"], [[1, HOSTILE], [2, ""]])
+    given = {"input": source, "column": "review", "output": target, "model": f"runs:/{trained.info.run_id}/model"}
+    finished = project.run(
+        "-e", "score", *(word for name, value in given.items() for word in ("-P", f"{name}={value}"))
+    )
+    assert finished.returncode == 0, finished.stderr
+    scored = read_table(target)
+    assert scored.columns == ("id", "review", "probability", "label")
+    assert [row[:2] for row in scored.rows] == [("1", HOSTILE), ("2", "")]
+
+
+@pytest.mark.slow
+def test_a_project_run_that_cannot_be_has_failed(project: Project, trained: Any) -> None:
+    finished = project.run("-P", "model=rrn", "-P", "data=sample")
+    assert finished.returncode != 0
+    assert "did you mean 'rnn'?" in finished.stderr
+    assert project.runs()[0].info.status == "FAILED"
+    assert "RUNNING" not in [run.info.status for run in project.runs()]
+
+
+# ---- its files
+
+
+def test_entry_points_repeat_no_default_of_the_program() -> None:
+    entry_points = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
+    defaults = {
+        (entry, name): parameter["default"]
+        for entry, held in entry_points.items()
+        for name, parameter in held["parameters"].items()
+    }
+    assert {"main", "score"} <= entry_points.keys()
+    assert {name for (entry, name) in defaults if entry == "main"} == {"model", "data"}
+    assert {name: value for (entry, name), value in defaults.items() if entry != "main" and value} == {"column": "text"}
+    for held in entry_points.values():
+        assert all(parameter["type"] in {"string", "path", "uri", "float"} for parameter in held["parameters"].values())
+        assert {f"{{{name}}}" for name in held["parameters"]} == set(re.findall(r"{\w+}", held["command"]))
+
+
+def pins() -> dict[str, str]:
+    """Versions of constraints.txt by name."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    named = (line.split("==") for line in lines if line and not line.startswith("#"))
+    return {canonicalize_name(name): pinned for name, pinned in named}
+
+
+def requirements() -> dict[str, Requirement]:
+    """The package's own requirements by name."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    return {canonicalize_name(found.name): found for found in map(Requirement, listed)}
+
+
+def test_the_environment_lists_what_the_package_requires() -> None:
+    parts = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
+    (listed,) = (part["pip"] for part in parts if isinstance(part, dict))
+    assert listed[0] == "-c constraints.txt"
+    assert {canonicalize_name(name) for name in listed[1:]} == requirements().keys()
+
+
+def test_the_pins_satisfy_the_requirements() -> None:
+    pinned = pins()
+    wrong = {
+        name: pinned.get(name) for name, found in requirements().items() if pinned.get(name, "") not in found.specifier
+    }
+    assert wrong == {}
+
+
+def test_the_pins_are_plain_versions() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    odd = [line for line in lines if not re.fullmatch(r"#.*|[A-Za-z0-9_.-]+==[0-9][0-9a-z.]*", line)]
+    assert odd == []
+    assert pins()["torch"] == "2.13.0"
+    assert [name for name in pins() if "tensorflow" in name] == []
+
+
+def test_these_tests_run_with_the_pinned_versions() -> None:
+    installed = {name: version(name).split("+")[0] for name in pins()}
+    assert installed == pins()
+
+
+def test_mlflow_takes_the_running_python_from_the_environment() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow.utils.environment import _PythonEnv
+    environment = _PythonEnv.from_conda_yaml(str(ROOT / "conda.yaml"))
+    assert environment.python == platform.python_version()
+    assert environment.dependencies[0] == "-c constraints.txt"
