@@ -133,6 +133,7 @@ def train(
 @click.option("--input", "source", metavar="FILE", help="table of texts to score, or - for one text a line from stdin")
 @click.option("--column", default="text", show_default=True, help="column of the texts in a table")
 @click.option("--output", metavar="FILE", help="table to write  [default: standard output]")
+@switch("--trust-code", "run the code logged with the model, for a network of somebody's own")
 @tracking_uri
 def score(
     texts: tuple[str, ...],
@@ -140,15 +141,19 @@ def score(
     source: str | None,
     column: str,
     output: str | None,
+    trust_code: bool,
     tracking_uri: str | None,
 ) -> None:
     """Score texts with a model: TEXTS given here, or the rows of a table."""
-    from sentiment_tune import packaging, reporting, scoring, tables, tracking
+    from sentiment_tune import flavor, packaging, reporting, scoring, tables, tracking
 
     table = _table(texts, source)
     reviews = table.texts(column if source not in (None, "", "-") else "text", "--column")
-    tracking.connect(tracking_uri)
-    scorer = packaging.load(tracking.fetch(model or tracking.newest_model())).scorer
+    tracking.choose(tracking_uri)
+    folder = tracking.fetch(model or tracking.newest_model())
+    if trust_code:
+        flavor.trust_code(folder)
+    scorer = packaging.load(folder).scorer
     probabilities = scorer.probabilities(reviews)
     if not source and not output:
         reporting.scores(reviews, probabilities)
@@ -174,12 +179,16 @@ def run() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        sys.exit(2)
     except (click.ClickException, InputError) as error:
         _end(error.format_message() if isinstance(error, click.ClickException) else str(error), 2)
     except ArithmeticError as error:
         _end(str(error), 1)
     except (KeyboardInterrupt, click.Abort) as error:
-        _end("ended", 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT))
+        told = error.__cause__ or error  # click wraps it
+        _end("ended", 128 + (signal.SIGTERM if isinstance(told, Terminated) else signal.SIGINT))
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -35,6 +35,9 @@ from sentiment_tune.training import (
     unwatched,
 )
 
+# Options of `train` that are no settings of a training; a network cannot call its own settings so.
+TAKEN = ("model", "settings", "experiment", "run_name", "tracking_uri", "system_metrics", "quiet")
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -63,6 +66,8 @@ class Plan:
         for name in given:
             if name not in known and name not in sources:
                 raise no_such(f"setting of {model}", name, [*known, *sources])
+            if name in sources and not isinstance(given[name], str):
+                raise InputError(f"{name} cannot be {given[name]!r}: give a text")
         chosen = {**preferred(model), **given}
         return cls(
             model,
@@ -84,7 +89,7 @@ def settings_for(model: str) -> dict[str, Setting]:
     """What can be set for a network and its training, each with the default that holds for this network."""
     own = settings_of(models.find(model))
     common = {name: line for part in (Recipe, Reading, Conditions) for name, line in settings_of(part).items()}
-    both = sorted(own.keys() & (common.keys() | {field.name for field in fields(Source)}))
+    both = sorted(own.keys() & {*common, *(field.name for field in fields(Source)), *TAKEN})
     if both:
         raise InputError(f"network {model!r} calls a setting {both[0]!r}, a name that is taken; choose another")
     preference = preferred(model)

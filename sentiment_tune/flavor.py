@@ -112,6 +112,11 @@ def code_of(network: nn.Module) -> list[str]:
     return [_source(sys.modules[name]) for name in sorted(packages)]
 
 
+def trust_code(folder: Path) -> None:
+    """Let the code that was logged beside the data files in `folder` be imported where nothing else has its name."""
+    sys.path.append(str(folder.parents[1] / "code"))
+
+
 def _source(module: Any) -> str:
     file = Path(module.__file__)
     return str(file.parent if file.name == "__init__.py" else file)

@@ -70,13 +70,21 @@ def load(folder: Path) -> Package:
         if description["format"] != FORMAT:
             raise InputError(f"{folder} has format {description['format']}, this version reads {FORMAT}; update it")
         reading = Reading(**description["reading"])
-        network = models.build(description["model"], reading.vocabulary, description["network"])
+        network = _built(description["model"], reading, description["network"])
         network.load_state_dict(load_tensors(files[WEIGHTS]))
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder} holds no usable model: {error}") from None
     _check_finite(network, folder)
     words = files[VOCABULARY].decode().split("\n") if files[VOCABULARY] else []
     return Package(description["model"], network.eval(), description["network"], Vocabulary(words), reading)
+
+
+def _built(model: str, reading: Reading, settings: Mapping[str, Value]) -> nn.Module:
+    try:
+        models.find(model)
+    except InputError as error:
+        raise InputError(f"{error}; or let the code that was logged with the model run: --trust-code true") from None
+    return models.build(model, reading.vocabulary, settings)
 
 
 def _verified(folder: Path) -> dict[str, bytes]:

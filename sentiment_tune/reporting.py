@@ -25,7 +25,12 @@ Told = Callable[[Epoch], None]
 
 def warn(text: str) -> None:
     """One loud line on standard error."""
-    Console(stderr=True, soft_wrap=True).print(f"WARNING: {text}", style="bold yellow", markup=False)
+    _console(stderr=True).print(f"WARNING: {text}", style="bold yellow")
+
+
+def _console(stderr: bool = False) -> Console:
+    """A terminal or a file, on which a text is printed as it is."""
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, emoji=False, markup=False)
 
 
 @contextmanager
@@ -34,7 +39,7 @@ def epochs(plan: Plan, corpus: Corpus, quiet: bool) -> Iterator[tuple[Watch, Tol
     if quiet:
         yield unwatched, lambda epoch: None
         return
-    console = Console(soft_wrap=True, highlight=False)
+    console = _console()
     train, validation, test = (f"{len(part):,}" for part in (corpus.train, corpus.validation, corpus.test))
     console.print(f"{plan.model} on {corpus.name}: {train} reviews to train, {validation} to validate, {test} to test")
     columns = TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -55,14 +60,14 @@ def _line(epoch: Epoch) -> str:
 
 def result(plan: Plan, corpus: Corpus, result: Result) -> None:
     """The figures of a finished run, and three lines that say what to do next."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = _console()
     console.print(
         f"\n{plan.model} on {corpus.name}: test accuracy {result.test['test_accuracy']:.4f}, validation "
         f"{result.best.val_accuracy:.4f} in epoch {result.best.epoch}, {result.parameters:,} parameters, trained in "
         f"{result.seconds:.0f} s\nrun {result.run_id}, model {result.model_uri}\n",
         style="bold",
     )
-    console.print(f"compare the runs   {_ui()}", markup=False)
+    console.print(f"compare the runs   {_ui()}")
     console.print(
         f'score a text       {_command("sentiment-tune")} score --model {result.model_uri} "a fine film" "a dull one"'
     )
@@ -94,6 +99,6 @@ def _command(name: str) -> str:
 
 def scores(texts: Sequence[str], probabilities: NDArray[np.float64]) -> None:
     """One line a text: label, probability of being positive, the text."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = _console()
     for text, probability in zip(texts, probabilities, strict=True):
-        console.print(f"{label(probability)}  {probability:.4f}  {text}", markup=False)
+        console.print(f"{label(probability)}  {probability:.4f}  {text}")

@@ -99,7 +99,8 @@ class Setting:
 
 def settings_of(configured: Callable[..., Any]) -> dict[str, Setting]:
     """The settings a class or function declares in its signature, in order."""
-    hints = get_type_hints(getattr(configured, "__init__", configured), include_extras=True)
+    declaring = configured.__init__ if isinstance(configured, type) else configured  # type: ignore[misc]
+    hints = get_type_hints(declaring, include_extras=True)
     found = {}
     for name, parameter in inspect.signature(configured).parameters.items():
         bounds = [extra for extra in getattr(hints.get(name), "__metadata__", ()) if isinstance(extra, Range | Choice)]

@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 import urllib.request
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -33,31 +34,43 @@ if TYPE_CHECKING:
 EXPERIMENT = "sentiment"
 
 
+def choose(uri: str | None = None) -> None:
+    """Point MLflow at `uri`, or at what its own variables say; nothing is made or asked there yet."""
+    logging.getLogger("mlflow").setLevel(logging.ERROR)  # it tells of every table and experiment it makes or misses
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if uri:
+        mlflow.set_tracking_uri(uri)
+
+
 def connect(uri: str | None = None) -> None:
     """Point MLflow at `uri`, or at what its own variables say, and see that something answers there.
 
     A local database is made under a lock: processes that make one together leave it unusable.
     """
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table and experiment it makes
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    if uri:
-        mlflow.set_tracking_uri(uri)
+    choose(uri)
     uri = address()
     try:
-        if uri.startswith("sqlite:"):
-            name = hashlib.sha256(uri.encode()).hexdigest()
-            with FileLock(Path(tempfile.gettempdir(), f"sentiment_tune-{name}.lock")):
-                mlflow.search_experiments(max_results=1)
-        elif uri.startswith("http"):
+        if uri.startswith("http"):
             urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5).close()
-    except (OSError, MlflowException) as error:
-        raise InputError(f"no MLflow tracking at {uri!r}: {error}; start it, or give another --tracking-uri") from None
+            return
+        name = hashlib.sha256(uri.encode()).hexdigest()
+        with FileLock(Path(tempfile.gettempdir(), f"sentiment_tune-{name}.lock")):
+            mlflow.search_experiments(max_results=1)
+    except Exception as error:  # each kind of store raises what its own library does
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"no MLflow tracking at {uri!r}: {reason}; start it, or give another --tracking-uri") from None
 
 
 def address() -> str:
     """Where the runs are."""
     uri: str = mlflow.get_tracking_uri()
     return uri
+
+
+def _missing() -> bool:
+    """Whether the runs are to be in a local database that nobody has made yet; asking MLflow would make it."""
+    kind, _, path = address().partition(":///")
+    return kind == "sqlite" and not Path(path).exists()
 
 
 @contextmanager
@@ -116,7 +129,9 @@ def _dataset(source: DatasetSource, name: str, digest: str) -> MetaDataset:
 def _source(source: str) -> DatasetSource:
     if source.startswith("sentiment_tune"):
         return CodeDatasetSource({"mlflow.source.name": source})
-    return resolve_dataset_source(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow finds two names for one kind of source
+        return resolve_dataset_source(source)
 
 
 def log_epoch(epoch: Epoch) -> None:
@@ -145,12 +160,16 @@ def git_commit() -> str | None:
 
 def newest_model() -> str:
     """URI of the model of the newest finished training run, in whatever experiment."""
-    runs = mlflow.search_runs(
-        search_all_experiments=True,
-        filter_string="attributes.status = 'FINISHED' and tags.network LIKE '%'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-        output_format="list",
+    runs = (
+        []
+        if _missing()
+        else mlflow.search_runs(
+            search_all_experiments=True,
+            filter_string="attributes.status = 'FINISHED' and tags.network LIKE '%'",
+            order_by=["attributes.start_time DESC"],
+            max_results=1,
+            output_format="list",
+        )
     )
     if not runs:
         raise InputError(f"no finished run at {address()}: train one first, or give --model URI")
@@ -160,8 +179,10 @@ def newest_model() -> str:
 def fetch(uri: str) -> Path:
     """Folder of the data files of the model at `uri`: `models:/...`, `runs:/...`, or a folder."""
     try:
+        if _missing() and uri.startswith(("models:", "runs:")):
+            raise FileNotFoundError(f"there are no runs at {address()}")
         found = Path(mlflow.artifacts.download_artifacts(uri))
-    except (MlflowException, OSError) as error:
+    except Exception as error:  # each kind of address raises what its own library does
         raise InputError(f"no model at {uri!r}: {error}; give models:/..., runs:/... or a folder") from None
     for folder in (found / "data" / FOLDER, found):
         if (folder / MANIFEST).exists():

@@ -507,7 +507,8 @@ def test_an_own_network_trains_and_scores_anywhere(here: Path) -> None:
     here_scored = ask("score", "a fine film")
     assert here_scored.code == 0
     command = (SCRIPT, "score", "a fine film", "--tracking-uri", database)
-    assert ended(started(here / "elsewhere", *command)) == here_scored
+    assert "--trust-code true" in ended(started(here / "elsewhere", *command)).refusal
+    assert ended(started(here / "elsewhere", *command, "--trust-code")) == here_scored
 
 
 # ---- scoring

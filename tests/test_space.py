@@ -39,7 +39,7 @@ def test_a_dataclass_and_a_function_are_read_the_same_way() -> None:
     def function(keep: Switch = True, other: int = 3) -> None: ...
 
     assert list(settings_of(function)) == ["keep"]
-    assert settings_of(Recipe)["learning_rate"].default == 1e-3
+    assert settings_of(Recipe)["learning_rate"].default == Recipe().learning_rate
     assert settings_of(Conditions)["device"].bounds == Fixed("auto", "cpu", "cuda", "mps")
 
 

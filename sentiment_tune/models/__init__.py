@@ -48,7 +48,7 @@ def _imported(module: str, name: str) -> type[nn.Module]:
         sys.path.append(here)
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"no network '{module}:{name}': {error}; write importable.module:Class") from None
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise InputError(f"'{module}:{name}' is no torch.nn.Module class; see the networks of sentiment_tune.models")
