@@ -7,3 +7,6 @@ class InputError(ValueError):
     The command line prints it without a traceback and ends with exit code 2. Every other exception is a fault of the
     program and keeps its traceback.
     """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.split()))

@@ -1,10 +1,15 @@
 """What all tests share: a cache of their own, and the real IMDB where it is at hand."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # importing MLflow warns, of what is not ours
+    import mlflow.pyfunc  # noqa: F401
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -44,7 +44,8 @@ class Direction(nn.Module):
 def _last_word_first(real: Tensor) -> Tensor:
     """Positions [batch, word] that read each review backward and leave its padding in place; its own inverse."""
     position = torch.arange(real.shape[1], device=real.device).expand_as(real)
-    return torch.where(real, real.sum(1, keepdim=True) - 1 - position, position)
+    end = ((position + 1) * real).amax(1, keepdim=True)  # [batch, 1]; counting real words would trip over a gap
+    return torch.where(position < end, end - 1 - position, position)
 
 
 def _reorder(features: Tensor, order: Tensor) -> Tensor:

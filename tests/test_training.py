@@ -1,0 +1,172 @@
+"""The loop: reproducible bit for bit, stopped by validation alone, ended at once where the loss is no number."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+from test_models import BATTERY, READING, Toy, a_means_positive, built, toy
+from torch import Tensor, nn
+
+from sentiment_tune.batches import Batch, in_order
+from sentiment_tune.space import Value
+from sentiment_tune.training import Best, Diverged, Epoch, Recipe, fit, measure, predict, until_stale
+
+RECIPE = Recipe(epochs=3, batch=16, learning_rate=0.01)
+TRAIN, VALIDATION = toy(a_means_positive, 128), toy(a_means_positive, 64, seed=2)
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def without_time(epochs: Iterable[Epoch]) -> list[Epoch]:
+    return [replace(epoch, seconds=0.0) for epoch in epochs]
+
+
+def fitted(
+    name: str, variant: dict[str, Value], recipe: Recipe = RECIPE, seed: int = 1, validation: Toy = VALIDATION
+) -> tuple[list[Epoch], dict[str, Tensor]]:
+    network = built(name, variant, TRAIN)
+    epochs = without_time(fit(network, TRAIN, validation, recipe, READING, seed))
+    return epochs, weights(network)
+
+
+@BATTERY
+def test_the_same_seed_gives_the_same_weights_and_another_others(name: str, variant: dict[str, Value]) -> None:
+    epochs, first = fitted(name, variant)
+    torch.rand(7), np.random.rand(7)  # what else draws random numbers is no matter
+    assert fitted(name, variant)[0] == epochs
+    assert equal(fitted(name, variant)[1], first)
+    assert not equal(fitted(name, variant, seed=2)[1], first)
+
+
+def test_training_leaves_the_random_numbers_of_the_rest_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fitted("embedding", {})
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_validation_labels_change_no_weight() -> None:
+    turned = replace(VALIDATION, labels=1 - VALIDATION.labels)
+    (epochs, first), (others, second) = fitted("gru", {}), fitted("gru", {}, validation=turned)
+    assert equal(first, second)
+    assert [epoch.val_accuracy for epoch in epochs] == [1 - epoch.val_accuracy for epoch in others]
+
+
+def test_the_best_weights_are_those_of_a_fresh_run_of_as_many_epochs() -> None:
+    train, held_out = toy(count=64), toy(count=64, seed=2)  # labels nobody can tell: the best epoch comes by chance
+    recipe, best = Recipe(epochs=8, batch=16, learning_rate=0.02), Best()
+    network = built("rnn", {}, train)
+    for epoch in fit(network, train, held_out, recipe, READING, 1):
+        best.see(epoch, network)
+    last = weights(network)
+    chosen = best.restore(network)
+    assert 1 <= chosen.epoch < recipe.epochs, "the last epoch must not be the best, or nothing is tested"
+    shorter = built("rnn", {}, train)
+    list(fit(shorter, train, held_out, replace(recipe, epochs=chosen.epoch), READING, 1))
+    assert equal(weights(network), weights(shorter))
+    assert not equal(weights(network), last)
+    assert measure(predict(network, in_order(held_out, READING)), held_out.labels) == (
+        chosen.val_loss,
+        chosen.val_accuracy,
+    )
+
+
+def test_without_an_epoch_there_are_no_best_weights() -> None:
+    with pytest.raises(ValueError, match="no epoch"):
+        Best().restore(built("embedding", {}))
+
+
+def epochs_of(figures: list[tuple[float, float]]) -> Iterator[Epoch]:
+    """Epochs of these validation accuracies and losses."""
+    for number, (accuracy, loss) in enumerate(figures, 1):
+        yield Epoch(number, 0.5, 0.5, loss, accuracy, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("figures", "patience", "seen"),
+    [
+        ([(0.5, 0.7), (0.6, 0.6), (0.7, 0.5)], 1, 3),
+        ([(0.5, 0.7), (0.5, 0.7), (0.9, 0.1)], 1, 2),
+        ([(0.5, 0.7), (0.5, 0.7), (0.9, 0.1)], 2, 3),
+        ([(0.5, 0.7), (0.5, 0.6), (0.5, 0.5), (0.5, 0.5), (0.9, 0.1)], 1, 4),  # a falling loss is progress
+        ([(0.5, 0.7), (0.6, 0.8), (0.7, 0.9), (0.7, 0.9), (0.9, 0.1)], 1, 4),  # and so is a rising accuracy
+    ],
+)
+def test_it_stops_after_as_many_epochs_without_progress(
+    figures: list[tuple[float, float]], patience: int, seen: int
+) -> None:
+    assert len(list(until_stale(epochs_of(figures), patience))) == seen
+
+
+class Exploding(nn.Module):
+    """Logits that are no numbers from the third step on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
+        self.steps = 0
+
+    def forward(self, ids: Tensor) -> Tensor:
+        self.steps += 1
+        return self.bias.expand(len(ids)) * (math.nan if self.steps == 3 else 1.0)
+
+
+def test_a_loss_that_is_no_number_ends_training_at_that_step_and_changes_no_weight() -> None:
+    network, seen = Exploding(), []
+    before: Any = None
+
+    def watch(passing: Iterable[Batch], epoch: int) -> Iterable[Batch]:
+        nonlocal before
+        for batch in passing:
+            before = weights(network)
+            yield batch
+
+    with pytest.raises(Diverged, match=r"nan in epoch 1, step 3, at learning rate 0\.01; try a smaller learning_rate"):
+        seen.extend(fit(network, TRAIN, VALIDATION, RECIPE, READING, 1, watch))
+    assert seen == []
+    assert equal(weights(network), before)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [("constant", [1, 1, 1]), ("linear", [1, 0.5, 0]), ("cosine", [1, 0.5, 0])],
+)
+def test_the_rate_falls_as_the_schedule_says(schedule: str, rates: list[float]) -> None:
+    recipe = Recipe(learning_rate=0.3, schedule=schedule)
+    assert [recipe.rate(progress) for progress in (0, 0.5, 1)] == pytest.approx([0.3 * rate for rate in rates])
+
+
+def test_a_figure_is_a_sum_over_reviews_divided_once() -> None:
+    logits, labels = np.random.default_rng(1).normal(0, 3, 101), np.arange(101) % 3 == 0
+    loss, accuracy = measure(logits, labels.astype(np.uint8))
+    assert loss == pytest.approx(metrics.log_loss(labels, 1 / (1 + np.exp(-logits))))
+    assert accuracy == metrics.accuracy_score(labels, logits > 0)
+    assert measure(np.array([1e6, -1e6]), np.array([0, 1], dtype=np.uint8)) == (1e6, 0.0)
+
+
+def test_the_training_figures_of_an_epoch_are_means_over_its_reviews() -> None:
+    class Constant(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = nn.Parameter(torch.zeros(1))
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return ids[:, 0] * 0 + ids[:, 1] * 0.01 + self.unused * 0
+
+    network, odd = Constant(), toy(count=33)  # so the last batch is smaller than the others
+    (epoch,) = fit(network, odd, VALIDATION, replace(RECIPE, epochs=1, weight_decay=0.0), READING, 1)
+    loss, accuracy = measure(predict(network, in_order(odd, READING)), odd.labels)
+    assert epoch.train_loss == pytest.approx(loss, rel=1e-6)
+    assert epoch.train_accuracy == accuracy
