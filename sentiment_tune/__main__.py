@@ -35,7 +35,7 @@ class WithSettings(click.Command):
         return [*super().get_params(ctx), *map(_option, ctx.meta.get("settings", {}).values())]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        from sentiment_tune.experiment import settings_for
+        from sentiment_tune.plan import settings_for
 
         ctx.meta["settings"] = settings_for(_model_in(args))
         return super().parse_args(ctx, args)
@@ -60,7 +60,7 @@ def _model(named: str | None, held: object) -> str:
 
 
 def _from_file(path: str) -> dict[str, Any]:
-    from sentiment_tune.experiment import read_settings
+    from sentiment_tune.plan import read_settings
 
     return read_settings(Path(path))
 
@@ -95,7 +95,7 @@ def main() -> None:
 @click.option("--label", metavar="COLUMN", help="column of the labels  [default: label]")
 @click.option("--split", metavar="COLUMN", help="column that says train or test  [default: split]")
 @click.option("--test", metavar="FILE", help="file of the test reviews")
-@click.option("--experiment", help="MLflow experiment  [default: sentiment]")
+@click.option("--experiment", "folder", help="MLflow experiment  [default: sentiment]")
 @click.option("--run-name", help="name of the MLflow run  [default: the network's]")
 @tracking_uri
 @switch("--system-metrics", "log use of processor, memory and GPU")
@@ -103,7 +103,7 @@ def main() -> None:
 def train(
     model: str | None,
     settings: str | None,
-    experiment: str | None,
+    folder: str | None,
     run_name: str | None,
     tracking_uri: str | None,
     system_metrics: bool,
@@ -111,19 +111,20 @@ def train(
     **given: str | None,
 ) -> None:
     """Train one network and log the run and the model to MLflow."""
-    from sentiment_tune import data, reporting, tracking
-    from sentiment_tune import experiment as experiments
+    from sentiment_tune import data, experiment, reporting, tracking
+    from sentiment_tune.plan import Plan
 
     chosen = _from_file(settings) if settings else {}
     chosen |= {name: value for name, value in given.items() if value is not None}
-    plan = experiments.Plan.of(_model(model, chosen.pop("model", None)), chosen)
+    plan = Plan.of(_model(model, chosen.pop("model", None)), chosen)
     corpus = data.load(plan.source)
     if corpus.warning:
         reporting.warn(corpus.warning)
-    network = experiments.built(plan, corpus)
+    network = experiment.built(plan, corpus)
     tracking.connect(tracking_uri)
+    place = tracking.Place(folder, run_name or plan.model, system_metrics=system_metrics)
     with reporting.epochs(plan, corpus, quiet) as (watch, told):
-        result = experiments.run(network, plan, corpus, experiment, run_name, system_metrics, watch, told)
+        result = experiment.run(network, plan, corpus, place, watch, told)
     reporting.result(plan, corpus, result)
 
 

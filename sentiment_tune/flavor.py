@@ -28,6 +28,7 @@ from sentiment_tune.training import device_of
 EXAMPLE = ["a fine film", "a dull one"]
 NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "torch")
 FOLDER = "scorer"  # of the four data files, in the logged model
+SIZE = "bytes"  # in the model's metadata
 _EXPORT = "network"
 _SIGNATURE = ModelSignature(
     Schema([ColSpec(DataType.string)]),
@@ -83,6 +84,7 @@ def save_model(path: str, package: packaging.Package, mlflow_model: Model | None
         export(package.network, Path(path, _EXPORT, "model.pt2"))
     except Exception as error:
         raise InputError(f"network {package.model!r} cannot be exported for mlflow.pytorch: {error}") from error
+    model.metadata = {SIZE: sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())}
     model.add_flavor("pytorch", model_data=_EXPORT, pytorch_version=str(torch.__version__), code="code")
     model.save(str(Path(path, "MLmodel")))
 
@@ -90,6 +92,12 @@ def save_model(path: str, package: packaging.Package, mlflow_model: Model | None
 def log_model(package: packaging.Package, name: str = "model") -> ModelInfo:
     """Log the model to the active run, under `name`."""
     return Model.log(artifact_path=None, name=name, flavor=sys.modules[__name__], package=package)
+
+
+def size_of(model: ModelInfo) -> int:
+    """Bytes of all files of a logged model, its code and both flavors' data included."""
+    held: dict[str, int] = model.metadata or {}
+    return held[SIZE]
 
 
 def export(network: nn.Module, path: Path) -> None:

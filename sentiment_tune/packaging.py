@@ -26,6 +26,18 @@ from sentiment_tune.text import Reading, Vocabulary
 FORMAT = 1
 WEIGHTS, VOCABULARY, SETTINGS, MANIFEST = "weights.safetensors", "vocabulary.txt", "settings.json", "manifest.json"
 
+# Texts whose scores are kept beside a model when it is made: wherever it is loaded, it has to say the same of them.
+GOLDEN = (
+    "a fine film",
+    "a dull one",
+    "",
+    "not bad at all, though the second half drags",
+    "Ridiculous! I want these two hours of my life back...",
+    '<br />"Wonderful" was the word my friend used; I would not go that far.',
+    "zzyzx qwrtp",
+    " ".join(["the plot is clever, the acting is wooden, and the ending surprised me"] * 60),
+)
+
 
 @dataclass(frozen=True)
 class Package:

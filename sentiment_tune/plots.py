@@ -21,6 +21,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics
 
+from sentiment_tune.evaluation import wilson_interval
+
 _CLASSES = ("negative", "positive")
 _BINS = 10
 _BLUE, _ORANGE, _GREY, _INK = "#0072B2", "#D55E00", "#767676", "#222222"  # Okabe and Ito's, for the colour-blind
@@ -106,7 +108,7 @@ def reliability_diagram(labels: ArrayLike, probabilities: ArrayLike) -> Figure:
     lower.bar((np.arange(_BINS) + 0.5) / _BINS, counts, width=0.92 / _BINS, color=_BLUE)
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     counts, positives, total = (values[counts > 0] for values in (counts, positives, total))
-    mean, low, high = total / counts, *_wilson_interval(positives, counts)
+    mean, low, high = total / counts, *wilson_interval(positives, counts)
     upper.plot([0, 1], [0, 1], "--", color=_GREY, label="perfect calibration")
     upper.vlines(mean, low, high, color=_BLUE, linewidth=1.8, label="95 % interval (Wilson)", clip_on=False)
     upper.plot(mean, positives / counts, "o", color=_BLUE, label="network, per bin", clip_on=False, zorder=5)
@@ -156,14 +158,6 @@ def _bins(truth: NDArray[np.int64], chances: NDArray[np.float64]) -> NDArray[np.
     bins = np.minimum((chances * _BINS).astype(np.int64), _BINS - 1)
     columns = np.ones_like(chances), truth, chances
     return np.array([np.bincount(bins, weights, _BINS) for weights in columns], dtype=np.float64)
-
-
-def _wilson_interval(positives: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lower and upper end [2, bin] of the 95 % interval of each share, sound for few reviews and shares of 0 or 1."""
-    square = 1.959964**2
-    centre = positives + square / 2
-    half = np.sqrt(square * (positives * (counts - positives) / counts + square / 4))
-    return np.array([centre - half, centre + half]) / (counts + square)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,12 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sentiment_tune import tracking
 from sentiment_tune.batches import Batch
 from sentiment_tune.data import Corpus
-from sentiment_tune.experiment import Plan, Result
+from sentiment_tune.experiment import Result, Told, untold
 from sentiment_tune.models import NETWORKS
+from sentiment_tune.plan import Plan
 from sentiment_tune.scoring import label
 from sentiment_tune.training import Epoch, Watch, unwatched
-
-Told = Callable[[Epoch], None]
 
 
 def warn(text: str) -> None:
@@ -37,7 +36,7 @@ def _console(stderr: bool = False) -> Console:
 def epochs(plan: Plan, corpus: Corpus, quiet: bool) -> Iterator[tuple[Watch, Told]]:
     """What `experiment.run` asks for to tell how far it is: a bar on a terminal, a line an epoch everywhere."""
     if quiet:
-        yield unwatched, lambda epoch: None
+        yield unwatched, untold
         return
     console = _console()
     train, validation, test = (f"{len(part):,}" for part in (corpus.train, corpus.validation, corpus.test))

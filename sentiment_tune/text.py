@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_tune.space import Choice, Range
+from sentiment_tune.space import Fixed, Range
 
 PADDING, START, UNKNOWN, FIRST_WORD = 0, 1, 2, 3
 _SEPARATORS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n\r', " "))
@@ -59,7 +59,7 @@ class Reading:
 
     vocabulary: Annotated[int, Range(4, 10_000_000)] = 10_000  # ids, the three special ones included
     length: Annotated[int, Range(1, 1_000_000)] = 500  # words, the start id included
-    keep: Annotated[str, Choice("tail", "head")] = "tail"  # which end of a longer review; Keras keeps the tail
+    keep: Annotated[str, Fixed("tail", "head")] = "tail"  # which end of a longer review; Keras keeps the tail
 
     def cut(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
         """At most `length` ids of one review, those outside the vocabulary replaced by 2."""

@@ -5,24 +5,28 @@ import logging
 import os
 import subprocess
 import tempfile
+import traceback
 import urllib.request
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mlflow
+import numpy as np
 from filelock import FileLock
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
 
 from sentiment_tune.data import Corpus
 from sentiment_tune.errors import InputError
+from sentiment_tune.evaluation import Share
 from sentiment_tune.flavor import FOLDER
 from sentiment_tune.packaging import MANIFEST
 from sentiment_tune.space import Value
@@ -32,12 +36,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPERIMENT = "sentiment"
+PROJECT_RUN = "MLFLOW_RUN_ID"  # the variable in which `mlflow run` names the run it has begun
+TEST, MISTAKES, GOLDEN_FILE = "test.npz", "mistakes.json", "golden.json"
 
 
 def choose(uri: str | None = None) -> None:
     """Point MLflow at `uri`, or at what its own variables say; nothing is made or asked there yet."""
     logging.getLogger("mlflow").setLevel(logging.ERROR)  # it tells of every table and experiment it makes or misses
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a download here takes no time
     if uri:
         mlflow.set_tracking_uri(uri)
 
@@ -73,25 +80,54 @@ def _missing() -> bool:
     return kind == "sqlite" and not Path(path).exists()
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where in MLflow a run goes."""
+
+    experiment: str | None = None  # by default the one of MLflow's variable, or `sentiment`
+    name: str | None = None  # by default one that MLflow makes up
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    system_metrics: bool = False
+    parent: str | None = None  # id of the run it belongs to, and whose experiment it shares
+    run_id: str | None = None  # of a run that goes on
+
+
+class Pruned(Exception):
+    """Somebody has seen enough of a training; its run is KILLED, and nothing is wrong with it."""
+
+
 @contextmanager
-def opened(
-    experiment: str | None, name: str | None, tags: Mapping[str, str], system_metrics: bool = False
-) -> Iterator[str]:
+def opened(place: Place) -> Iterator[str]:
     """A run that tells how it ended: FINISHED, FAILED with the reason as tag `error`, or KILLED. Yields its id.
 
-    Under `mlflow run` it is the project's run, which stays in the experiment that command chose.
+    Under `mlflow run` the first is the project's run, which stays in the experiment that command chose.
     """
-    if "MLFLOW_RUN_ID" not in os.environ:
-        _enter(experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
-    run = mlflow.start_run(run_name=name, log_system_metrics=system_metrics)
+    run = _begun(place)
     try:
-        mlflow.set_tags(dict(tags))
+        mlflow.set_tags(dict(place.tags))
         yield run.info.run_id
+    except Pruned:
+        mlflow.end_run("KILLED")
+        raise
     except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
         mlflow.set_tag("error", f"{type(error).__name__}: {error}")
-        mlflow.end_run("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        if not stopped:
+            mlflow.log_text(traceback.format_exc(), "traceback.txt")
+        mlflow.end_run("KILLED" if stopped else "FAILED")
         raise
     mlflow.end_run("FINISHED")
+
+
+def _begun(place: Place) -> mlflow.ActiveRun:
+    if place.parent:
+        experiment = mlflow.get_run(place.parent).info.experiment_id
+        return mlflow.start_run(experiment_id=experiment, run_name=place.name, parent_run_id=place.parent, nested=True)
+    if place.run_id:
+        return mlflow.start_run(run_id=place.run_id, nested=True)
+    if PROJECT_RUN not in os.environ:
+        _enter(place.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    return mlflow.start_run(run_name=place.name, log_system_metrics=place.system_metrics)
 
 
 def _enter(experiment: str) -> None:
@@ -99,6 +135,10 @@ def _enter(experiment: str) -> None:
         mlflow.set_experiment(experiment)
     except MlflowException as error:
         raise InputError(f"no experiment {experiment!r}: {error.message}") from None
+
+
+def set_tags(tags: Mapping[str, object]) -> None:
+    mlflow.set_tags({name: str(value) for name, value in tags.items()})
 
 
 def log_settings(settings: Mapping[str, Value | None], run_id: str) -> None:
@@ -141,6 +181,24 @@ def log_epoch(epoch: Epoch) -> None:
 
 def log_results(figures: Mapping[str, float]) -> None:
     mlflow.log_metrics(dict(figures))
+
+
+def log_test(labels: NDArray[np.uint8], probabilities: NDArray[np.float64], lengths: NDArray[np.integer]) -> None:
+    """Keep what a model said of each test review, so that two models can be compared review by review."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, TEST)
+        np.savez_compressed(path, labels=labels, probabilities=probabilities, lengths=lengths)
+        mlflow.log_artifact(str(path))
+
+
+def log_mistakes(kinds: Mapping[str, tuple[Share, str | None]]) -> None:
+    """Keep where the mistakes are, for the model card."""
+    held = {name: {**asdict(share), "example": example} for name, (share, example) in kinds.items()}
+    mlflow.log_dict(held, MISTAKES)
+
+
+def log_golden(texts: Sequence[str], probabilities: NDArray[np.float64]) -> None:
+    mlflow.log_dict({"texts": list(texts), "probabilities": probabilities.tolist()}, GOLDEN_FILE)
 
 
 def log_picture(name: str, picture: "Figure") -> None:

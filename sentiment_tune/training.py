@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sentiment_tune.batches import Batch, Batches, Encoded, batches, in_order, shuffled
-from sentiment_tune.space import Choice, Range
+from sentiment_tune.space import Fixed, Range
 from sentiment_tune.text import Reading
 
 
@@ -35,7 +35,7 @@ class Recipe:
     patience: Annotated[int, Range(1, 10_000)] = 3  # epochs without progress after which training ends
     batch: Annotated[int, Range(1, 65_536)] = 64  # reviews a step
     learning_rate: Annotated[float, Range(1e-8, 1e12, search=(1e-4, 1e-2), log=True)] = 2e-3
-    schedule: Annotated[str, Choice("constant", "linear", "cosine")] = "constant"  # of the rate, over all epochs
+    schedule: Annotated[str, Fixed("constant", "linear", "cosine")] = "constant"  # of the rate, over all epochs
     weight_decay: Annotated[float, Range(0.0, 10.0)] = 0.01
     clip: Annotated[float, Range(1e-6, 1e6)] = 1.0  # largest norm of a step's gradient
 

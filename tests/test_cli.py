@@ -247,7 +247,7 @@ def test_the_printed_command_scores(trained: Trained) -> None:
 
 
 def test_the_run_holds_every_setting_resolved(trained: Trained) -> None:
-    from sentiment_tune.experiment import settings_for
+    from sentiment_tune.plan import settings_for
 
     held = json.loads(trained.settings.read_bytes())
     known = settings_for("embedding")
@@ -330,7 +330,7 @@ def test_its_settings_file_reproduces_the_run(trained: Trained, here: Path) -> N
     answer = ask("train", "--settings", str(trained.settings), "--quiet")
     (again,) = runs(f"sqlite:///{here}/mlflow.db")
     first, second = (
-        {name: value for name, value in run.data.metrics.items() if "seconds" not in name}
+        {name: value for name, value in run.data.metrics.items() if "second" not in name}
         for run in (trained.run, again)
     )
     assert (answer.code, answer.err) == (0, "")
@@ -443,7 +443,7 @@ def refused(setting: Setting) -> st.SearchStrategy[str]:
 @settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_no_setting_takes_what_it_cannot_be(choice: st.DataObject) -> None:
-    from sentiment_tune.experiment import settings_for
+    from sentiment_tune.plan import settings_for
 
     network = choice.draw(st.sampled_from(list(models.NETWORKS)))
     name, setting = choice.draw(st.sampled_from(sorted(settings_for(network).items())))
@@ -598,7 +598,7 @@ def test_a_reader_that_goes_away_is_no_error(trained: Trained) -> None:
 
 @pytest.mark.parametrize(("network", "foreign"), [("cnn", "--rarest"), ("linear", "--filters")])
 def test_help_lists_the_settings_of_the_network(network: str, foreign: str) -> None:
-    from sentiment_tune.experiment import settings_for
+    from sentiment_tune.plan import settings_for
 
     code, out, err = ask("train", "--model", network, "--help")
     words = " ".join(out.split())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from sentiment_tune import plots
+from sentiment_tune.evaluation import wilson_interval
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -144,7 +145,7 @@ def test_wilson_interval_matches_a_published_value() -> None:
     """Newcombe (1998), Statistics in Medicine 17, table I, method 3: 81/263, 15/148, 0/20, 1/29."""
     positives, counts = np.array([81.0, 15, 0, 1]), np.array([263.0, 148, 20, 29])
     expected = [[0.2553, 0.0624, 0.0, 0.0061], [0.3662, 0.1605, 0.1611, 0.1718]]
-    np.testing.assert_allclose(plots._wilson_interval(positives, counts), expected, atol=6e-5)
+    np.testing.assert_allclose(wilson_interval(positives, counts), expected, atol=6e-5)
 
 
 @pytest.mark.parametrize("count", [0, 3, 10, 1000])

@@ -15,7 +15,7 @@ from sentiment_tune.text import Reading
 from sentiment_tune.training import Recipe
 
 with warnings.catch_warnings(action="ignore"):  # mlflow's own, when it is first imported
-    from sentiment_tune.experiment import Conditions, Plan, read_settings, settings_for
+    from sentiment_tune.plan import Conditions, Plan, read_settings, settings_for
 
 
 class Configured:
