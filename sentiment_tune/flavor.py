@@ -84,7 +84,8 @@ def save_model(path: str, package: packaging.Package, mlflow_model: Model | None
         export(package.network, Path(path, _EXPORT, "model.pt2"))
     except Exception as error:
         raise InputError(f"network {package.model!r} cannot be exported for mlflow.pytorch: {error}") from error
-    model.metadata = {SIZE: sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())}
+    files = [file for file in Path(path).rglob("*") if file.is_file() and file.name != "MLmodel"]  # which holds times
+    model.metadata = {SIZE: sum(file.stat().st_size for file in files)}
     model.add_flavor("pytorch", model_data=_EXPORT, pytorch_version=str(torch.__version__), code="code")
     model.save(str(Path(path, "MLmodel")))
 
@@ -95,7 +96,7 @@ def log_model(package: packaging.Package, name: str = "model") -> ModelInfo:
 
 
 def size_of(model: ModelInfo) -> int:
-    """Bytes of all files of a logged model, its code and both flavors' data included."""
+    """Bytes of a logged model's files, its code and both flavors' data."""
     held: dict[str, int] = model.metadata or {}
     return held[SIZE]
 
