@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sentiment_tune import __version__
-from sentiment_tune.errors import InputError
+from sentiment_tune.errors import InputError, Terminated
 
 if TYPE_CHECKING:
     from sentiment_tune.space import Setting
@@ -24,10 +24,6 @@ NAMES = {"token_normalize_func": lambda name: name.replace("_", "-")}  # `mlflow
 HELP = ("-h", "--help")
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends everything the way Ctrl-C does, but for the exit code."""
-
-
 class WithSettings(click.Command):
     """A command that has an option for each setting of the network its `--model` names."""
 
@@ -35,9 +31,13 @@ class WithSettings(click.Command):
         return [*super().get_params(ctx), *map(_option, ctx.meta.get("settings", {}).values())]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        from sentiment_tune.models import named
         from sentiment_tune.plan import settings_for
 
-        ctx.meta["settings"] = settings_for(_model_in(args))
+        # Of several networks the options are those of all; each network takes those that it has.
+        ctx.meta["settings"] = {
+            name: line for model in reversed(named(_model_in(args))) for name, line in settings_for(model).items()
+        }
         return super().parse_args(ctx, args)
 
 
@@ -78,6 +78,21 @@ def switch(name: str, text: str) -> Callable[[F], F]:
     return click.option(name, is_flag=False, flag_value="true", default="false", type=bool, help=text)
 
 
+def data_options(command: F) -> F:
+    """Options that say where the reviews come from."""
+    for option in (
+        click.option("--test", metavar="FILE", help="file of the test reviews"),
+        click.option("--split", metavar="COLUMN", help="column that says train or test  [default: split]"),
+        click.option("--label", metavar="COLUMN", help="column of the labels  [default: label]"),
+        click.option("--text", metavar="COLUMN", help="column of the texts  [default: text]"),
+        click.option(
+            "--data", help="auto, imdb, sample, or a file: .npz, .csv, .tsv, .jsonl, .parquet  [default: auto]"
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 tracking_uri = click.option("--tracking-uri", help="MLflow server or database  [default: MLflow's own]")
 
 
@@ -90,11 +105,7 @@ def main() -> None:
 @main.command(cls=WithSettings, context_settings=NAMES)
 @click.option("--model", metavar="NAME", help="network, or package.module:Class of your own  [default: rnn]")
 @click.option("--settings", metavar="FILE", help="settings.json of an earlier run; options go before it")
-@click.option("--data", help="auto, imdb, sample, or a file: .npz, .csv, .tsv, .jsonl, .parquet  [default: auto]")
-@click.option("--text", metavar="COLUMN", help="column of the texts  [default: text]")
-@click.option("--label", metavar="COLUMN", help="column of the labels  [default: label]")
-@click.option("--split", metavar="COLUMN", help="column that says train or test  [default: split]")
-@click.option("--test", metavar="FILE", help="file of the test reviews")
+@data_options
 @click.option("--experiment", "folder", help="MLflow experiment  [default: sentiment]")
 @click.option("--run-name", help="name of the MLflow run  [default: the network's]")
 @tracking_uri
@@ -126,6 +137,134 @@ def train(
     with reporting.epochs(plan, corpus, quiet) as (watch, told):
         result = experiment.run(network, plan, corpus, place, watch, told)
     reporting.result(plan, corpus, result)
+
+
+@main.command(cls=WithSettings, context_settings=NAMES)
+@click.option("--model", metavar="NAME", help="network, several with commas between, or all  [default: rnn]")
+@click.option(
+    "--settings", metavar="FILE", help="settings that every trial has, as of settings.json; options go before"
+)
+@data_options
+@click.option("--trials", default=20, show_default=True, help="finished trials the study is to have, whoever runs them")
+@click.option("--timeout", type=float, metavar="SECONDS", help="after which no further trial begins")
+@click.option("--stale", type=int, metavar="TRIALS", help="without a better one after which none begins")
+@click.option("--workers", default=1, show_default=True, help="processes on this machine")
+@click.option("--storage", metavar="URL", help="of Optuna  [default: optuna.db beside MLflow's database]")
+@click.option("--study", metavar="NAME", help="name of the study  [default: network and data]")
+@click.option("--sampler", default="TPESampler", show_default=True, help="by Optuna's name")
+@click.option("--pruner", help="by Optuna's name  [default: MedianPruner, from 51 trials HyperbandPruner]")
+@click.option("--top", default=3, show_default=True, help="best trials that are trained again; 0: register nothing")
+@click.option("--seeds", default=3, show_default=True, help="times that each is trained again")
+@switch("--joint", "one study over all networks instead of one for each")
+@click.option("--experiment", "folder", help="MLflow experiment  [default: sentiment]")
+@tracking_uri
+def tune(
+    model: str | None,
+    settings: str | None,
+    trials: int,
+    timeout: float | None,
+    stale: int | None,
+    workers: int,
+    storage: str | None,
+    study: str | None,
+    sampler: str,
+    pruner: str | None,
+    top: int,
+    seeds: int,
+    joint: bool,
+    folder: str | None,
+    tracking_uri: str | None,
+    **given: str | None,
+) -> None:
+    """Search the best settings of a network and register the model they give.
+
+    Every setting given here is fixed; the others are searched between the bounds of their declaration.
+    """
+    from sentiment_tune import campaign, data, models, reporting, tracking, tuning
+    from sentiment_tune.search import Search, plan_of
+
+    fixed = _from_file(settings) if settings else {}
+    fixed |= {name: value for name, value in given.items() if value is not None}
+    networks = models.named(_model(model, fixed.pop("model", None)))
+    if top < 0 or seeds < 1:
+        raise InputError(f"top={top} and seeds={seeds}: give from 0 trials on, and from 1 seed on")
+    tracking.choose(tracking_uri)
+    searches = [
+        Search(
+            study=study or "",
+            models=group,
+            given=fixed,
+            trials=trials,
+            storage=storage or tuning.default_storage(),
+            timeout=timeout,
+            stale=stale,
+            sampler=sampler,
+            pruner=pruner,
+            workers=workers,
+        )
+        for group in ([networks] if joint else [(network,) for network in networks])
+    ]
+    corpus = data.load(plan_of(networks[0], networks, fixed).source)
+    if corpus.warning:
+        reporting.warn(corpus.warning)
+    for search in searches:
+        tuning.check(search)
+    tracking.connect(tracking_uri)
+    named = [search.called(corpus.name, alone=len(searches) == 1) for search in searches]
+    campaign.run(named, corpus, tracking.Place(folder), top, seeds)
+
+
+@main.command(context_settings=NAMES)
+@click.option("--run", "run_id", metavar="ID", help="finished run whose model is to be registered")
+@click.option("--name", help="name to register it under  [default: sentiment-<network>]")
+@click.option("--promote", metavar="NAME@VERSION", help="version to make the champion of its name")
+@tracking_uri
+def register(run_id: str | None, name: str | None, promote: str | None, tracking_uri: str | None) -> None:
+    """Register the model of a run, or make a version the champion on purpose."""
+    from sentiment_tune import champions, registry, reporting, tracking
+
+    if bool(run_id) == bool(promote):
+        raise InputError("give either --run ID, to register its model, or --promote NAME@VERSION")
+    tracking.choose(tracking_uri)
+    if run_id:
+        reporting.registered(champions.register(run_id, name))
+        return
+    registered, _, version = (promote or "").rpartition("@")
+    if not registered or not version.isdecimal():
+        raise InputError(f"--promote {promote}: write NAME@VERSION, such as sentiment-rnn@2")
+    reporting.registered([registry.promote(registered, int(version))])
+
+
+@main.command(context_settings=NAMES)
+@click.option("--data", "digest", metavar="DIGEST", help="only runs on the data with this digest, or its beginning")
+@click.option(
+    "--sort", default="validation", show_default=True, help="validation, test, parameters, size, seconds, speed"
+)
+@switch("--every", "all tested runs, not only the best of each network and the champions")
+@click.option("--csv", "table", metavar="FILE", help="table to write, in the form of its suffix")
+@click.option("--html", metavar="FILE", help="page to write, with the picture of accuracy against training time")
+@tracking_uri
+def compare(
+    digest: str | None, sort: str, every: bool, table: str | None, html: str | None, tracking_uri: str | None
+) -> None:
+    """Rank finished runs and champions, and say which differences are noise."""
+    from sentiment_tune import comparing, plots, reporting, tables, tracking
+
+    tracking.choose(tracking_uri)
+    board = comparing.leaderboard(digest or None, sort, best_only=not every)
+    reporting.leaderboard(board)
+    if table:
+        records = [comparing.record(ranked) for ranked in board]
+        tables.write_table(Path(table), list(records[0]), [list(held.values()) for held in records])
+    if html:
+        rows = [ranked.row for ranked in board]
+        picture = plots.accuracy_against_time(
+            [row.train_seconds for row in rows],
+            [row.test.value for row in rows],
+            [row.network for row in rows],
+            [bool(row.champion_of) for row in rows],
+        )
+        tables.write_text(Path(html), comparing.page(board, plots.png(picture)))
 
 
 @main.command(context_settings=NAMES)

@@ -5,6 +5,7 @@ them `labels` are 0 (negative) or 1 (positive) [review], `probabilities` those o
 a review is predicted positive where its probability exceeds 0.5.
 """
 
+import io
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import TextToPath
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics
 
@@ -133,6 +134,37 @@ def mistakes(labels: ArrayLike, probabilities: ArrayLike, texts: Mapping[int, st
     for place, row in enumerate(rows):
         _draw_mistake(axes, _HEADER + _ROW * place, row, chances[row], texts[row])
     return figure
+
+
+def accuracy_against_time(
+    seconds: ArrayLike, accuracies: ArrayLike, networks: Sequence[str], champions: Sequence[bool]
+) -> Figure:
+    """Show what accuracy on test [share of reviews] costs in training [s, log scale]: one point a run [run]."""
+    times, values = np.asarray(seconds, dtype=np.float64), np.asarray(accuracies, dtype=np.float64)
+    best = int(values.argmax())
+    figure = _figure(
+        9.6, 6.0, f"Best on test: {networks[best]}, {values[best]:.4f} after {times[best]:,.0f} s of training"
+    )
+    axes = figure.subplots()
+    _style(axes, "training time [s]", "test accuracy [share of reviews]")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    chosen = np.asarray(champions, dtype=np.bool_)
+    axes.plot(times[~chosen], values[~chosen], "o", color=_BLUE, markersize=8, label="run")
+    if chosen.any():
+        axes.plot(times[chosen], values[chosen], "*", color=_ORANGE, markersize=16, label="champion of the registry")
+    for time, value, network in zip(times, values, networks, strict=True):
+        axes.annotate(network, (time, value), (9, 5), textcoords="offset points", size=10, color=_INK)
+    axes.margins(0.12, 0.12)
+    _legend(figure, axes)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def most_confident_mistakes(labels: ArrayLike, probabilities: ArrayLike, count: int = 10) -> list[int]:

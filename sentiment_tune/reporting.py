@@ -6,11 +6,15 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from sentiment_tune import tracking
 from sentiment_tune.batches import Batch
@@ -19,7 +23,16 @@ from sentiment_tune.experiment import Result, Told, untold
 from sentiment_tune.models import NETWORKS
 from sentiment_tune.plan import Plan
 from sentiment_tune.scoring import label
+from sentiment_tune.space import Value
 from sentiment_tune.training import Epoch, Watch, unwatched
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+    from sentiment_tune.champions import Confirmed
+    from sentiment_tune.comparing import Ranked
+    from sentiment_tune.registry import Entry
 
 
 def warn(text: str) -> None:
@@ -71,6 +84,88 @@ def result(plan: Plan, corpus: Corpus, result: Result) -> None:
         f'score a text       {_command("sentiment-tune")} score --model {result.model_uri} "a fine film" "a dull one"'
     )
     console.print(f"train another      {_command('sentiment-tune')} train --model {_another(plan.model)}")
+
+
+def trial(study: "Study", trial: "FrozenTrial", total: int, workers: int) -> None:
+    """A line a trial: state, value, best so far, time left."""
+    from sentiment_tune.tuning import best_trials, finished
+
+    done = finished(study.get_trials(deepcopy=False))
+    best, left = best_trials(study, 1), max(0, total - len(done))
+    seconds = [held.duration.total_seconds() for held in done if held.duration]
+    rest = left * fmean(seconds) / workers if seconds else 0.0
+    value = f"{trial.value:.4f}" if trial.value is not None else "      "
+    so_far = f"best {best[0].value:.4f} (trial {best[0].number})" if best else "no best yet"
+    took = trial.duration.total_seconds() if trial.duration else 0.0
+    why = f"  {trial.user_attrs['error']}" if "error" in trial.user_attrs else ""
+    _console().print(
+        f"trial {trial.number:>3}  {trial.state.name.lower():<8}  {value}  {so_far}  {took:.0f} s  "
+        f"{left} left, about {rest / 60:.0f} min{why}"
+    )
+
+
+def trials_table(study: "Study") -> None:
+    """All trials of a study with their settings, the best first."""
+    trials = sorted(study.get_trials(deepcopy=False), key=lambda held: (-(held.value or 0.0), held.number))
+    names = list(dict.fromkeys(name for held in trials for name in held.params))
+    table = Table(title=f"study {study.study_name}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("trial", "state", "validation", *names):
+        table.add_column(column, justify="right", no_wrap=True)
+    for held in trials:
+        value = "" if held.value is None else f"{held.value:.4f}"
+        settings = [_short(held.params.get(name)) for name in names]
+        table.add_row(str(held.number), held.state.name.lower(), value, *settings)
+    _console().print(table)
+
+
+def _short(value: Value | None) -> str:
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value).lower()
+
+
+def said(text: str) -> None:
+    _console().print(text)
+
+
+def confirmed(found: "Sequence[Confirmed]") -> None:
+    """What came of training the best settings again."""
+    table = Table(title="trained again", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("trial", "mean validation", "spread", "by seed"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in found:
+        each = " ".join(f"{accuracy:.4f}" for accuracy in one.accuracies)
+        table.add_row(str(one.trial), f"{one.mean:.4f}", f"{one.spread:.4f}", each)
+    _console().print(table)
+
+
+def registered(entries: "Iterable[Entry]") -> None:
+    """A line a registered version, and how to use the champion."""
+    for entry in entries:
+        _console().print(f"{entry.name} version {entry.version} is {entry.alias}: {entry.reason}", style="bold")
+        if entry.alias == "champion":
+            _console().print(f'score with it      {_command("sentiment-tune")} score --model {entry.uri} "a fine film"')
+
+
+def after_tuning(storage: str) -> None:
+    """What to do next with what a study has left."""
+    console, program = _console(), _command("sentiment-tune")
+    console.print(f"\nlook at the study  {_ui()}\nrank all networks  {program} compare --html leaderboard.html")
+    console.print(f"with Optuna's own  optuna-dashboard {shlex.quote(storage)}   (pip install optuna-dashboard)")
+
+
+def leaderboard(board: "Sequence[Ranked]") -> None:
+    """The leaderboard as a table; what does not fit into the terminal's width is cut."""
+    from sentiment_tune import comparing
+
+    shown = [place for place, name in enumerate(comparing.COLUMNS) if name not in ("data", "run")]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place in shown:
+        table.add_column(comparing.COLUMNS[place], justify="left" if place == 0 else "right", no_wrap=True)
+    for ranked in board:
+        row = comparing.cells(ranked)
+        table.add_row(*(row[place] for place in shown), style="bold" if ranked.by_chance is None else "")
+    console = _console()
+    console.width = max(console.width, 160)
+    console.print(table)
 
 
 def _ui() -> str:

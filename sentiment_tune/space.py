@@ -29,6 +29,10 @@ class Range:
     search: tuple[float, float] | None = None
     log: bool = False
 
+    @property
+    def searched(self) -> bool:
+        return self.search is not None
+
     def __contains__(self, value: object) -> bool:
         return isinstance(value, int | float) and math.isfinite(value) and self.low <= value <= self.high
 
@@ -56,7 +60,7 @@ class Fixed(Choice):
     searched = False
 
 
-Width = Annotated[int, Range(1, 65_536, search=(16, 512), log=True)]
+Width = Annotated[int, Range(1, 65_536, search=(32, 256), log=True)]
 Rate = Annotated[float, Range(0.0, 0.99, search=(0.0, 0.7))]
 Switch = Annotated[bool, Choice(False, True)]
 

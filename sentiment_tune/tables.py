@@ -93,6 +93,12 @@ def write_table(path: Path | None, columns: Sequence[str], rows: Iterable[Sequen
         _WRITERS[form](partial, columns, rows)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text; the file appears complete or not at all. InputError where it cannot be written."""
+    with _replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 def _form(path: Path) -> str:
     """The suffix without the packing's."""
     for suffix in SUFFIXES:

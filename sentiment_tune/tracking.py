@@ -1,6 +1,7 @@
 """Runs in MLflow: how they begin, what they hold, how they end."""
 
 import hashlib
+import json
 import logging
 import os
 import subprocess
@@ -21,6 +22,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "sentiment"
 PROJECT_RUN = "MLFLOW_RUN_ID"  # the variable in which `mlflow run` names the run it has begun
-TEST, MISTAKES, GOLDEN_FILE = "test.npz", "mistakes.json", "golden.json"
+SETTINGS, TEST, MISTAKES, GOLDEN_FILE = "settings.json", "test.npz", "mistakes.json", "golden.json"
 
 
 def choose(uri: str | None = None) -> None:
@@ -60,12 +62,17 @@ def connect(uri: str | None = None) -> None:
         if uri.startswith("http"):
             urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5).close()
             return
-        name = hashlib.sha256(uri.encode()).hexdigest()
-        with FileLock(Path(tempfile.gettempdir(), f"sentiment_tune-{name}.lock")):
+        with once(uri):
             mlflow.search_experiments(max_results=1)
     except Exception as error:  # each kind of store raises what its own library does
         reason = str(error).partition("\n")[0]
         raise InputError(f"no MLflow tracking at {uri!r}: {reason}; start it, or give another --tracking-uri") from None
+
+
+def once(uri: str) -> FileLock:
+    """A lock that the processes of this machine hold one after another, by what they are about to make."""
+    name = hashlib.sha256(uri.encode()).hexdigest()
+    return FileLock(Path(tempfile.gettempdir(), f"sentiment_tune-{name}.lock"))
 
 
 def address() -> str:
@@ -124,10 +131,40 @@ def _begun(place: Place) -> mlflow.ActiveRun:
         experiment = mlflow.get_run(place.parent).info.experiment_id
         return mlflow.start_run(experiment_id=experiment, run_name=place.name, parent_run_id=place.parent, nested=True)
     if place.run_id:
-        return mlflow.start_run(run_id=place.run_id, nested=True)
+        run = mlflow.start_run(run_id=place.run_id, nested=True)
+        if "error" in run.data.tags:
+            mlflow.delete_tag("error")
+        return run
     if PROJECT_RUN not in os.environ:
-        _enter(place.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+        _enter(place.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or _project_experiment() or EXPERIMENT)
     return mlflow.start_run(run_name=place.name, log_system_metrics=place.system_metrics)
+
+
+def end_abandoned(run_id: str, reason: str) -> None:
+    """End a run whose process is gone, if it is still said to be running."""
+    if mlflow.get_run(run_id).info.status == "RUNNING":
+        client = mlflow.MlflowClient()
+        client.set_tag(run_id, "error", reason)
+        client.set_terminated(run_id, "KILLED")
+
+
+def exists(run_id: str) -> bool:
+    """Whether there is a run of that id at this address."""
+    try:
+        return bool(mlflow.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException:
+        return False
+
+
+def _project_experiment() -> str | None:
+    """Name of the experiment that `mlflow run` has chosen."""
+    chosen = os.environ.get("MLFLOW_EXPERIMENT_ID")
+    return str(mlflow.get_experiment(chosen).name) if chosen else None
+
+
+def leave_project_run() -> None:
+    """Go on outside of the run that `mlflow run` has begun; that command ends it."""
+    os.environ.pop(PROJECT_RUN, None)
 
 
 def _enter(experiment: str) -> None:
@@ -148,7 +185,7 @@ def log_settings(settings: Mapping[str, Value | None], run_id: str) -> None:
     """
     already = mlflow.get_run(run_id).data.params
     mlflow.log_params({name: value for name, value in settings.items() if name not in already and value is not None})
-    mlflow.log_dict(dict(settings), "settings.json")
+    mlflow.log_dict(dict(settings), SETTINGS)
 
 
 def log_data(corpus: Corpus) -> None:
@@ -201,8 +238,91 @@ def log_golden(texts: Sequence[str], probabilities: NDArray[np.float64]) -> None
     mlflow.log_dict({"texts": list(texts), "probabilities": probabilities.tolist()}, GOLDEN_FILE)
 
 
-def log_picture(name: str, picture: "Figure") -> None:
-    mlflow.log_figure(picture, f"plots/{name}.png")
+def log_picture(name: str, picture: "Figure", folder: str = "plots") -> None:
+    mlflow.log_figure(picture, f"{folder}/{name}.png")
+
+
+def log_text(text: str, path: str) -> None:
+    mlflow.log_text(text, path)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run has written down."""
+
+    run_id: str
+    name: str
+    status: str
+    started: int  # milliseconds since 1970
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+def _recorded(run: Run) -> Recorded:
+    info, data = run.info, run.data
+    return Recorded(
+        info.run_id, info.run_name or "", info.status, info.start_time, data.params, data.metrics, data.tags
+    )
+
+
+def read(run_id: str) -> Recorded:
+    """A run by its id; InputError if there is none."""
+    try:
+        return _recorded(mlflow.get_run(run_id))
+    except MlflowException:
+        raise InputError(
+            f"no run {run_id!r} at {address()}: see the ids in the MLflow UI, or give --tracking-uri"
+        ) from None
+
+
+def runs(conditions: Mapping[str, object], *, newest: int = 10_000) -> list[Recorded]:
+    """Finished runs with these tags, in whatever experiment, the newest first."""
+    if _missing():
+        return []
+    tags = [f"tags.`{name}` = '{value}'" for name, value in conditions.items()]
+    found = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string=" and ".join(["attributes.status = 'FINISHED'", "tags.network LIKE '%'", *tags]),
+        order_by=["attributes.start_time DESC"],
+        max_results=newest,
+        output_format="list",
+    )
+    return list(map(_recorded, found))
+
+
+def child(parent: str, conditions: Mapping[str, object]) -> Recorded | None:
+    """A finished run that belongs to `parent` and has these tags."""
+    return next(iter(runs({"mlflow.parentRunId": parent, **conditions}, newest=1)), None)
+
+
+def model_of(run_id: str) -> str:
+    """URI of the model that a run has logged; InputError if it has none that is ready."""
+    outputs = mlflow.get_run(run_id).outputs
+    for output in outputs.model_outputs if outputs else ():
+        model = mlflow.get_logged_model(output.model_id)
+        if str(model.status) == "READY":
+            uri: str = model.model_uri
+            return uri
+    raise InputError(f"run {run_id!r} has no finished model: choose another run, or train again")
+
+
+def artifact_json(run_id: str, name: str) -> Any:
+    return json.loads(Path(_artifact(run_id, name)).read_bytes())
+
+
+def test_of(run_id: str) -> dict[str, NDArray[Any]]:
+    """What the run's model said of each test review: labels, probabilities and lengths [review]."""
+    with np.load(_artifact(run_id, TEST)) as held:
+        return {name: held[name] for name in held.files}
+
+
+def _artifact(run_id: str, name: str) -> str:
+    try:
+        path: str = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{name}")
+        return path
+    except (MlflowException, OSError):
+        raise InputError(f"run {run_id!r} has no {name}: it was made by an earlier version, train again") from None
 
 
 def git_commit() -> str | None:
@@ -218,20 +338,10 @@ def git_commit() -> str | None:
 
 def newest_model() -> str:
     """URI of the model of the newest finished training run, in whatever experiment."""
-    runs = (
-        []
-        if _missing()
-        else mlflow.search_runs(
-            search_all_experiments=True,
-            filter_string="attributes.status = 'FINISHED' and tags.network LIKE '%'",
-            order_by=["attributes.start_time DESC"],
-            max_results=1,
-            output_format="list",
-        )
-    )
-    if not runs:
+    found = [run for run in runs({}, newest=1000) if "package_seconds" in run.metrics]
+    if not found:
         raise InputError(f"no finished run at {address()}: train one first, or give --model URI")
-    return f"runs:/{runs[0].info.run_id}/model"
+    return f"runs:/{found[0].run_id}/model"
 
 
 def fetch(uri: str) -> Path:

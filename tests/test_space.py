@@ -28,7 +28,7 @@ SETTINGS = settings_of(Configured)
 
 def test_a_signature_declares_its_settings_in_order_and_facts_are_none() -> None:
     declared = {
-        "hidden": Setting("hidden", int, Range(1, 65_536, search=(16, 512), log=True), 128),
+        "hidden": Setting("hidden", int, Range(1, 65_536, search=(32, 256), log=True), 128),
         "dropout": Setting("dropout", float, Range(0.0, 0.99, search=(0.0, 0.7)), 0.3),
         "backward": Setting("backward", bool, Choice(False, True), False),
     }

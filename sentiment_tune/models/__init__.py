@@ -33,6 +33,14 @@ NETWORKS: dict[str, type[nn.Module]] = {
 }
 
 
+def named(names: str) -> tuple[str, ...]:
+    """The networks that a user names: one, several with commas between, or `all` of the registry; each is known."""
+    listed = tuple(NETWORKS) if names == "all" else tuple(dict.fromkeys(name.strip() for name in names.split(",")))
+    for name in listed:
+        find(name)
+    return listed
+
+
 def find(name: str) -> type[nn.Module]:
     """The class of a network: a name of the registry, or `package.module:Class` of the user's own."""
     if name in NETWORKS:

@@ -10,7 +10,7 @@ from sentiment_tune.models.layers import max_over_time, word_vectors
 from sentiment_tune.space import Range, Rate, Width
 from sentiment_tune.text import PADDING
 
-FilterWidth = Annotated[int, Range(1, 25, search=(2, 7))]
+FilterWidth = Annotated[int, Range(1, 25, search=(2, 5))]
 
 
 class Phrases(nn.Module):
@@ -37,9 +37,9 @@ class CNN(nn.Module):
         self,
         vocabulary: int,
         embedding: Width = 100,
-        filters: Annotated[int, Range(1, 8192, search=(32, 256), log=True)] = 100,
+        filters: Annotated[int, Range(1, 8192, search=(32, 160), log=True)] = 100,
         shortest: FilterWidth = 2,
-        branches: Annotated[int, Range(1, 8, search=(1, 4))] = 3,
+        branches: Annotated[int, Range(1, 8, search=(1, 3))] = 3,
         hidden: Width = 100,
         dropout: Rate = 0.3,
     ):

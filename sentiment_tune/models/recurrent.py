@@ -158,7 +158,7 @@ class CNNLSTM(nn.Module):
         self,
         vocabulary: int,
         embedding: Width = 100,
-        filters: Annotated[int, Range(1, 8192, search=(32, 256), log=True)] = 100,
+        filters: Annotated[int, Range(1, 8192, search=(32, 160), log=True)] = 100,
         width: FilterWidth = 5,
         pool: Annotated[int, Range(1, 100, search=(2, 8))] = 4,
         hidden: Width = 100,

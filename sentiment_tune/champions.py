@@ -1,0 +1,173 @@
+"""From the best trials of a study to a champion of the registry.
+
+The best value of a search is a lucky maximum. So the best few trials are trained again with fresh seeds, and the mean
+of their validation accuracies decides; only the winner reads the test split. Before a model is registered it must say
+in a fresh process, through both doors, what it said when it was made.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import numpy as np
+
+from sentiment_tune import cards, packaging, registry, tracking
+from sentiment_tune.data import Corpus
+from sentiment_tune.errors import InputError
+from sentiment_tune.experiment import built, logged, recorded, tested, trained
+from sentiment_tune.packaging import Package
+from sentiment_tune.plan import Plan
+from sentiment_tune.registry import Entry
+from sentiment_tune.studies import Studied
+from sentiment_tune.tracking import Place, Recorded
+from sentiment_tune.tuning import best_trials
+
+CONFIRMED = "confirm"  # stage of a run that trains a trial's settings again
+TOLERANCE = 1e-6  # of a probability, between the process that made a model and another
+VERIFY = """
+import json, sys
+import mlflow.pyfunc, mlflow.pytorch, torch
+texts = json.loads(sys.stdin.read())
+scored = mlflow.pyfunc.load_model(sys.argv[1]).predict(texts)["probability"].tolist()
+mlflow.pytorch.load_model(sys.argv[1])(torch.ones(2, 3, dtype=torch.int64))
+print(json.dumps(scored))
+"""
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A trial's settings, trained again with several seeds."""
+
+    trial: int
+    plan: Plan  # with the seed of the best run
+    accuracies: tuple[float, ...]  # validation, by seed
+    run_id: str  # of the best run, by validation
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.accuracies)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the seeds; 0 for a single one."""
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
+
+
+def confirm(studied: Studied, corpus: Corpus, top: int, seeds: int, say: Callable[[str], None]) -> list[Confirmed]:
+    """Train the settings of the best trials again with seeds that the search has not seen; the best mean first.
+
+    Runs that are there from an earlier, interrupted confirmation are taken as they are.
+    """
+    search, found = studied.search, []
+    for trial in best_trials(studied.study, top):
+        plans = [search.plan(trial.params, seed=search.seed + 1 + number) for number in range(seeds)]
+        runs = []
+        for plan in plans:
+            tags = {"trial": trial.number, "stage": CONFIRMED}
+            run = tracking.child(studied.run_id, tags | {"seed": plan.conditions.seed}) or _trained_again(
+                plan,
+                corpus,
+                Place(name=f"trial {trial.number}, seed {plan.conditions.seed}", tags=tags, parent=studied.run_id),
+            )
+            runs.append(run)
+            accuracy = run.metrics["best_val_accuracy"]
+            say(f"trial {trial.number} again with seed {plan.conditions.seed}: validation {accuracy:.4f}")
+        accuracies = tuple(run.metrics["best_val_accuracy"] for run in runs)
+        best = max(range(seeds), key=lambda place: accuracies[place])
+        found.append(Confirmed(trial.number, plans[best], accuracies, runs[best].run_id))
+    return sorted(found, key=lambda one: -one.mean)
+
+
+def _trained_again(plan: Plan, corpus: Corpus, place: Place) -> Recorded:
+    with recorded(plan, corpus, place) as run_id:
+        network = built(plan, corpus)
+        trained(network, plan, corpus)
+        logged(Package(plan.model, network.cpu(), plan.network, corpus.vocabulary, plan.reading))
+    return tracking.read(run_id)
+
+
+def test_once(winner: Confirmed, corpus: Corpus) -> None:
+    """Let the winner read the test split, unless it has; its figures go to its run."""
+    if "test_accuracy" in tracking.read(winner.run_id).metrics:
+        return
+    package = packaging.load(tracking.fetch(f"runs:/{winner.run_id}/model"))
+    with tracking.opened(Place(run_id=winner.run_id)):
+        tested(package.network, winner.plan.reading, corpus)
+
+
+def register(run_id: str, name: str | None = None) -> list[Entry]:
+    """Register the model of a finished run, once it has been verified: under its network's name or the one given.
+
+    A champion of its network's name is registered as `sentiment` too, the best of all networks. InputError, with
+    nothing registered, where the run is not finished or tested or its model is not what was logged.
+    """
+    run = tracking.read(run_id)
+    network = run.tags.get("network")
+    if run.status != "FINISHED" or network is None:
+        raise InputError(f"run {run_id!r} is no finished training (status {run.status}): choose another")
+    if "test_accuracy" not in run.metrics:
+        raise InputError(f"run {run_id!r} has not been tested, as only a study's winner is: choose a run of `train`")
+    if not all(math.isfinite(value) for value in run.metrics.values()):
+        raise InputError(f"run {run_id!r} has figures that are not finite: choose another")
+    uri = tracking.model_of(run_id)
+    verify(run_id, uri)
+    tags = {
+        registry.DIGEST: run.tags["data_digest"],
+        registry.VALIDATION: str(run.metrics["best_val_accuracy"]),
+        registry.NETWORK: network,
+        "test_accuracy": str(run.metrics["test_accuracy"]),
+    }
+    first = _registered(name or registry.name_for(network), uri, run, tags)
+    if name is not None or first.alias != registry.CHAMPION:
+        return [first]
+    return [first, _registered(registry.BEST, uri, run, tags)]
+
+
+def _registered(name: str, uri: str, run: Recorded, tags: Mapping[str, str]) -> Entry:
+    with tracking.opened(Place(run_id=run.run_id)):
+        card = _card(name, run)
+        tracking.log_text(card, f"cards/{name}.md")
+    return registry.add(name, uri, run.run_id, tags, card)
+
+
+def _card(name: str, run: Recorded) -> str:
+    return cards.card(
+        name,
+        tracking.artifact_json(run.run_id, tracking.SETTINGS),
+        run.tags,
+        run.metrics,
+        tracking.test_of(run.run_id),
+        tracking.artifact_json(run.run_id, tracking.MISTAKES),
+    )
+
+
+def verify(run_id: str, uri: str) -> None:
+    """Load the model in a fresh process, where no pickle may be read, and compare; InputError if it is another."""
+    packaging.load(tracking.fetch(uri))  # hashes and finite weights
+    golden = tracking.artifact_json(run_id, tracking.GOLDEN_FILE)
+    said = _fresh_process(uri, golden["texts"])
+    apart = float(np.max(np.abs(np.subtract(said, golden["probabilities"]))))
+    if not apart <= TOLERANCE:
+        raise InputError(
+            f"the model of run {run_id!r} scores otherwise than when it was made, by {apart:g}: train again"
+        )
+
+
+def _fresh_process(uri: str, texts: list[str]) -> list[float]:
+    finished = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", VERIFY, uri],
+        input=json.dumps(texts),
+        env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_TRACKING_URI": tracking.address()},
+        capture_output=True,
+        text=True,
+    )
+    if finished.returncode:
+        reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"the model at {uri} cannot be loaded in a fresh process: {reason}")
+    said: list[float] = json.loads(finished.stdout.splitlines()[-1])
+    return said

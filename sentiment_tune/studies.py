@@ -1,0 +1,202 @@
+"""A study from its first trial to its report: in one process or in many, by one owner and whoever joins.
+
+The process that begins a study, or takes it up when its owner is gone, owns the study's run in MLflow: it opens it,
+runs or starts the workers, and writes the report. Whoever comes while the owner is at work only adds trials.
+"""
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+import optuna
+import torch
+
+from sentiment_tune import data, tracking
+from sentiment_tune.data import Corpus
+from sentiment_tune.errors import InputError, Terminated
+from sentiment_tune.search import Search
+from sentiment_tune.tracking import Place
+from sentiment_tune.tuning import (
+    RUN_ID,
+    WORKER_ID,
+    Say,
+    best_trials,
+    finished,
+    gone,
+    reclaim,
+    study_of,
+    work,
+)
+
+OWNER = "owner"  # attribute: who writes the report, and when that process was last seen
+BEAT, SILENCE = 30, 300  # seconds between signs of life, and without one until another machine may take over
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A study that has the trials it was to have."""
+
+    search: Search
+    study: optuna.Study
+    run_id: str
+    owned: bool  # whether this process is the one to go on with it
+
+
+@contextmanager
+def studied(search: Search, corpus: Corpus, place: Place, say: Say) -> Iterator[Studied]:
+    """Run the study to its end; the owner's block runs within the study's open run, with the report written.
+
+    InputError if no trial of the study could be finished.
+    """
+    study = study_of(search, corpus.digest)
+    reclaim(study)
+    if _owned_by_another(study):
+        _run_trials(search, study, corpus, study.user_attrs[RUN_ID], say)
+        yield Studied(search, study, study.user_attrs[RUN_ID], owned=False)
+        return
+    with _owning(study), tracking.opened(_place(study, search, place)) as run_id:
+        study.set_user_attr(RUN_ID, run_id)
+        tracking.log_data(corpus)
+        _run_trials(search, study, corpus, run_id, say)
+        reclaim(study)
+        if not best_trials(study, 1):
+            raise InputError(f"no trial of study {search.study!r} was finished: see its runs for the reasons")
+        _report(search, study)
+        yield Studied(search, study, run_id, owned=True)
+
+
+def _place(study: optuna.Study, search: Search, place: Place) -> Place:
+    """The study's run of before if it is at this address, else a new one."""
+    before = study.user_attrs.get(RUN_ID)
+    if before and tracking.exists(before):
+        return Place(run_id=before)
+    facts = {"study": search.study, "storage": search.storage.rpartition("@")[2], "stage": "study"}
+    return Place(place.experiment, place.name or search.study, {**facts, **place.tags})
+
+
+def _owned_by_another(study: optuna.Study) -> bool:
+    owner = study.user_attrs.get(OWNER)
+    if not owner or RUN_ID not in study.user_attrs or owner["id"] == WORKER_ID or gone(owner["id"]):
+        return False
+    return bool(time.time() - owner["seen"] < SILENCE)
+
+
+@contextmanager
+def _owning(study: optuna.Study) -> Iterator[None]:
+    """A block during which others see that the study's owner is alive."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(BEAT):
+            study.set_user_attr(OWNER, {"id": WORKER_ID, "seen": time.time()})
+
+    study.set_user_attr(OWNER, {"id": WORKER_ID, "seen": time.time()})
+    beating = threading.Thread(target=beat, daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        beating.join()
+        study.set_user_attr(OWNER, None)
+
+
+def _run_trials(search: Search, study: optuna.Study, corpus: Corpus, run_id: str, say: Say) -> None:
+    if search.workers == 1:
+        work(search, study, corpus, run_id, say)
+        return
+    processes = _started(search, run_id, say)
+    try:
+        _wait(processes, study)
+    finally:
+        _end(processes)
+    ended = [process.exitcode for process in processes]
+    if all(ended):
+        raise InputError(f"every worker died (exit codes {ended}): see the messages above, or try --workers 1")
+
+
+def _started(search: Search, run_id: str, say: Say) -> list[BaseProcess]:
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's and MLflow's threads half
+    threads = max(1, (os.cpu_count() or 1) // search.workers)
+    processes: list[BaseProcess] = [
+        spawn.Process(target=_worker, args=(search, tracking.address(), run_id, say, number, threads), daemon=True)
+        for number in range(search.workers)
+    ]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def _wait(processes: list[BaseProcess], study: optuna.Study) -> None:
+    """Wait for all workers; the trial of one that dies goes to the others at once."""
+    alive = set(processes)
+    while alive:
+        multiprocessing.connection.wait([process.sentinel for process in alive])
+        ended = {process for process in alive if process.exitcode is not None}
+        alive -= ended
+        if any(process.exitcode for process in ended):
+            reclaim(study)
+
+
+def _end(processes: list[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(timeout=15)
+        process.kill()
+        process.join()
+
+
+def _worker(search: Search, address: str, run_id: str, say: Say, number: int, threads: int) -> None:
+    """What a worker process does; its trials are told and kept like any other's."""
+    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the owner ends its workers itself
+    torch.set_num_threads(threads)
+    tracking.choose(address)
+    corpus = data.load(search.plan(search.defaults()[0]).source)
+    try:
+        work(search, study_of(search, corpus.digest), corpus, run_id, say, number)
+    except KeyboardInterrupt:
+        os._exit(128 + signal.SIGTERM)  # its trial and its run have been told
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _report(search: Search, study: optuna.Study) -> None:
+    """Log what the study found: figures, pictures, the trials as a table, the best settings as a file."""
+    from sentiment_tune import study_plots
+
+    trials = study.get_trials(deepcopy=False)
+    best = best_trials(study, 1)[0]
+    tracking.log_results({"best_val_accuracy": best.value or 0.0, "trials": len(finished(trials))})
+    tracking.set_tags({"best_trial": best.number, "best_run": best.user_attrs[RUN_ID]})
+    tracking.log_text(_table(trials), "study/trials.csv")
+    tracking.log_text(json.dumps(search.plan(best.params).values, indent=2) + "\n", "study/best_settings.json")
+    tracking.log_text(study_plots.page(study), "study/study.html")
+    for name, picture in study_plots.drawn(study):
+        tracking.log_picture(name, picture, "study")
+
+
+def _table(trials: list[optuna.trial.FrozenTrial]) -> str:
+    names = sorted({name for trial in trials for name in trial.params})
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["trial", "state", "val_accuracy", "seconds", "epochs", "run_id", "error", *names])
+    for trial in trials:
+        known = trial.user_attrs
+        seconds = trial.duration.total_seconds() if trial.duration else None
+        facts = [trial.number, trial.state.name, trial.value, seconds, trial.last_step, known.get(RUN_ID)]
+        writer.writerow([*facts, known.get("error"), *(trial.params.get(name) for name in names)])
+    return text.getvalue()

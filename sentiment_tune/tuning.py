@@ -1,0 +1,343 @@
+"""A study of Optuna whose trials are runs of MLflow.
+
+A trial is what `train` does up to the finished training, in a child run of the study's run: its settings come from
+Optuna, and after each epoch Optuna is asked whether it is hopeless. States map truthfully: COMPLETE is FINISHED,
+PRUNED is KILLED, FAIL is FAILED with its reason, and a trial that somebody interrupted is KILLED and tried again.
+
+The storage is all that processes share: any number of them, on any machines, work on one study until it has the
+trials it is to have.
+"""
+
+import inspect
+import itertools
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import optuna
+import psutil
+from optuna.exceptions import DuplicatedStudyError, TrialPruned, UpdateFinishedTrialError
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from sentiment_tune import tracking
+from sentiment_tune.data import Corpus
+from sentiment_tune.errors import InputError
+from sentiment_tune.experiment import Told, built, recorded, trained
+from sentiment_tune.search import MODEL, Search, refuse_other
+from sentiment_tune.space import Range, no_such
+from sentiment_tune.tracking import Place, Pruned
+from sentiment_tune.training import Epoch
+
+SEARCHED = "search"  # stage of a trial's run, told from the runs that confirm it
+HEARTBEAT, GRACE = 60, 180  # seconds; shorter ones give up live workers on a busy machine
+RETRIES = 3  # times that an interrupted trial is tried again
+PATIENCE = 5  # seconds for a database server to answer
+FACTS, RUN_ID, WORKER, ERROR, RETRIED = "facts", "run_id", "worker", "error", "retried"  # attributes
+STORAGES = "give --storage sqlite:///FILE.db or postgresql://USER@HOST/DATABASE"
+HYPERBAND_FROM = 51  # trials; its brackets need so many to begin with
+
+Say = Callable[[optuna.Study, FrozenTrial], None]
+WORKER_ID = f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+
+class Surplus(Exception):
+    """Two workers wanted the study's last trial; this is the one that gives way."""
+
+
+def storage_at(url: str) -> BaseStorage:
+    """Optuna's storage at `url`; its tables are made once, by the first who comes. InputError where there is none."""
+    try:
+        _answers(url)
+        if not url.startswith(("sqlite:", "postgresql", "mysql")):
+            return optuna.storages.get_storage(url)
+        waiting = {"timeout": 60} if url.startswith("sqlite:") else {"connect_timeout": PATIENCE}
+        with tracking.once(url):
+            return RDBStorage(
+                url,
+                {"connect_args": waiting},
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+            )
+    except Exception as error:  # each kind of storage raises what its own library does
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"no storage at {url!r}: {reason}; {STORAGES}") from None
+
+
+def _answers(url: str) -> None:
+    """OSError at once where the server of a URL does not answer, instead of minutes of retries."""
+    parts = urlsplit(url)
+    ports = {"postgresql": 5432, "mysql": 3306, "redis": 6379}
+    port = parts.port or ports.get(parts.scheme.partition("+")[0])
+    if parts.hostname and port:
+        socket.create_connection((parts.hostname, port), timeout=PATIENCE).close()
+
+
+def study_of(search: Search, digest: str) -> optuna.Study:
+    """The study, begun with the defaults of its networks, or gone on with where it was begun with the same facts."""
+    pruner = pruner_of(search)
+    storage, facts = storage_at(search.storage), search.facts(digest)
+    try:
+        study = optuna.create_study(storage=storage, study_name=search.study, direction="maximize", pruner=pruner)
+        for defaults in search.defaults():
+            study.enqueue_trial(defaults)
+        study.set_user_attr(FACTS, facts)
+    except DuplicatedStudyError:
+        study = optuna.load_study(storage=storage, study_name=search.study, pruner=pruner)
+        known = _facts_of(study)
+        if known is None:
+            raise InputError(f"study {search.study!r} was not begun by this program: give another --study") from None
+        refuse_other(search.study, known, facts)
+    return study
+
+
+def _facts_of(study: optuna.Study) -> dict[str, str] | None:
+    """What the study was begun with; another process may have made it just now, and not be done with it."""
+    for _ in range(PATIENCE * 10):
+        if FACTS in study.user_attrs:
+            return dict(study.user_attrs[FACTS])
+        time.sleep(0.1)
+    return None
+
+
+def check(search: Search) -> None:
+    """InputError if the search's sampler, pruner or storage is none, or a setting it fixes cannot be so."""
+    sampler_of(search.sampler, 0, search.joint)
+    pruner_of(search)
+    if "://" not in search.storage:
+        raise InputError(f"no storage {search.storage!r}: {STORAGES}")
+
+
+def sampler_of(name: str, seed: int, joint: bool) -> BaseSampler:
+    """The sampler that Optuna calls so."""
+    known = [
+        held for held in optuna.samplers.__all__ if _takes(optuna.samplers, held, "seed") and held != "GridSampler"
+    ]
+    if name not in known:
+        raise no_such("sampler", name, known)
+    chosen: dict[str, Any] = {"seed": seed}
+    if name == "TPESampler":
+        # A study has ten or twenty trials; with Optuna's ten random ones there would be little left to search.
+        chosen |= {"n_startup_trials": 5, "multivariate": True, "group": joint}
+    try:
+        return getattr(optuna.samplers, name)(**chosen)
+    except ImportError as error:
+        raise InputError(f"sampler {name!r} needs a package that is not installed: {error}") from None
+
+
+def _takes(module: Any, name: str, parameter: str) -> bool:
+    held = getattr(module, name)
+    return inspect.isclass(held) and parameter in inspect.signature(held.__init__).parameters
+
+
+def pruner_of(search: Search) -> BasePruner:
+    """The pruner that Optuna calls so, at its defaults but for what a study of epochs needs."""
+    most = search.plan(search.defaults()[0]).recipe.epochs
+    median = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1, n_min_trials=3)
+    known: dict[str, Callable[[], BasePruner]] = {
+        "MedianPruner": lambda: median,
+        "HyperbandPruner": lambda: optuna.pruners.HyperbandPruner(1, most, 3),
+        "SuccessiveHalvingPruner": lambda: optuna.pruners.SuccessiveHalvingPruner(1),
+        "PercentilePruner": lambda: optuna.pruners.PercentilePruner(25.0, 3, 1, n_min_trials=3),
+        "PatientPruner": lambda: optuna.pruners.PatientPruner(median, patience=1),
+        "NopPruner": optuna.pruners.NopPruner,
+    }
+    name = search.pruner or ("MedianPruner" if search.trials < HYPERBAND_FROM else "HyperbandPruner")
+    if name not in known:
+        raise no_such("pruner", name, known)
+    return known[name]()
+
+
+def finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that count: those that came to an end by themselves, well or badly."""
+    ends = (TrialState.COMPLETE, TrialState.PRUNED)
+    return [trial for trial in trials if trial.state in ends or (trial.state == TrialState.FAIL and _failed(trial))]
+
+
+def _failed(trial: FrozenTrial) -> bool:
+    """Whether a trial of state FAIL failed, and was not just interrupted."""
+    return ERROR in trial.user_attrs
+
+
+def work(search: Search, study: optuna.Study, corpus: Corpus, run_id: str, say: Say, worker: int = 0) -> None:
+    """Run trials of the study, each a child of the run `run_id`, until it has as many as it is to have."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # `say` tells of each trial
+    deadline = time.monotonic() + (search.timeout or float("inf"))
+
+    def objective(trial: Trial) -> float:
+        return _objective(trial, search, corpus, run_id)
+
+    while _turn(study, search, deadline):
+        # A sampler of its own for each trial: a study that was interrupted goes on as if it had not been.
+        seed = np.random.SeedSequence([search.seed, len(finished(_trials(study))), worker]).generate_state(1)[0]
+        study.sampler = sampler_of(search.sampler, int(seed), search.joint)
+        try:
+            study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[say])
+        except (AssertionError, UpdateFinishedTrialError):
+            # Somebody took this worker for dead, since it had stood still for long, and gave its trial to another.
+            print("a trial came too late and does not count: it was given to another worker", file=sys.stderr)
+
+
+def _trials(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False)
+
+
+def _turn(study: optuna.Study, search: Search, deadline: float) -> bool:
+    """Whether another trial is to begin; waits while all that is left is in the hands of others, who may die."""
+    while True:
+        trials = _trials(study)
+        done, running = finished(trials), [trial for trial in trials if trial.state == TrialState.RUNNING]
+        if len(done) >= search.trials or time.monotonic() > deadline or _stale(done, search.stale):
+            return False
+        if len(done) + len(running) < search.trials:
+            return True
+        reclaim(study)
+        time.sleep(1)
+
+
+def _stale(done: Sequence[FrozenTrial], patience: int | None) -> bool:
+    """Whether the last `patience` trials brought nothing better."""
+    values = [trial.value if trial.state == TrialState.COMPLETE else None for trial in done]
+    known = [(value, -place) for place, value in enumerate(values) if value is not None]
+    return patience is not None and bool(known) and len(done) + max(known)[1] > patience
+
+
+def reclaim(study: optuna.Study) -> None:
+    """End the trials and runs of processes that are gone, and have their trials tried again.
+
+    Those of this machine are known at once; Optuna's heartbeat tells of those of others.
+    """
+    if isinstance(study._storage, RDBStorage):
+        optuna.storages.fail_stale_trials(study)
+    for trial in _trials(study):
+        if trial.state == TrialState.RUNNING and gone(trial.user_attrs.get(WORKER)):
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            _again(study, trial)
+    for trial in _trials(study):
+        if trial.state == TrialState.FAIL and not _failed(trial) and RUN_ID in trial.user_attrs:
+            tracking.end_abandoned(trial.user_attrs[RUN_ID], "the process that ran this trial is gone")
+
+
+def gone(worker: str | None) -> bool:
+    """Whether a process of this machine, as named by WORKER_ID, is no more; of other machines nothing is known."""
+    if worker is None:
+        return False
+    host, number, begun = worker.rsplit(":", 2)
+    if host != socket.gethostname():
+        return False
+    try:
+        process = psutil.Process(int(number))
+        return f"{process.create_time():.2f}" != begun or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _again(study: optuna.Study, trial: FrozenTrial | Trial) -> None:
+    retried = trial.user_attrs.get(RETRIED, 0)
+    if retried < RETRIES:
+        study.enqueue_trial(trial.params, user_attrs={RETRIED: retried + 1})
+
+
+def _objective(trial: Trial, search: Search, corpus: Corpus, run_id: str) -> float:
+    """Best validation accuracy of one trial, in a run of its own; tells what became of it, and ends with it."""
+    trial.set_user_attr(WORKER, WORKER_ID)
+    _give_way(trial, search.trials)
+    plan = search.plan(_suggested(trial, search))
+    tags = {"trial": trial.number, "study": search.study, "stage": SEARCHED}
+    try:
+        with recorded(plan, corpus, Place(name=f"trial {trial.number}", tags=tags, parent=run_id)) as child:
+            trial.set_user_attr(RUN_ID, child)
+            with _state():
+                _, best = trained(built(plan, corpus), plan, corpus, told=_judge(trial))
+    except Pruned:
+        raise TrialPruned from None
+    except KeyboardInterrupt:
+        _again(trial.study, trial)
+        raise
+    except Exception as error:
+        trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}"[:500])
+        raise
+    return best.val_accuracy
+
+
+@contextmanager
+def _state() -> Iterator[None]:
+    """Tell the open run the state of its trial in Optuna's words."""
+    state = TrialState.FAIL
+    try:
+        yield
+        state = TrialState.COMPLETE
+    except Pruned:
+        state = TrialState.PRUNED
+        raise
+    finally:
+        tracking.set_tags({"optuna_state": state.name})
+
+
+def _give_way(trial: Trial, most: int) -> None:
+    """Surplus if the trials before this one, finished or running, are as many as the study is to have."""
+    before = [held for held in _trials(trial.study) if held.number < trial.number]
+    running = [held for held in before if held.state == TrialState.RUNNING]
+    if len(finished(before)) + len(running) >= most:
+        raise Surplus
+
+
+def _suggested(trial: Trial, search: Search) -> dict[str, Any]:
+    """Parameters that Optuna proposes; of a joint study only those of the network that it has chosen."""
+    chosen: dict[str, Any] = {}
+    if search.joint:
+        chosen[MODEL] = trial.suggest_categorical(MODEL, search.models)
+    for name, setting in search.space.items():
+        if search.joint and not name.startswith(f"{chosen[MODEL]}."):
+            continue
+        if not isinstance(setting.bounds, Range):
+            chosen[name] = trial.suggest_categorical(name, list(setting.bounds))
+            continue
+        low, high = setting.bounds.search or (setting.bounds.low, setting.bounds.high)
+        if setting.type is int:
+            chosen[name] = trial.suggest_int(name, int(low), int(high), log=setting.bounds.log)
+        else:
+            chosen[name] = trial.suggest_float(name, low, high, log=setting.bounds.log)
+    return chosen
+
+
+def _judge(trial: Trial) -> Told:
+    """Report the best accuracy so far after each epoch, and end the training if Optuna finds it hopeless."""
+    best, parent = 0.0, os.getppid()
+
+    def told(epoch: Epoch) -> None:
+        nonlocal best
+        best = max(best, epoch.val_accuracy)
+        trial.report(best, epoch.epoch)
+        if os.getppid() != parent:
+            raise KeyboardInterrupt("the process that began this one is gone")
+        if trial.should_prune():
+            tracking.set_tags({"pruned_at_epoch": epoch.epoch})
+            raise Pruned
+
+    return told
+
+
+def best_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:
+    """The best finished trials, the best first, each with other parameters."""
+    complete = [trial for trial in _trials(study) if trial.state == TrialState.COMPLETE]
+    ranked = sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
+    different = [next(group) for _, group in itertools.groupby(ranked, key=lambda trial: sorted(trial.params.items()))]
+    return different[:count]
+
+
+def default_storage() -> str:
+    """A SQLite file beside the one of MLflow, or in the current folder if MLflow's is elsewhere."""
+    kind, _, path = tracking.address().partition(":///")
+    folder = Path(path).parent if kind == "sqlite" else Path()
+    return f"sqlite:///{folder / 'optuna.db'}"
