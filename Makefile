@@ -3,21 +3,30 @@
 PYTHON ?= python3
 MODEL ?= rnn
 DATA ?= auto
+TRIALS ?= 20
 # Further settings of the network and its training: make train MODEL=cnn SETTINGS="-P hidden=64 -P epochs=3"
 SETTINGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 export MLFLOW_EXPERIMENT_NAME ?= sentiment
 
-.PHONY: train test lint check clean
+.PHONY: train tune test test-postgresql lint check clean
 
 train: $(VENV)/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local -P model=$(MODEL) -P data=$(DATA) $(SETTINGS)
+
+tune: $(VENV)/installed
+	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e tune --env-manager local -P model=$(MODEL) -P data=$(DATA) \
+		-P trials=$(TRIALS) $(SETTINGS)
 
 # One thread a process: two test processes with two threads each would wait for one another on two cores.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/installed-check
 	$(BIN)/python -m pytest -q -n 2
+
+# Four machines on one study; PostgreSQL has to be installed, and is started by the test itself.
+test-postgresql: $(VENV)/installed-check
+	$(BIN)/python -m pytest -q -m postgresql
 
 lint: $(VENV)/installed-check
 	$(BIN)/ruff check .
@@ -26,7 +35,7 @@ lint: $(VENV)/installed-check
 
 check: export OMP_NUM_THREADS = 1
 check: lint
-	$(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
+	$(BIN)/python -m pytest -q -n 2 -m "not postgresql"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \

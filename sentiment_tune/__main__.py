@@ -225,7 +225,7 @@ def register(run_id: str | None, name: str | None, promote: str | None, tracking
 
     if bool(run_id) == bool(promote):
         raise InputError("give either --run ID, to register its model, or --promote NAME@VERSION")
-    tracking.choose(tracking_uri)
+    tracking.connect(tracking_uri, make=False)
     if run_id:
         reporting.registered(champions.register(run_id, name))
         return
@@ -250,7 +250,7 @@ def compare(
     """Rank finished runs and champions, and say which differences are noise."""
     from sentiment_tune import comparing, plots, reporting, tables, tracking
 
-    tracking.choose(tracking_uri)
+    tracking.connect(tracking_uri, make=False)
     board = comparing.leaderboard(digest or None, sort, best_only=not every)
     reporting.leaderboard(board)
     if table:
@@ -289,7 +289,10 @@ def score(
 
     table = _table(texts, source)
     reviews = table.texts(column if source not in (None, "", "-") else "text", "--column")
-    tracking.choose(tracking_uri)
+    if model and Path(model).is_dir():
+        tracking.choose(tracking_uri)
+    else:
+        tracking.connect(tracking_uri, make=False)
     folder = tracking.fetch(model or tracking.newest_model())
     if trust_code:
         flavor.trust_code(folder)

@@ -6,7 +6,7 @@ from functools import partial
 from sentiment_tune import champions, comparing, reporting, tracking
 from sentiment_tune.data import Corpus
 from sentiment_tune.search import Search
-from sentiment_tune.studies import Studied, studied
+from sentiment_tune.studies import BEST_SETTINGS, Studied, studied
 from sentiment_tune.tracking import Place
 
 
@@ -38,5 +38,6 @@ def _crown(found: Studied, corpus: Corpus, top: int, seeds: int) -> None:
     winner = confirmed[0]
     champions.test_once(winner, corpus)
     tracking.set_tags({"winner": winner.run_id})
+    tracking.log_json(winner.plan.values, BEST_SETTINGS)
     tracking.log_results({"confirmed_val_accuracy": winner.mean, "confirmed_spread": winner.spread})
     reporting.registered(champions.register(winner.run_id))

@@ -78,13 +78,13 @@ def leaderboard(digest: str | None = None, sort: str = "validation", best_only: 
     """
     if sort not in SORTS:
         raise no_such("order", sort, SORTS)
-    champions = registry.champions()
     runs = [run for run in tracking.runs({}) if "test_accuracy" in run.metrics]
     if digest is not None:
         runs = [run for run in runs if run.tags["data_digest"].startswith(digest)]
     if not runs:
         held = f" on data {digest!r}" if digest else ""
         raise InputError(f"no tested run{held} at {tracking.address()}: train one first, or give --tracking-uri")
+    champions = registry.champions()
     runs.sort(key=lambda run: -run.metrics["best_val_accuracy"])
     chosen = [run for run in runs if run.run_id in champions or not best_only or run is _best_like(run, runs)]
     rows = sorted((_row(run, champions.get(run.run_id, [])) for run in chosen), key=SORTS[sort])
@@ -210,6 +210,6 @@ _STYLE = (
 )
 _LEGEND = (
     "Validation chooses, test is read once. The interval is Wilson's, of test accuracy. Each model is compared with "
-    "the leader by validation on the same data, by McNemar's exact test over the test reviews; a difference that comes by "
-    f"chance with probability {NOISE:g} or more is called noise."
+    "the leader by validation on the same data, by McNemar's exact test over the test reviews; a difference that comes "
+    f"by chance with probability {NOISE:g} or more is called noise."
 )

@@ -13,8 +13,11 @@ from sentiment_tune.space import Fixed, Range, Setting, Value, no_such, resolve,
 from sentiment_tune.text import Reading
 from sentiment_tune.training import Recipe
 
-# Options of `train` that are no settings of a training; a network cannot call its own settings so.
-TAKEN = ("model", "settings", "experiment", "run_name", "tracking_uri", "system_metrics", "quiet")
+# Options of `train` and `tune` that are no settings of a training; a network cannot call its own settings so.
+TAKEN = (
+    *("model", "settings", "experiment", "folder", "run_name", "tracking_uri", "system_metrics", "quiet"),
+    *("trials", "timeout", "stale", "workers", "storage", "study", "sampler", "pruner", "top", "seeds", "joint"),
+)
 
 
 @dataclass(frozen=True)

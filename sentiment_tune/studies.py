@@ -6,8 +6,8 @@ runs or starts the workers, and writes the report. Whoever comes while the owner
 
 import csv
 import io
-import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import threading
@@ -38,6 +38,7 @@ from sentiment_tune.tuning import (
     work,
 )
 
+BEST_SETTINGS = "study/best_settings.json"
 OWNER = "owner"  # attribute: who writes the report, and when that process was last seen
 BEAT, SILENCE = 30, 300  # seconds between signs of life, and without one until another machine may take over
 
@@ -183,7 +184,7 @@ def _report(search: Search, study: optuna.Study) -> None:
     tracking.log_results({"best_val_accuracy": best.value or 0.0, "trials": len(finished(trials))})
     tracking.set_tags({"best_trial": best.number, "best_run": best.user_attrs[RUN_ID]})
     tracking.log_text(_table(trials), "study/trials.csv")
-    tracking.log_text(json.dumps(search.plan(best.params).values, indent=2) + "\n", "study/best_settings.json")
+    tracking.log_json(search.plan(best.params).values, BEST_SETTINGS)
     tracking.log_text(study_plots.page(study), "study/study.html")
     for name, picture in study_plots.drawn(study):
         tracking.log_picture(name, picture, "study")

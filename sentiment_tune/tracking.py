@@ -51,13 +51,16 @@ def choose(uri: str | None = None) -> None:
         mlflow.set_tracking_uri(uri)
 
 
-def connect(uri: str | None = None) -> None:
+def connect(uri: str | None = None, make: bool = True) -> None:
     """Point MLflow at `uri`, or at what its own variables say, and see that something answers there.
 
-    A local database is made under a lock: processes that make one together leave it unusable.
+    A local database that is not there is made, under a lock, since processes that make one together leave it unusable;
+    or is refused, where there is nothing to `make`. InputError where nothing answers.
     """
     choose(uri)
     uri = address()
+    if not make and _missing():
+        raise InputError(f"no finished run at {uri}: train one first, or give --tracking-uri or --model FOLDER")
     try:
         if uri.startswith("http"):
             urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5).close()
@@ -242,6 +245,10 @@ def log_picture(name: str, picture: "Figure", folder: str = "plots") -> None:
     mlflow.log_figure(picture, f"{folder}/{name}.png")
 
 
+def log_json(values: Mapping[str, object], path: str) -> None:
+    mlflow.log_dict(dict(values), path)
+
+
 def log_text(text: str, path: str) -> None:
     mlflow.log_text(text, path)
 
@@ -278,8 +285,6 @@ def read(run_id: str) -> Recorded:
 
 def runs(conditions: Mapping[str, object], *, newest: int = 10_000) -> list[Recorded]:
     """Finished runs with these tags, in whatever experiment, the newest first."""
-    if _missing():
-        return []
     tags = [f"tags.`{name}` = '{value}'" for name, value in conditions.items()]
     found = mlflow.search_runs(
         search_all_experiments=True,
@@ -347,8 +352,6 @@ def newest_model() -> str:
 def fetch(uri: str) -> Path:
     """Folder of the data files of the model at `uri`: `models:/...`, `runs:/...`, or a folder."""
     try:
-        if _missing() and uri.startswith(("models:", "runs:")):
-            raise FileNotFoundError(f"there are no runs at {address()}")
         found = Path(mlflow.artifacts.download_artifacts(uri))
     except Exception as error:  # each kind of address raises what its own library does
         raise InputError(f"no model at {uri!r}: {error}; give models:/..., runs:/... or a folder") from None

@@ -10,10 +10,12 @@ trials it is to have.
 
 import inspect
 import itertools
+import multiprocessing
 import os
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +25,10 @@ from urllib.parse import urlsplit
 import numpy as np
 import optuna
 import psutil
-from optuna.exceptions import DuplicatedStudyError, TrialPruned, UpdateFinishedTrialError
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, TrialPruned, UpdateFinishedTrialError
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sentiment_tune import tracking
@@ -60,14 +62,15 @@ def storage_at(url: str) -> BaseStorage:
         _answers(url)
         if not url.startswith(("sqlite:", "postgresql", "mysql")):
             return optuna.storages.get_storage(url)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # what there is to say, the program says itself
         waiting = {"timeout": 60} if url.startswith("sqlite:") else {"connect_timeout": PATIENCE}
-        with tracking.once(url):
+        with tracking.once(url), warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             return RDBStorage(
                 url,
                 {"connect_args": waiting},
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+                heartbeat_stale_trial_callback=_again,
             )
     except Exception as error:  # each kind of storage raises what its own library does
         reason = str(error).partition("\n")[0]
@@ -171,7 +174,6 @@ def _failed(trial: FrozenTrial) -> bool:
 
 def work(search: Search, study: optuna.Study, corpus: Corpus, run_id: str, say: Say, worker: int = 0) -> None:
     """Run trials of the study, each a child of the run `run_id`, until it has as many as it is to have."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # `say` tells of each trial
     deadline = time.monotonic() + (search.timeout or float("inf"))
 
     def objective(trial: Trial) -> float:
@@ -313,13 +315,13 @@ def _suggested(trial: Trial, search: Search) -> dict[str, Any]:
 
 def _judge(trial: Trial) -> Told:
     """Report the best accuracy so far after each epoch, and end the training if Optuna finds it hopeless."""
-    best, parent = 0.0, os.getppid()
+    best, parent = 0.0, multiprocessing.parent_process()  # None but in a worker of ours
 
     def told(epoch: Epoch) -> None:
         nonlocal best
         best = max(best, epoch.val_accuracy)
         trial.report(best, epoch.epoch)
-        if os.getppid() != parent:
+        if parent and not parent.is_alive():
             raise KeyboardInterrupt("the process that began this one is gone")
         if trial.should_prune():
             tracking.set_tags({"pruned_at_epoch": epoch.epoch})

@@ -1,6 +1,8 @@
-"""What all tests share: a cache of their own, and the real IMDB where it is at hand."""
+"""What all tests share: a cache and an MLflow of their own, and the real IMDB where it is at hand."""
 
 import os
+import shutil
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,3 +31,38 @@ def imdb_folder() -> Path:
     if not (folder / "imdb.npz").is_file():
         pytest.skip("the real IMDB is not here: name its folder in SENTIMENT_TUNE_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database to be copied, since making one takes seconds."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # importing MLflow and its first store warn, of what is not ours
+        import mlflow.pyfunc
+
+        mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to work in, the place of an MLflow database that is not there yet."""
+    import mlflow
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):  # MLflow sets both; they are to go again
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    yield tmp_path
+    mlflow.set_tracking_uri(None)
+    sys.modules.pop("mynet", None)
+
+
+@pytest.fixture
+def here(bare: Path, empty_database: Path) -> Path:
+    """A folder to work in, with an MLflow of its own that holds no run yet."""
+    shutil.copy(empty_database, bare)
+    return bare

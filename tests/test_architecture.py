@@ -16,7 +16,12 @@ TREES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_bytes())
     for path in (ROOT / PACKAGE).rglob("*.py")
 }
-OWNERS = {"keras": {"imdb"}, "mlflow": {"tracking", "flavor"}, "matplotlib": {"plots"}}
+OWNERS = {
+    "keras": {"imdb"},
+    "mlflow": {"tracking", "flavor", "registry"},
+    "matplotlib": {"plots", "study_plots"},
+    "optuna": {"tuning", "studies", "study_plots"},
+}
 
 
 def running(node: ast.AST, inside_functions: bool) -> Iterator[ast.AST]:

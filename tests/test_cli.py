@@ -3,31 +3,24 @@
 import csv
 import io
 import json
-import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from commands import SCRIPT, Answer, artifact, ask, ended, runs, started
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentiment_tune import models
-from sentiment_tune.__main__ import run
 from sentiment_tune.data import Source, load
 from sentiment_tune.packaging import load as load_package
 from sentiment_tune.space import Range, Setting
 from sentiment_tune.tables import read_table, write_table
 
-SCRIPT = str(Path(sys.executable).with_name("sentiment-tune"))
 EPOCHS = 3
 SMALL = (
     "--model",
@@ -72,83 +65,6 @@ class Fragile(Tiny):
 """
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def refusal(self) -> str:
-        """The one line of an error."""
-        assert (self.code, self.err.count("\n"), self.err[:16]) == (2, 1, "sentiment-tune: "), self
-        return self.err
-
-
-def ask(*words: str, stdin: str = "") -> Answer:
-    """What the console script does, in this process."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="", write_through=True) for _ in range(2))
-    before = sys.argv, sys.stdin, signal.getsignal(signal.SIGTERM)
-    sys.argv, sys.stdin = ["sentiment-tune", *words], io.StringIO(stdin)
-    code: Any = 0
-    try:
-        with redirect_stdout(out), redirect_stderr(err):
-            run()
-    except SystemExit as end:
-        code = end.code
-    finally:
-        sys.argv, sys.stdin = before[:2]
-        signal.signal(signal.SIGTERM, before[2])
-    return Answer(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
-
-
-def started(folder: Path, *command: str) -> subprocess.Popen[str]:
-    """A process in `folder` that knows nothing of the MLflow of this one, and can be interrupted."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
-    )
-
-
-def ended(process: subprocess.Popen[str]) -> Answer:
-    with process:
-        try:
-            out, err = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    return Answer(process.returncode, out, err)
-
-
-def runs(database: str) -> list[Any]:
-    """All runs, whatever their status, the newest first."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(database)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    return list(client.search_runs(experiments, order_by=["attributes.start_time DESC"]))
-
-
-def artifact(run: Any, name: str) -> bytes:
-    return Path(run.info.artifact_uri, name).read_bytes()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database to be copied, since making one takes seconds."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # importing MLflow and its first store warn, of what is not ours
-        import mlflow.pyfunc
-
-        mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 class Trained(NamedTuple):
     folder: Path
     answer: Answer
@@ -182,29 +98,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         model,
         f"models:/{output.model_id}",
     )
-
-
-@pytest.fixture
-def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder to work in, the place of an MLflow database that is not there yet."""
-    import mlflow
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):  # MLflow sets both; they are to go again
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    yield tmp_path
-    mlflow.set_tracking_uri(None)
-    sys.modules.pop("mynet", None)
-
-
-@pytest.fixture
-def here(bare: Path, empty_database: Path) -> Path:
-    """A folder to work in, with an MLflow of its own that holds no run yet."""
-    shutil.copy(empty_database, bare)
-    return bare
 
 
 @pytest.fixture

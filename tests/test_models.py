@@ -21,6 +21,8 @@ from sentiment_tune import models
 from sentiment_tune.batches import in_order, padded
 from sentiment_tune.errors import InputError
 from sentiment_tune.models import NETWORKS
+from sentiment_tune.models.convolutional import Phrases
+from sentiment_tune.models.layers import Dropout, max_over_time
 from sentiment_tune.models.recurrent import Direction
 from sentiment_tune.scoring import Encoded
 from sentiment_tune.space import Range, Value, resolve, settings_of
@@ -207,6 +209,31 @@ def test_the_exported_recurrence_is_that_of_the_layer_at_every_length(cell: type
         for batch, length in ((1, 1), (1, 9), (5, 2), (5, 30), (3, 100)):
             words, real = torch.randn(batch, length, 8), torch.ones(batch, length, dtype=torch.bool)
             torch.testing.assert_close(exported(words, real), direction.cell(words)[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.99])
+def test_dropout_drops_its_share_keeps_the_mean_and_ends_with_training(rate: float) -> None:
+    layer, ones = Dropout(rate), torch.ones(1001, 333)
+    with seeded(1):
+        out = layer(ones)
+    share = round(rate * 256) / 256
+    assert (out == 0).double().mean().item() == pytest.approx(share, abs=0.003)
+    kept = out[out != 0]
+    assert torch.equal(kept, torch.full_like(kept, 1 / (1 - share)))
+    assert torch.equal(layer.eval()(ones), ones)
+
+
+@torch.enable_grad()
+def test_the_strongest_phrase_and_its_gradient_are_those_of_the_maximum() -> None:
+    with seeded(1):
+        phrases, words = Phrases(8, 5, 3), torch.randn(4, 11, 8, requires_grad=True)
+    real = torch.arange(11) < torch.tensor([[11], [4], [1], [0]])
+    found = []
+    for strongest in (phrases.strongest(words, real), max_over_time(phrases(words), real)):
+        inputs = (words, phrases.filters.weight, phrases.filters.bias)
+        found.append((strongest, *torch.autograd.grad(strongest.pow(2).sum(), inputs)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 OWN = """

@@ -123,9 +123,13 @@ def test_entry_points_repeat_no_default_of_the_program() -> None:
         for entry, held in entry_points.items()
         for name, parameter in held["parameters"].items()
     }
-    assert {"main", "score"} <= entry_points.keys()
-    assert {name for (entry, name) in defaults if entry == "main"} == {"model", "data"}
-    assert {name: value for (entry, name), value in defaults.items() if entry != "main" and value} == {"column": "text"}
+    assert entry_points.keys() == {"main", "tune", "register", "compare", "score"}
+    for trains in ("main", "tune"):
+        chosen = {name: value for (entry, name), value in defaults.items() if entry == trains}
+        assert chosen == {"model": "rnn", "data": "auto"}
+    assert {key: value for key, value in defaults.items() if key[0] == "score" and value} == {
+        ("score", "column"): "text"
+    }
     for held in entry_points.values():
         assert all(parameter["type"] in {"string", "path", "uri", "float"} for parameter in held["parameters"].values())
         assert {f"{{{name}}}" for name in held["parameters"]} == set(re.findall(r"{\w+}", held["command"]))

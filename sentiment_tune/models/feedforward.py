@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sentiment_tune.models.layers import mean_over_time, word_vectors
+from sentiment_tune.models.layers import Dropout, mean_over_time, word_vectors
 from sentiment_tune.space import Rate, Width
 from sentiment_tune.text import PADDING
 
@@ -19,7 +19,7 @@ class Feedforward(nn.Module):
         super().__init__()
         self.vocabulary = vocabulary
         self.hidden = nn.Linear(vocabulary, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(hidden, 1)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class Embedding(nn.Module):
         super().__init__()
         self.embedding = word_vectors(vocabulary, embedding)
         self.hidden = nn.Linear(embedding, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(hidden, 1)
 
     def forward(self, ids: Tensor) -> Tensor:

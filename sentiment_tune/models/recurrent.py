@@ -8,7 +8,7 @@ from torch._higher_order_ops.scan import scan
 from torch.nn import functional
 
 from sentiment_tune.models.convolutional import FilterWidth, Phrases
-from sentiment_tune.models.layers import max_over_time, word_vectors
+from sentiment_tune.models.layers import Dropout, max_over_time, word_vectors
 from sentiment_tune.space import Range, Rate, Switch, Width
 from sentiment_tune.text import PADDING
 
@@ -101,7 +101,7 @@ class Stack(nn.Module):
             nn.ModuleList(Direction(cell, self.width if layer else features, hidden, back) for back in directions)
             for layer in range(layers)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, words: Tensor, real: Tensor) -> Tensor:
         for depth, layer in enumerate(self.layers):
@@ -130,7 +130,7 @@ class RNN(nn.Module):
         super().__init__()
         self.embedding = word_vectors(vocabulary, embedding)
         self.states = Stack(self.cell, embedding, hidden, layers, bidirectional, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(self.states.width, 1)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ class CNNLSTM(nn.Module):
         self.embedding = word_vectors(vocabulary, embedding)
         self.phrases = Phrases(embedding, filters, width)
         self.states = Stack(nn.LSTM, filters, hidden, layers, bidirectional, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(self.states.width, 1)
 
     def forward(self, ids: Tensor) -> Tensor:
