@@ -5,7 +5,6 @@ Names are `sentiment-<network>` for the best of each network and `sentiment` for
 """
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -99,9 +98,7 @@ def _move(client: mlflow.MlflowClient, name: str, alias: str, version: int, reas
     client.set_registered_model_alias(name, alias, str(version))
     now = datetime.now(UTC)
     record = {"alias": alias, "from": before, "to": version, "why": reason, "when": now.isoformat(timespec="seconds")}
-    client.set_registered_model_tag(
-        name, f"move.{now:%Y%m%dT%H%M%S}.{time.monotonic_ns() % 10**6:06}", json.dumps(record)
-    )
+    client.set_registered_model_tag(name, f"move.{now:%Y%m%dT%H%M%S%f}", json.dumps(record))
 
 
 def moves(name: str) -> list[dict[str, str | int | None]]:

@@ -115,7 +115,7 @@ def trials_table(study: "Study") -> None:
         value = "" if held.value is None else f"{held.value:.4f}"
         settings = [_short(held.params.get(name)) for name in names]
         table.add_row(str(held.number), held.state.name.lower(), value, *settings)
-    _console().print(table)
+    _show(table)
 
 
 def _short(value: Value | None) -> str:
@@ -134,7 +134,7 @@ def confirmed(found: "Sequence[Confirmed]") -> None:
     for one in found:
         each = " ".join(f"{accuracy:.4f}" for accuracy in one.accuracies)
         table.add_row(str(one.trial), f"{one.mean:.4f}", f"{one.spread:.4f}", each)
-    _console().print(table)
+    _show(table)
 
 
 def registered(entries: "Iterable[Entry]") -> None:
@@ -153,7 +153,7 @@ def after_tuning(storage: str) -> None:
 
 
 def leaderboard(board: "Sequence[Ranked]") -> None:
-    """The leaderboard as a table; what does not fit into the terminal's width is cut."""
+    """The leaderboard as a table."""
     from sentiment_tune import comparing
 
     shown = [place for place, name in enumerate(comparing.COLUMNS) if name not in ("data", "run")]
@@ -163,8 +163,13 @@ def leaderboard(board: "Sequence[Ranked]") -> None:
     for ranked in board:
         row = comparing.cells(ranked)
         table.add_row(*(row[place] for place in shown), style="bold" if ranked.by_chance is None else "")
+    _show(table)
+
+
+def _show(table: Table) -> None:
+    """The table at its own width: a terminal may wrap it, but no figure is cut."""
     console = _console()
-    console.width = max(console.width, 160)
+    console.width = 1_000
     console.print(table)
 
 

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import optuna
@@ -30,6 +29,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import make_url
 
 from sentiment_tune import tracking
 from sentiment_tune.data import Corpus
@@ -45,7 +45,8 @@ HEARTBEAT, GRACE = 60, 180  # seconds; shorter ones give up live workers on a bu
 RETRIES = 3  # times that an interrupted trial is tried again
 PATIENCE = 5  # seconds for a database server to answer
 FACTS, RUN_ID, WORKER, ERROR, RETRIED = "facts", "run_id", "worker", "error", "retried"  # attributes
-STORAGES = "give --storage sqlite:///FILE.db or postgresql://USER@HOST/DATABASE"
+DATABASES = ("sqlite:", "postgresql", "mysql")
+PORTS = {"postgresql": 5432, "mysql": 3306, "redis": 6379}
 HYPERBAND_FROM = 51  # trials; its brackets need so many to begin with
 
 Say = Callable[[optuna.Study, FrozenTrial], None]
@@ -58,11 +59,11 @@ class Surplus(Exception):
 
 def storage_at(url: str) -> BaseStorage:
     """Optuna's storage at `url`; its tables are made once, by the first who comes. InputError where there is none."""
-    try:
-        _answers(url)
-        if not url.startswith(("sqlite:", "postgresql", "mysql")):
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what there is to say, the program says itself
+    with _explained(url):
+        _reach(url)
+        if not url.startswith(DATABASES):
             return optuna.storages.get_storage(url)
-        optuna.logging.set_verbosity(optuna.logging.ERROR)  # what there is to say, the program says itself
         waiting = {"timeout": 60} if url.startswith("sqlite:") else {"connect_timeout": PATIENCE}
         with tracking.once(url), warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             return RDBStorage(
@@ -72,18 +73,32 @@ def storage_at(url: str) -> BaseStorage:
                 grace_period=GRACE,
                 heartbeat_stale_trial_callback=_again,
             )
-    except Exception as error:  # each kind of storage raises what its own library does
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Whatever goes wrong in the block as an InputError; each kind of storage raises what its own library does."""
+    try:
+        yield
+    except Exception as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"no storage at {url!r}: {reason}; {STORAGES}") from None
+        raise InputError(
+            f"no storage at {url!r}: {reason}; give --storage sqlite:///FILE.db or postgresql://USER@HOST/DATABASE"
+        ) from None
 
 
-def _answers(url: str) -> None:
-    """OSError at once where the server of a URL does not answer, instead of minutes of retries."""
-    parts = urlsplit(url)
-    ports = {"postgresql": 5432, "mysql": 3306, "redis": 6379}
-    port = parts.port or ports.get(parts.scheme.partition("+")[0])
-    if parts.hostname and port:
-        socket.create_connection((parts.hostname, port), timeout=PATIENCE).close()
+def _reach(url: str) -> None:
+    """Raise at once where a database is not to be had, instead of after minutes of retries; nothing is made."""
+    place = make_url(url)
+    if place.get_backend_name() != "redis":
+        place.get_dialect().import_dbapi()
+    if place.get_backend_name() == "sqlite":
+        folder = Path(place.database or "").parent
+        if not os.access(folder, os.W_OK):
+            raise OSError(f"the folder {folder} cannot be written to")
+    port = place.port or PORTS.get(place.get_backend_name())
+    if place.host and port:
+        socket.create_connection((place.host, port), timeout=PATIENCE).close()
 
 
 def study_of(search: Search, digest: str) -> optuna.Study:
@@ -117,8 +132,8 @@ def check(search: Search) -> None:
     """InputError if the search's sampler, pruner or storage is none, or a setting it fixes cannot be so."""
     sampler_of(search.sampler, 0, search.joint)
     pruner_of(search)
-    if "://" not in search.storage:
-        raise InputError(f"no storage {search.storage!r}: {STORAGES}")
+    with _explained(search.storage):
+        _reach(search.storage)
 
 
 def sampler_of(name: str, seed: int, joint: bool) -> BaseSampler:
@@ -133,7 +148,8 @@ def sampler_of(name: str, seed: int, joint: bool) -> BaseSampler:
         # A study has ten or twenty trials; with Optuna's ten random ones there would be little left to search.
         chosen |= {"n_startup_trials": 5, "multivariate": True, "group": joint}
     try:
-        return getattr(optuna.samplers, name)(**chosen)
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            return getattr(optuna.samplers, name)(**chosen)
     except ImportError as error:
         raise InputError(f"sampler {name!r} needs a package that is not installed: {error}") from None
 
@@ -254,7 +270,7 @@ def _objective(trial: Trial, search: Search, corpus: Corpus, run_id: str) -> flo
     """Best validation accuracy of one trial, in a run of its own; tells what became of it, and ends with it."""
     trial.set_user_attr(WORKER, WORKER_ID)
     _give_way(trial, search.trials)
-    plan = search.plan(_suggested(trial, search))
+    plan = search.plan(suggested(trial, search))
     tags = {"trial": trial.number, "study": search.study, "stage": SEARCHED}
     try:
         with recorded(plan, corpus, Place(name=f"trial {trial.number}", tags=tags, parent=run_id)) as child:
@@ -294,7 +310,7 @@ def _give_way(trial: Trial, most: int) -> None:
         raise Surplus
 
 
-def _suggested(trial: Trial, search: Search) -> dict[str, Any]:
+def suggested(trial: Trial, search: Search) -> dict[str, Any]:
     """Parameters that Optuna proposes; of a joint study only those of the network that it has chosen."""
     chosen: dict[str, Any] = {}
     if search.joint:

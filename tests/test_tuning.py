@@ -138,7 +138,7 @@ def test_the_study_s_run_holds_its_report(tuned: Tuned) -> None:
     page = artifact(tuned.parent, "study/study.html").decode()
     for title in ("Best validation", "Which settings matter", "Settings of every", "by each setting", "epoch by epoch"):
         assert title in page
-    assert page.count("https://cdn") == 0
+    assert "<script src" not in page  # it needs no network
     for name in ("optimization_history", "param_importances", "parallel_coordinate", "slice", "intermediate_values"):
         assert artifact(tuned.parent, f"study/{name}.png").startswith(b"\x89PNG\r\n\x1a\n")
     rows = list(csv.DictReader(io.StringIO(artifact(tuned.parent, "study/trials.csv").decode())))
