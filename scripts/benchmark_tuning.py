@@ -111,7 +111,8 @@ def workers(source: str, model: str, repeats: int) -> None:
     one, two = (median(done) for done in rates.values())
     spread = ", ".join(f"{count}: {min(done):.0f} to {max(done):.0f}" for count, done in rates.items())
     print(
-        f"3. trials an hour, median of {repeats}: one worker {one:.0f}, two workers {two:.0f}: {two / one:.2f} times ({spread})"
+        f"3. trials an hour, median of {repeats}: one worker {one:.0f}, two workers {two:.0f}, {two / one:.2f} times "
+        f"as many (from and to, by workers: {spread})"
     )
 
 

@@ -62,6 +62,7 @@ def studied(search: Search, corpus: Corpus, place: Place, say: Say) -> Iterator[
     study = study_of(search, corpus.digest)
     reclaim(study)
     if _owned_by_another(study):
+        tracking.leave_project_run()
         _run_trials(search, study, corpus, study.user_attrs[RUN_ID], say)
         yield Studied(search, study, study.user_attrs[RUN_ID], owned=False)
         return
@@ -80,6 +81,7 @@ def _place(study: optuna.Study, search: Search, place: Place) -> Place:
     """The study's run of before if it is at this address, else a new one."""
     before = study.user_attrs.get(RUN_ID)
     if before and tracking.exists(before):
+        tracking.leave_project_run()
         return Place(run_id=before)
     facts = {"study": search.study, "storage": search.storage.rpartition("@")[2], "stage": "study"}
     return Place(place.experiment, place.name or search.study, {**facts, **place.tags})

@@ -113,6 +113,35 @@ def test_a_project_run_that_cannot_be_has_failed(project: Project, trained: Any)
     assert "RUNNING" not in [run.info.status for run in project.runs()]
 
 
+@pytest.mark.slow
+def test_tune_makes_the_project_run_the_study_s_and_goes_on_with_it(project: Project, trained: Any) -> None:
+    def tune(trials: int) -> subprocess.CompletedProcess[str]:
+        given = {"model": "embedding", "data": "sample", "trials": trials, "top": 0, "epochs": 1, "vocabulary": 300}
+        return project.run("-e", "tune", *(word for name, value in given.items() for word in ("-P", f"{name}={value}")))
+
+    def studies() -> dict[str, list[str]]:
+        """Runs of studies, each with the states of its trials."""
+        found = [run for run in project.runs() if run.data.tags.get("stage")]
+        parents = [run for run in found if run.data.tags["stage"] == "study"]
+        return {
+            parent.info.run_id: [
+                run.info.status for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+            ]
+            for parent in parents
+        }
+
+    first = tune(2)
+    assert first.returncode == 0, first.stderr
+    ((study, states),) = studies().items()
+    assert states == ["FINISHED"] * 2
+    begun = next(run for run in project.runs() if run.info.run_id == study)
+    assert (begun.data.tags["mlflow.source.type"], begun.data.params["trials"]) == ("PROJECT", "2")
+    second = tune(3)
+    assert second.returncode == 0, second.stderr
+    assert {parent: len(states) for parent, states in studies().items()} == {study: 3}
+    assert {run.info.status for run in project.runs()} == {"FINISHED"}
+
+
 # ---- its files
 
 
