@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MLFLOW_EXPERIMENT_NAME ?= sentiment
 
-.PHONY: train tune test test-postgresql lint check clean
+.PHONY: train tune test test-slow test-postgresql lint check clean
 
 train: $(VENV)/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local -P model=$(MODEL) -P data=$(DATA) $(SETTINGS)
@@ -22,7 +22,11 @@ tune: $(VENV)/installed
 # One thread a process: two test processes with two threads each would wait for one another on two cores.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/installed-check
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+test-slow: export OMP_NUM_THREADS = 1
+test-slow: $(VENV)/installed-check
+	$(BIN)/python -m pytest -q -m slow
 
 # Four machines on one study; PostgreSQL has to be installed, and is started by the test itself.
 test-postgresql: $(VENV)/installed-check
@@ -33,9 +37,7 @@ lint: $(VENV)/installed-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-check: export OMP_NUM_THREADS = 1
-check: lint
-	$(BIN)/python -m pytest -q -n 2 -m "not postgresql"
+check: lint test test-slow
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \

@@ -94,10 +94,16 @@ def _earned(tags: Mapping[str, str], present: ModelVersion | None) -> tuple[str,
 
 def _move(client: mlflow.MlflowClient, name: str, alias: str, version: int, reason: str) -> None:
     """Give the alias to a version and record it: a tag of the name for each move, by its time."""
-    before = client.get_registered_model(name).aliases.get(alias)
+    before = client.get_registered_model(name).aliases.get(alias)  # a text or a number, as MLflow pleases
     client.set_registered_model_alias(name, alias, str(version))
     now = datetime.now(UTC)
-    record = {"alias": alias, "from": before, "to": version, "why": reason, "when": now.isoformat(timespec="seconds")}
+    record = {
+        "alias": alias,
+        "from": before and int(before),
+        "to": version,
+        "why": reason,
+        "when": now.isoformat(timespec="seconds"),
+    }
     client.set_registered_model_tag(name, f"move.{now:%Y%m%dT%H%M%S%f}", json.dumps(record))
 
 

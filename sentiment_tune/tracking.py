@@ -65,11 +65,21 @@ def connect(uri: str | None = None, make: bool = True) -> None:
         if uri.startswith("http"):
             urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5).close()
             return
+        if uri.startswith("sqlite:///"):
+            can_be_file(Path(uri.removeprefix("sqlite:///")))
         with once(uri):
             mlflow.search_experiments(max_results=1)
     except Exception as error:  # each kind of store raises what its own library does
         reason = str(error).partition("\n")[0]
         raise InputError(f"no MLflow tracking at {uri!r}: {reason}; start it, or give another --tracking-uri") from None
+
+
+def can_be_file(path: Path) -> None:
+    """OSError at once where no database can be or be made; MLflow and SQLAlchemy try again for minutes."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PermissionError(f"{path} cannot be written")
 
 
 def once(uri: str) -> FileLock:

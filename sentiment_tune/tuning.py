@@ -93,9 +93,7 @@ def _reach(url: str) -> None:
     if place.get_backend_name() != "redis":
         place.get_dialect().import_dbapi()
     if place.get_backend_name() == "sqlite":
-        folder = Path(place.database or "").parent
-        if not os.access(folder, os.W_OK):
-            raise OSError(f"the folder {folder} cannot be written to")
+        tracking.can_be_file(Path(place.database or ""))
     port = place.port or PORTS.get(place.get_backend_name())
     if place.host and port:
         socket.create_connection((place.host, port), timeout=PATIENCE).close()

@@ -260,7 +260,7 @@ def test_a_joint_study_chooses_the_network_too(here: Path) -> None:
 
 def test_it_stops_without_progress_and_at_its_time(here: Path) -> None:
     command = (*TUNING, "--trials", "50", "--top", "0")
-    assert ask(*command, "--timeout", "0.01", "--study", "short").code == 2  # and not one trial finished
+    assert ask(*command, "--timeout", "1e-9", "--study", "short").code == 2  # and not one trial finished
     assert ask(*command, "--stale", "1", "--study", "stale").code == 0
     values = [trial.value or 0.0 for trial in trials_of(here, "stale")]
     assert 2 <= len(values) < 50
@@ -289,6 +289,7 @@ def trials_if_any(folder: Path) -> list[FrozenTrial]:
         return []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_study_that_is_killed_goes_on_with_the_trial_it_was_at(tmp_path: Path, number: int) -> None:
     slow = (
@@ -324,6 +325,7 @@ def test_a_study_that_is_killed_goes_on_with_the_trial_it_was_at(tmp_path: Path,
     assert by_id[trials[0].user_attrs["run_id"]].info.status == "KILLED"
 
 
+@pytest.mark.slow
 def test_two_workers_share_a_study_and_one_may_die(tmp_path: Path) -> None:
     process = started(
         tmp_path, SCRIPT, *TUNING, "--trials", "8", "--workers", "2", "--top", "0", "--pruner", "NopPruner"
@@ -369,6 +371,7 @@ def closed() -> str:
         ("--storage nowhere", ["'nowhere'", "--storage"]),
         ("--storage postgresql://127.0.0.1:PORT/x", ["127.0.0.1:PORT", "refused", "--storage"]),
         ("--storage sqlite:///absent/folder/optuna.db", ["sqlite:///absent/folder/optuna.db", "--storage"]),
+        ("--storage sqlite:///.", ["sqlite:///.", "is a folder", "--storage"]),
         ("--storage nosuch://x", ["nosuch://x", "--storage"]),
         ("--tracking-uri http://127.0.0.1:PORT", ["http://127.0.0.1:PORT", "--tracking-uri"]),
         ("--trials 0", ["trials cannot be 0"]),
@@ -437,10 +440,10 @@ def test_an_alias_has_to_be_earned_and_its_moves_are_kept(tuned: Tuned, again: P
     assert moved == [
         ("champion", None, 1),
         ("challenger", None, 2),
-        ("challenger", "2", 3),
-        ("champion", "1", 4),
-        ("challenger", "3", 5),
-        ("champion", "4", 2),
+        ("challenger", 2, 3),
+        ("champion", 1, 4),
+        ("challenger", 3, 5),
+        ("champion", 4, 2),
     ]
     assert all(move["why"] and move["when"] for move in registry.moves("mine"))
 
