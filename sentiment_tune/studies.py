@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from types import FrameType
+from typing import Any
 
 import optuna
 import torch
@@ -27,6 +28,7 @@ from sentiment_tune.errors import InputError, Terminated
 from sentiment_tune.search import Search
 from sentiment_tune.tracking import Place
 from sentiment_tune.tuning import (
+    OWNER,
     RUN_ID,
     WORKER_ID,
     Say,
@@ -34,12 +36,12 @@ from sentiment_tune.tuning import (
     finished,
     gone,
     reclaim,
+    sign_of_life,
     study_of,
     work,
 )
 
 BEST_SETTINGS = "study/best_settings.json"
-OWNER = "owner"  # attribute: who writes the report, and when that process was last seen
 BEAT, SILENCE = 30, 300  # seconds between signs of life, and without one until another machine may take over
 
 
@@ -61,10 +63,11 @@ def studied(search: Search, corpus: Corpus, place: Place, say: Say) -> Iterator[
     """
     study = study_of(search, corpus.digest)
     reclaim(study)
-    if _owned_by_another(study):
+    joined = _run_of_another(study)
+    if joined:
         tracking.leave_project_run()
-        _run_trials(search, study, corpus, study.user_attrs[RUN_ID], say)
-        yield Studied(search, study, study.user_attrs[RUN_ID], owned=False)
+        _run_trials(search, study, corpus, joined, say)
+        yield Studied(search, study, joined, owned=False)
         return
     with _owning(study), tracking.opened(_place(study, search, place)) as run_id:
         study.set_user_attr(RUN_ID, run_id)
@@ -87,9 +90,18 @@ def _place(study: optuna.Study, search: Search, place: Place) -> Place:
     return Place(place.experiment, place.name or search.study, {**facts, **place.tags})
 
 
-def _owned_by_another(study: optuna.Study) -> bool:
-    owner = study.user_attrs.get(OWNER)
-    if not owner or RUN_ID not in study.user_attrs or owner["id"] == WORKER_ID or gone(owner["id"]):
+def _run_of_another(study: optuna.Study) -> str | None:
+    """The study's run if another process that is alive owns the study; it may be about to begin it."""
+    while _alive(study.user_attrs.get(OWNER)):
+        if RUN_ID in study.user_attrs:
+            return str(study.user_attrs[RUN_ID])
+        time.sleep(0.2)
+    return None
+
+
+def _alive(owner: dict[str, Any] | None) -> bool:
+    """Whether the owner is a process other than this one that has not ended, as far as can be seen from here."""
+    if not owner or owner["id"] == WORKER_ID or gone(owner["id"]):
         return False
     return bool(time.time() - owner["seen"] < SILENCE)
 
@@ -101,9 +113,9 @@ def _owning(study: optuna.Study) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(BEAT):
-            study.set_user_attr(OWNER, {"id": WORKER_ID, "seen": time.time()})
+            sign_of_life(study)
 
-    study.set_user_attr(OWNER, {"id": WORKER_ID, "seen": time.time()})
+    sign_of_life(study)
     beating = threading.Thread(target=beat, daemon=True)
     beating.start()
     try:

@@ -47,6 +47,7 @@ def choose(uri: str | None = None) -> None:
     logging.getLogger("mlflow").setLevel(logging.ERROR)  # it tells of every table and experiment it makes or misses
     logging.getLogger("alembic").setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a download here takes no time
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # after every run of a server
     if uri:
         mlflow.set_tracking_uri(uri)
 

@@ -44,6 +44,7 @@ SEARCHED = "search"  # stage of a trial's run, told from the runs that confirm i
 HEARTBEAT, GRACE = 60, 180  # seconds; shorter ones give up live workers on a busy machine
 RETRIES = 3  # times that an interrupted trial is tried again
 PATIENCE = 5  # seconds for a database server to answer
+OWNER = "owner"  # attribute: the process that writes the report, and when it was last seen
 FACTS, RUN_ID, WORKER, ERROR, RETRIED = "facts", "run_id", "worker", "error", "retried"  # attributes
 DATABASES = ("sqlite:", "postgresql", "mysql")
 PORTS = {"postgresql": 5432, "mysql": 3306, "redis": 6379}
@@ -105,6 +106,7 @@ def study_of(search: Search, digest: str) -> optuna.Study:
     storage, facts = storage_at(search.storage), search.facts(digest)
     try:
         study = optuna.create_study(storage=storage, study_name=search.study, direction="maximize", pruner=pruner)
+        sign_of_life(study)  # before the facts, for which whoever joins is waiting
         for defaults in search.defaults():
             study.enqueue_trial(defaults)
         study.set_user_attr(FACTS, facts)
@@ -115,6 +117,11 @@ def study_of(search: Search, digest: str) -> optuna.Study:
             raise InputError(f"study {search.study!r} was not begun by this program: give another --study") from None
         refuse_other(search.study, known, facts)
     return study
+
+
+def sign_of_life(study: optuna.Study) -> None:
+    """Tell all who look at the study that this process owns it, and is there."""
+    study.set_user_attr(OWNER, {"id": WORKER_ID, "seen": time.time()})
 
 
 def _facts_of(study: optuna.Study) -> dict[str, str] | None:
