@@ -180,7 +180,7 @@ def tune(
 
     Every setting given here is fixed; the others are searched between the bounds of their declaration.
     """
-    from sentiment_tune import campaign, data, models, reporting, tracking, tuning
+    from sentiment_tune import campaign, data, models, optuna_parts, reporting, tracking, tuning
     from sentiment_tune.search import Search, plan_of
 
     fixed = _from_file(settings) if settings else {}
@@ -208,7 +208,7 @@ def tune(
     if corpus.warning:
         reporting.warn(corpus.warning)
     for search in searches:
-        tuning.check(search)
+        optuna_parts.check(search)
     tracking.connect(tracking_uri)
     named = [search.called(corpus.name, alone=len(searches) == 1) for search in searches]
     campaign.run(named, corpus, tracking.Place(folder), top, seeds)
@@ -285,7 +285,7 @@ def score(
     tracking_uri: str | None,
 ) -> None:
     """Score texts with a model: TEXTS given here, or the rows of a table."""
-    from sentiment_tune import flavor, packaging, reporting, scoring, tables, tracking
+    from sentiment_tune import flavor, packaging, records, reporting, scoring, tables, tracking
 
     table = _table(texts, source)
     reviews = table.texts(column if source not in (None, "", "-") else "text", "--column")
@@ -293,7 +293,7 @@ def score(
         tracking.choose(tracking_uri)
     else:
         tracking.connect(tracking_uri, make=False)
-    folder = tracking.fetch(model or tracking.newest_model())
+    folder = records.fetch(model or records.newest_model())
     if trust_code:
         flavor.trust_code(folder)
     scorer = packaging.load(folder).scorer

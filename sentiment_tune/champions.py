@@ -16,15 +16,16 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from sentiment_tune import cards, packaging, registry, tracking
+from sentiment_tune import cards, packaging, records, registry, tracking
 from sentiment_tune.data import Corpus
 from sentiment_tune.errors import InputError
 from sentiment_tune.experiment import built, logged, recorded, tested, trained
 from sentiment_tune.packaging import Package
 from sentiment_tune.plan import Plan
+from sentiment_tune.records import Recorded
 from sentiment_tune.registry import Entry
 from sentiment_tune.studies import Studied
-from sentiment_tune.tracking import Place, Recorded
+from sentiment_tune.tracking import Place
 from sentiment_tune.tuning import best_trials
 
 CONFIRMED = "confirm"  # stage of a run that trains a trial's settings again
@@ -69,7 +70,7 @@ def confirm(studied: Studied, corpus: Corpus, top: int, seeds: int, say: Callabl
         runs = []
         for plan in plans:
             tags = {"trial": trial.number, "stage": CONFIRMED}
-            run = tracking.child(studied.run_id, tags | {"seed": plan.conditions.seed}) or _trained_again(
+            run = records.child(studied.run_id, tags | {"seed": plan.conditions.seed}) or _trained_again(
                 plan,
                 corpus,
                 Place(name=f"trial {trial.number}, seed {plan.conditions.seed}", tags=tags, parent=studied.run_id),
@@ -88,14 +89,14 @@ def _trained_again(plan: Plan, corpus: Corpus, place: Place) -> Recorded:
         network = built(plan, corpus)
         trained(network, plan, corpus)
         logged(Package(plan.model, network.cpu(), plan.network, corpus.vocabulary, plan.reading))
-    return tracking.read(run_id)
+    return records.read(run_id)
 
 
 def test_once(winner: Confirmed, corpus: Corpus) -> None:
     """Let the winner read the test split, unless it has; its figures go to its run."""
-    if "test_accuracy" in tracking.read(winner.run_id).metrics:
+    if "test_accuracy" in records.read(winner.run_id).metrics:
         return
-    package = packaging.load(tracking.fetch(f"runs:/{winner.run_id}/model"))
+    package = packaging.load(records.fetch(f"runs:/{winner.run_id}/model"))
     with tracking.opened(Place(run_id=winner.run_id)):
         tested(package.network, winner.plan.reading, corpus)
 
@@ -106,7 +107,7 @@ def register(run_id: str, name: str | None = None) -> list[Entry]:
     A champion of its network's name is registered as `sentiment` too, the best of all networks. InputError, with
     nothing registered, where the run is not finished or tested or its model is not what was logged.
     """
-    run = tracking.read(run_id)
+    run = records.read(run_id)
     network = run.tags.get("network")
     if run.status != "FINISHED" or network is None:
         raise InputError(f"run {run_id!r} is no finished training (status {run.status}): choose another")
@@ -114,7 +115,7 @@ def register(run_id: str, name: str | None = None) -> list[Entry]:
         raise InputError(f"run {run_id!r} has not been tested, as only a study's winner is: choose a run of `train`")
     if not all(math.isfinite(value) for value in run.metrics.values()):
         raise InputError(f"run {run_id!r} has figures that are not finite: choose another")
-    uri = tracking.model_of(run_id)
+    uri = records.model_of(run_id)
     verify(run_id, uri)
     tags = {
         registry.DIGEST: run.tags["data_digest"],
@@ -138,18 +139,18 @@ def _registered(name: str, uri: str, run: Recorded, tags: Mapping[str, str]) -> 
 def _card(name: str, run: Recorded) -> str:
     return cards.card(
         name,
-        tracking.artifact_json(run.run_id, tracking.SETTINGS),
+        records.artifact_json(run.run_id, tracking.SETTINGS),
         run.tags,
         run.metrics,
-        tracking.test_of(run.run_id),
-        tracking.artifact_json(run.run_id, tracking.MISTAKES),
+        records.test_of(run.run_id),
+        records.artifact_json(run.run_id, tracking.MISTAKES),
     )
 
 
 def verify(run_id: str, uri: str) -> None:
     """Load the model in a fresh process, where no pickle may be read, and compare; InputError if it is another."""
-    packaging.load(tracking.fetch(uri))  # hashes and finite weights
-    golden = tracking.artifact_json(run_id, tracking.GOLDEN_FILE)
+    packaging.load(records.fetch(uri))  # hashes and finite weights
+    golden = records.artifact_json(run_id, tracking.GOLDEN_FILE)
     said = _fresh_process(uri, golden["texts"])
     apart = float(np.max(np.abs(np.subtract(said, golden["probabilities"]))))
     if not apart <= TOLERANCE:

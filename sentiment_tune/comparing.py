@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_tune import registry, tracking
+from sentiment_tune import records, registry, tracking
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation import Share, mcnemar, right
+from sentiment_tune.records import Recorded
 from sentiment_tune.space import no_such
-from sentiment_tune.tracking import Recorded
 
 # Test accuracies of the course notebook "IMDB Review Classification Battlefield"; its LSTM stopped after one epoch.
 NOTEBOOK = {
@@ -78,7 +78,7 @@ def leaderboard(digest: str | None = None, sort: str = "validation", best_only: 
     """
     if sort not in SORTS:
         raise no_such("order", sort, SORTS)
-    runs = [run for run in tracking.runs({}) if "test_accuracy" in run.metrics]
+    runs = [run for run in records.runs({}) if "test_accuracy" in run.metrics]
     if digest is not None:
         runs = [run for run in runs if run.tags["data_digest"].startswith(digest)]
     if not runs:
@@ -103,7 +103,7 @@ def _by_chance(row: Row, leader: Row) -> float | None:
 
 
 def _row(run: Recorded, names: Sequence[str]) -> Row:
-    test = tracking.test_of(run.run_id)
+    test = records.test_of(run.run_id)
     correct = right(test["labels"], test["probabilities"])
     return Row(
         run.run_id,

@@ -18,9 +18,9 @@ TREES = {
 }
 OWNERS = {
     "keras": {"imdb"},
-    "mlflow": {"tracking", "flavor", "registry"},
+    "mlflow": {"tracking", "records", "flavor", "registry"},
     "matplotlib": {"plots", "study_plots"},
-    "optuna": {"tuning", "studies", "study_plots"},
+    "optuna": {"tuning", "optuna_parts", "studies", "study_plots"},
 }
 
 
