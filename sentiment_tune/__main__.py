@@ -262,7 +262,7 @@ def compare(
             [row.train_seconds for row in rows],
             [row.test.value for row in rows],
             [row.network for row in rows],
-            [bool(row.champion_of) for row in rows],
+            [row.champion_of for row in rows],
         )
         tables.write_text(Path(html), comparing.page(board, plots.png(picture)))
 

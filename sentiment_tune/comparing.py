@@ -197,13 +197,14 @@ def page(board: Sequence[Ranked], picture: bytes) -> str:
     image = base64.b64encode(picture).decode()
     return (
         f"<!doctype html><meta charset=utf-8><title>sentiment_tune: leaderboard</title><style>{_STYLE}</style>"
-        f"<h1>Which network reads reviews best?</h1><table><tr>{heads}</tr>{lines}</table>"
+        f"<h1>Which network reads reviews best?</h1><div><table><tr>{heads}</tr>{lines}</table></div>"
         f"<p>{_LEGEND}</p><img alt='accuracy against training time' src='data:image/png;base64,{image}'>"
     )
 
 
 _STYLE = (
-    "body{font:15px sans-serif;margin:2em;color:#222}table{border-collapse:collapse;font-size:14px}"
+    "body{font:15px sans-serif;margin:2em;color:#222}div{overflow-x:auto}"
+    "table{border-collapse:collapse;font-size:13px}"
     "th,td{padding:.35em .7em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}"
     "th{border-bottom:2px solid #888}th:first-child,td:first-child{text-align:left}"
     ".leads{font-weight:bold}.behind{color:#666}img{max-width:100%;margin-top:1em}"

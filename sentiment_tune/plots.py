@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import TextToPath
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics
 
@@ -137,9 +137,12 @@ def mistakes(labels: ArrayLike, probabilities: ArrayLike, texts: Mapping[int, st
 
 
 def accuracy_against_time(
-    seconds: ArrayLike, accuracies: ArrayLike, networks: Sequence[str], champions: Sequence[bool]
+    seconds: ArrayLike, accuracies: ArrayLike, networks: Sequence[str], champion_of: Sequence[Sequence[str]]
 ) -> Figure:
-    """Show what accuracy on test [share of reviews] costs in training [s, log scale]: one point a run [run]."""
+    """Show what accuracy on test [share of reviews] costs in training [s, log scale]: one point a run [run].
+
+    A champion's point tells the names under which it is registered.
+    """
     times, values = np.asarray(seconds, dtype=np.float64), np.asarray(accuracies, dtype=np.float64)
     best = int(values.argmax())
     figure = _figure(
@@ -149,12 +152,14 @@ def accuracy_against_time(
     _style(axes, "training time [s]", "test accuracy [share of reviews]")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-    chosen = np.asarray(champions, dtype=np.bool_)
+    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    chosen = np.array([bool(names) for names in champion_of], dtype=np.bool_)
     axes.plot(times[~chosen], values[~chosen], "o", color=_BLUE, markersize=8, label="run")
     if chosen.any():
         axes.plot(times[chosen], values[chosen], "*", color=_ORANGE, markersize=16, label="champion of the registry")
-    for time, value, network in zip(times, values, networks, strict=True):
-        axes.annotate(network, (time, value), (9, 5), textcoords="offset points", size=10, color=_INK)
+    for time, value, network, names in zip(times, values, networks, champion_of, strict=True):
+        told = f"{network}: {', '.join(names)}" if names else network
+        axes.annotate(told, (time, value), (9, 5), textcoords="offset points", size=10, color=_INK)
     axes.margins(0.12, 0.12)
     _legend(figure, axes)
     return figure

@@ -201,7 +201,7 @@ def _report(search: Search, study: optuna.Study) -> None:
     tracking.log_json(search.plan(best.params).values, BEST_SETTINGS)
     tracking.log_text(study_plots.page(study), "study/study.html")
     for name, picture in study_plots.drawn(study):
-        tracking.log_picture(name, picture, "study")
+        tracking.log_picture(name, picture, "study", bbox_inches="tight")
 
 
 def _table(trials: list[optuna.trial.FrozenTrial]) -> str:

@@ -39,8 +39,9 @@ def drawn(study: optuna.Study) -> Iterator[tuple[str, Figure]]:
     for title, axes in _figures(study, visualization.matplotlib):
         first = axes.flat[0] if hasattr(axes, "flat") else axes
         figure: Figure = first.figure
-        figure.set_size_inches(max(9.0, figure.get_size_inches()[0]), 5.5)
-        figure.set_layout_engine("tight")
+        figure.set_size_inches(max(9.0, 3.2 * len(figure.axes)), 5.5)
+        for one in figure.axes:
+            one.tick_params(axis="x", which="both", labelrotation=45)  # a log scale's labels are long
         yield names[title], figure
         pyplot.close(figure)
 

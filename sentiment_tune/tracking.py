@@ -248,8 +248,9 @@ def log_golden(texts: Sequence[str], probabilities: NDArray[np.float64]) -> None
     mlflow.log_dict({"texts": list(texts), "probabilities": probabilities.tolist()}, GOLDEN_FILE)
 
 
-def log_picture(name: str, picture: "Figure", folder: str = "plots") -> None:
-    mlflow.log_figure(picture, f"{folder}/{name}.png")
+def log_picture(name: str, picture: "Figure", folder: str = "plots", **saving: Any) -> None:
+    """Log a picture as PNG; what is more goes to matplotlib's savefig."""
+    mlflow.log_figure(picture, f"{folder}/{name}.png", save_kwargs=saving)
 
 
 def log_json(values: Mapping[str, object], path: str) -> None:

@@ -226,3 +226,12 @@ def test_every_picture_of_a_classifier_saves(reviews: int, scale: float) -> None
     labels, probabilities = sample(reviews)
     for draw in (plots.confusion_matrix, plots.roc_curve, plots.reliability_diagram):
         assert png(draw(labels, probabilities.astype(np.float32) * scale))
+
+
+def test_accuracy_against_time_names_every_run_and_its_champions() -> None:
+    names = [(), ("sentiment", "sentiment-cnn"), ()]
+    figure = plots.accuracy_against_time([12.0, 140.0, 390.0], [0.88, 0.92, 0.89], ["linear", "cnn", "gru"], names)
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert texts == {"linear", "cnn: sentiment, sentiment-cnn", "gru"}
+    assert figure.get_suptitle() == "Best on test: cnn, 0.9200 after 140 s of training"
+    assert plots.png(figure).startswith(b"\x89PNG\r\n\x1a\n")
