@@ -19,6 +19,7 @@ from statistics import median
 import click
 import mlflow
 import optuna
+from optuna.trial import FrozenTrial, create_trial
 
 from sentiment_tune import data, tracking, tuning
 from sentiment_tune.search import Search
@@ -73,11 +74,8 @@ def growth(source: str, model: str) -> None:
             fixed = {"data": "sample", "epochs": 1, "vocabulary": 1000, "length": 50}
             wanted = Search("growth", (model,), fixed, finished, f"sqlite:///{folder}/optuna.db", pruner="NopPruner")
             study = tuning.study_of(wanted, data.load(data.Source("sample")).digest)
-            study.sampler = optuna.samplers.RandomSampler(seed=1)
-            for number in range(finished):
-                trial = study.ask(distributions(wanted))
-                trial.report(0.5, 1)
-                study.tell(trial, 0.5 + number / 10_000)
+            study.add_trials(made_up(wanted, finished))
+            study.set_user_attr(tuning.OWNER, None)  # the command below is to own it
             words: tuple[str, ...] = ("--epochs", "1", "--vocabulary", "1000", "--length", "50", "--study", "growth")
             words += ("--storage", wanted.storage, "--pruner", "NopPruner", "--trials")
             started = tune(folder, "sample", model, *words, str(finished))  # nothing to do but start and report
@@ -90,12 +88,22 @@ def growth(source: str, model: str) -> None:
     )
 
 
-def distributions(wanted: Search) -> dict[str, optuna.distributions.BaseDistribution]:
-    """The space of a search in Optuna's terms, as the first trial of a study declares it."""
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    trial = study.ask()
-    tuning.suggested(trial, wanted)
-    return dict(trial.distributions)
+def made_up(wanted: Search, count: int) -> list[FrozenTrial]:
+    """Finished trials with random settings, as if they had been run."""
+    drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    trials = []
+    for number in range(count):
+        trial = drawn.ask()
+        tuning.suggested(trial, wanted)
+        trials.append(
+            create_trial(
+                params=trial.params,
+                distributions=trial.distributions,
+                intermediate_values={1: 0.5},
+                value=0.5 + number / 10_000,
+            )
+        )
+    return trials
 
 
 def workers(source: str, model: str, repeats: int) -> None:

@@ -196,7 +196,7 @@ def _report(search: Search, study: optuna.Study) -> None:
     trials = study.get_trials(deepcopy=False)
     best = best_trials(study, 1)[0]
     tracking.log_results({"best_val_accuracy": best.value or 0.0, "trials": len(finished(trials))})
-    tracking.set_tags({"best_trial": best.number, "best_run": best.user_attrs[RUN_ID]})
+    tracking.set_tags({"best_trial": best.number, "best_run": best.user_attrs.get(RUN_ID)})
     tracking.log_text(_table(trials), "study/trials.csv")
     tracking.log_json(search.plan(best.params).values, BEST_SETTINGS)
     tracking.log_text(study_plots.page(study), "study/study.html")
