@@ -36,7 +36,7 @@ def program(name: str) -> str:
     """A program of PostgreSQL, which Debian keeps off the search path."""
     found = shutil.which(name) or next(map(str, sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None)
     if found is None:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+        pytest.fail("PostgreSQL is not installed: apt-get install postgresql")  # who asks for this test wants it run
     return found
 
 
