@@ -111,7 +111,7 @@ class Joined(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def joined(postgresql: str, mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Joined:
+def joined(postgresql: str, mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
     """A study on which four commands have worked, each in a folder of its own, as on machines of their own."""
     storage = f"{postgresql}/optuna"
     shared = ("--storage", storage, "--tracking-uri", mlflow_server, "--trials", "12", "--top", "1", "--seeds", "1")
@@ -124,7 +124,10 @@ def joined(postgresql: str, mlflow_server: str, tmp_path_factory: pytest.TempPat
     owners = [answer for answer in answers if "sentiment version 1 is champion" in answer.out]
     joiners = [answer for answer in answers if "another process owns this study" in answer.out]
     assert (len(owners), len(joiners)) == (1, 3), answers
-    return Joined(optuna.load_study(study_name="embedding-sample", storage=storage), MlflowClient(mlflow_server))
+    opened = optuna.storages.RDBStorage(storage)
+    yield Joined(optuna.load_study(study_name="embedding-sample", storage=opened), MlflowClient(mlflow_server))
+    opened.remove_session()
+    opened.engine.dispose()  # connections left open warn when they are collected, whenever that is
 
 
 def test_machines_that_join_share_the_trials_of_one_study(joined: Joined) -> None:
