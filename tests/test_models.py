@@ -21,8 +21,9 @@ from sentiment_tune import models
 from sentiment_tune.batches import in_order, padded
 from sentiment_tune.errors import InputError
 from sentiment_tune.models import NETWORKS
+from sentiment_tune.models.cells import read
 from sentiment_tune.models.convolutional import Phrases
-from sentiment_tune.models.layers import Dropout, max_over_time
+from sentiment_tune.models.layers import Dropout, Words, max_over_time
 from sentiment_tune.models.recurrent import Direction
 from sentiment_tune.scoring import Encoded
 from sentiment_tune.space import Range, Value, resolve, settings_of
@@ -204,11 +205,29 @@ def test_the_exported_recurrence_is_that_of_the_layer_at_every_length(cell: type
     free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
     with seeded(1), torch.no_grad(), warnings.catch_warnings(action="ignore"):  # of torch about its own future
         direction = Direction(cell, 8, 6)
-        example = (torch.randn(2, 64, 8), torch.ones(2, 64, dtype=torch.bool))
-        exported = torch.export.export(direction, example, dynamic_shapes=(free, free)).module()
+        vectors, example = torch.randn(30, 8), torch.zeros(2, 64, dtype=torch.int64)
+        shapes = (Words(None, free), free)  # type: ignore[arg-type]
+        exported = torch.export.export(
+            direction, (Words(vectors, example), example == 0), dynamic_shapes=shapes
+        ).module()
         for batch, length in ((1, 1), (1, 9), (5, 2), (5, 30), (3, 100)):
-            words, real = torch.randn(batch, length, 8), torch.ones(batch, length, dtype=torch.bool)
-            torch.testing.assert_close(exported(words, real), direction.cell(words)[0], rtol=0, atol=1e-6)
+            words = Words(vectors, torch.randint(30, (batch, length)))
+            states = exported(words, torch.ones(batch, length, dtype=torch.bool))
+            torch.testing.assert_close(states, direction.cell(words.features)[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", [nn.RNN, nn.LSTM, nn.GRU])
+@torch.enable_grad()
+def test_our_recurrence_and_its_gradient_are_those_of_torch(cell: type[nn.RNNBase]) -> None:
+    with seeded(1):
+        layer, vectors = cell(8, 6, batch_first=True).double(), torch.randn(30, 8, dtype=torch.double)
+        places = torch.randint(30, (5, 17))
+    inputs = (vectors.requires_grad_(), *layer.parameters())
+    found = []
+    for states in (read(layer, vectors, places), layer(vectors[places])[0]):
+        found.append((states, *torch.autograd.grad((states * states.detach().cos()).sum(), inputs)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.99])
@@ -224,15 +243,21 @@ def test_dropout_drops_its_share_keeps_the_mean_and_ends_with_training(rate: flo
 
 
 @torch.enable_grad()
-def test_the_strongest_phrase_and_its_gradient_are_those_of_the_maximum() -> None:
+@pytest.mark.parametrize("width", [1, 3])
+def test_phrases_by_table_and_their_gradients_are_those_of_a_convolution(width: int) -> None:
     with seeded(1):
-        phrases, words = Phrases(8, 5, 3), torch.randn(4, 11, 8, requires_grad=True)
+        phrases, vectors = Phrases(8, 5, width).double(), torch.randn(20, 8, dtype=torch.double, requires_grad=True)
+        words = Words(vectors, torch.randint(20, (4, 11)))
     real = torch.arange(11) < torch.tensor([[11], [4], [1], [0]])
-    found = []
-    for strongest in (phrases.strongest(words, real), max_over_time(phrases(words), real)):
-        inputs = (words, phrases.filters.weight, phrases.filters.bias)
-        found.append((strongest, *torch.autograd.grad(strongest.pow(2).sum(), inputs)))
-    for one, other in zip(*found, strict=True):
+    read = Words(torch.cat([vectors, vectors.new_zeros(1, 8)]), words.places.masked_fill(~real, 20))
+    filled = nn.functional.pad(read.features.transpose(1, 2), (0, width - 1))
+    answers = phrases.filters(filled).transpose(1, 2).masked_fill(~real.unsqueeze(-1), float("-inf"))
+    inputs, found = (vectors, phrases.filters.weight, phrases.filters.bias), []
+    for every in (phrases(read, real), answers):
+        found.append((every, *torch.autograd.grad(every.exp().pow(2).sum(), inputs, retain_graph=True)))
+    for strongest in (phrases.strongest(read, real), max_over_time(answers, real, 4)):
+        found.append((strongest, *torch.autograd.grad(strongest.pow(2).sum(), inputs, retain_graph=True)))
+    for one, other in zip(found[0] + found[2], found[1] + found[3], strict=True):
         torch.testing.assert_close(one, other)
 
 

@@ -13,6 +13,7 @@ from sentiment_tune.batches import in_order, padded
 from sentiment_tune.models import NETWORKS
 from sentiment_tune.models.convolutional import Phrases
 from sentiment_tune.models.feedforward import Feedforward
+from sentiment_tune.models.layers import Words
 from sentiment_tune.models.linear import Linear
 from sentiment_tune.space import Value
 from sentiment_tune.text import FIRST_WORD
@@ -144,5 +145,6 @@ def test_no_view_as_transpose(word: int) -> None:
         return phrases.filters(channels).relu().transpose(1, 2)
 
     window = list(range(max(0, word - WIDTH + 1), word + 1))  # the phrases that hold the word
-    assert touched(phrases(words), phrases(other)) == window
+    real = torch.ones(1, 9, dtype=torch.bool)
+    assert touched(phrases(Words.each(words), real), phrases(Words.each(other), real)) == window
     assert touched(viewed(words), viewed(other)) != window

@@ -1,9 +1,46 @@
 """What the networks share: from ids to one vector a word, and from there to one vector a review."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from sentiment_tune.text import PADDING
+
+
+class Words(NamedTuple):
+    """The words of a batch: the vector of each distinct one, and where it stands.
+
+    A batch holds each of its words six times over. What depends on a word alone is computed once for all its places.
+    """
+
+    vectors: Tensor  # [distinct word, feature]
+    places: Tensor  # [batch, word], rows of `vectors`
+
+    @classmethod
+    def of(cls, embedding: nn.Embedding, ids: Tensor, dropout: "Dropout") -> "Words":
+        """The words of ids [batch, word]; dropout drops the same of a word's features at all its places."""
+        if torch.compiler.is_exporting():  # how many are distinct is not known beforehand
+            return cls(dropout(embedding.weight), ids)
+        found, places = torch.unique(ids, return_inverse=True)
+        return cls(dropout(embedding(found)), places)
+
+    @classmethod
+    def each(cls, features: Tensor) -> "Words":
+        """Words [batch, word, feature] that are all distinct."""
+        batch, word, _ = features.shape
+        places = torch.arange(batch * word, device=features.device).reshape(batch, word)
+        return cls(features.flatten(0, 1), places)
+
+    @property
+    def features(self) -> Tensor:
+        """Each word's vector at its place: [batch, word, feature]."""
+        return self.vectors[self.places]
+
+    @property
+    def by_torch(self) -> bool:
+        """Whether torch's own layers are the way: on a GPU, and in an exported program."""
+        return self.vectors.device.type != "cpu" or torch.compiler.is_exporting()
 
 
 def word_vectors(vocabulary: int, size: int) -> nn.Embedding:
@@ -18,13 +55,16 @@ def word_vectors(vocabulary: int, size: int) -> nn.Embedding:
     return vectors
 
 
-def max_over_time(features: Tensor, real: Tensor) -> Tensor:
-    """Largest value of each feature over the real words.
+def max_over_time(features: Tensor, real: Tensor, reviews: int) -> Tensor:
+    """Largest value of each feature over the real words of a review, which may fill several rows, one after another.
 
-    features [batch, word, feature], real [batch, word] of bool -> [batch, feature]; 0 for a review without a word.
+    features [row, word, feature], real [row, word] of bool -> [review, feature]; 0 for a review without a word.
     """
-    lowest = features.masked_fill(~real.unsqueeze(-1), float("-inf")).amax(1)
-    return lowest.masked_fill(~real.any(1, keepdim=True), 0.0)
+    with torch.no_grad():
+        place = features.masked_fill(~real.unsqueeze(-1), float("-inf")).max(1, keepdim=True).indices
+    largest = features.gather(1, place).masked_fill(~real.any(1).reshape(-1, 1, 1), float("-inf"))
+    largest = largest.reshape(reviews, -1, features.shape[2]).amax(1)
+    return largest.masked_fill(~real.reshape(reviews, -1).any(1, keepdim=True), 0.0)
 
 
 def mean_over_time(features: Tensor, real: Tensor) -> Tensor:
