@@ -19,7 +19,7 @@ import numpy as np
 from sentiment_tune import cards, packaging, records, registry, tracking
 from sentiment_tune.data import Corpus
 from sentiment_tune.errors import InputError
-from sentiment_tune.experiment import built, logged, recorded, tested, trained
+from sentiment_tune.experiment import built, logged, pictured, recorded, tested, trained
 from sentiment_tune.packaging import Package
 from sentiment_tune.plan import Plan
 from sentiment_tune.records import Recorded
@@ -87,7 +87,7 @@ def confirm(studied: Studied, corpus: Corpus, top: int, seeds: int, say: Callabl
 def _trained_again(plan: Plan, corpus: Corpus, place: Place) -> Recorded:
     with recorded(plan, corpus, place) as run_id:
         network = built(plan, corpus)
-        trained(network, plan, corpus)
+        pictured(trained(network, plan, corpus)[0])
         logged(Package(plan.model, network.cpu(), plan.network, corpus.vocabulary, plan.reading))
     return records.read(run_id)
 

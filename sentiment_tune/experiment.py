@@ -5,7 +5,7 @@ and `trained`, and its winner is `tested` later.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
@@ -61,6 +61,7 @@ def run(
     """
     with recorded(plan, corpus, place) as run_id:
         epochs, best = trained(network, plan, corpus, watch, told)
+        pictured(epochs)
         test = tested(network, plan.reading, corpus)
         uri = logged(Package(plan.model, network.cpu(), plan.network, corpus.vocabulary, plan.reading))
     return Result(run_id, uri, best, test, count_parameters(network), sum(epoch.seconds for epoch in epochs))
@@ -140,8 +141,12 @@ def trained(
             "train_seconds": sum(epoch.seconds for epoch in epochs),
         }
     )
-    tracking.log_picture("learning_curves", plots.learning_curves([asdict(epoch) for epoch in epochs]))
     return epochs, chosen
+
+
+def pictured(epochs: Sequence[Epoch]) -> None:
+    """Log the learning curves; a study's trials go without, since hundreds of pictures are looked at by nobody."""
+    tracking.log_picture("learning_curves", plots.learning_curves([asdict(epoch) for epoch in epochs]))
 
 
 def tested(network: nn.Module, reading: Reading, corpus: Corpus) -> dict[str, float]:

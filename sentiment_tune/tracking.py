@@ -1,5 +1,6 @@
 """Runs in MLflow: how they begin, what they hold, how they end."""
 
+import functools
 import hashlib
 import logging
 import os
@@ -261,6 +262,7 @@ def log_text(text: str, path: str) -> None:
     mlflow.log_text(text, path)
 
 
+@functools.cache  # what runs is what was there at the start
 def git_commit() -> str | None:
     """Commit of the checkout this package runs from, `-dirty` behind it where files differ; None outside of one."""
     here = Path(__file__).parent
