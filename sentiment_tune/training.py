@@ -34,15 +34,18 @@ class Recipe:
     epochs: Annotated[int, Range(1, 10_000)] = 30  # at most
     patience: Annotated[int, Range(1, 10_000)] = 3  # epochs without progress after which training ends
     batch: Annotated[int, Range(1, 65_536)] = 64  # reviews a step
-    learning_rate: Annotated[float, Range(1e-8, 1e12, search=(1e-4, 1e-2), log=True)] = 2e-3
+    learning_rate: Annotated[float, Range(1e-8, 1e12, search=(5e-4, 1e-2), log=True)] = 2e-3
+    warmup: Annotated[float, Range(0.0, 10_000.0)] = 0.5  # epochs over which the rate rises; a large one kills ReLUs
     schedule: Annotated[str, Fixed("constant", "linear", "cosine")] = "constant"  # of the rate, over all epochs
     weight_decay: Annotated[float, Range(0.0, 10.0)] = 0.01
     clip: Annotated[float, Range(1e-6, 1e6)] = 1.0  # largest norm of a step's gradient
 
-    def rate(self, progress: float) -> float:
-        """Learning rate at a share of the whole training, 0 at its start and 1 at its end."""
+    def rate(self, passed: float) -> float:
+        """Learning rate after so many epochs, and parts of one."""
+        progress = passed / self.epochs
         falling = {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}
-        return self.learning_rate * falling[self.schedule]
+        rising = min(1.0, passed / self.warmup) if self.warmup else 1.0
+        return self.learning_rate * rising * falling[self.schedule]
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def fit(
         started = time.perf_counter()
         order = shuffled(np.random.default_rng([seed, number]))
         passing = batches(train, reading, recipe.batch, order)
-        rates = [recipe.rate((number - 1 + step / len(passing)) / recipe.epochs) for step in range(len(passing))]
+        rates = [recipe.rate(number - 1 + (step + 0.5) / len(passing)) for step in range(len(passing))]
         with seeded(seed, number):
             loss, accuracy = _pass(network, optimizer, watch(passing, number), train.labels, rates, recipe.clip, number)
         val_loss, val_accuracy = measure(predict(network, in_order(validation, reading)), validation.labels)

@@ -144,8 +144,13 @@ def test_a_loss_that_is_no_number_ends_training_at_that_step_and_changes_no_weig
     [("constant", [1, 1, 1]), ("linear", [1, 0.5, 0]), ("cosine", [1, 0.5, 0])],
 )
 def test_the_rate_falls_as_the_schedule_says(schedule: str, rates: list[float]) -> None:
-    recipe = Recipe(learning_rate=0.3, schedule=schedule)
-    assert [recipe.rate(progress) for progress in (0, 0.5, 1)] == pytest.approx([0.3 * rate for rate in rates])
+    recipe = Recipe(learning_rate=0.3, schedule=schedule, epochs=8, warmup=0.0)
+    assert [recipe.rate(passed) for passed in (0, 4, 8)] == pytest.approx([0.3 * rate for rate in rates])
+
+
+def test_the_rate_rises_at_first() -> None:
+    recipe = Recipe(learning_rate=0.3, epochs=8, warmup=2.0)
+    assert [recipe.rate(passed) for passed in (0, 0.5, 1, 2, 8)] == pytest.approx([0, 0.075, 0.15, 0.3, 0.3])
 
 
 def test_a_figure_is_a_sum_over_reviews_divided_once() -> None:
