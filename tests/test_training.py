@@ -16,7 +16,7 @@ from sentiment_tune.batches import Batch, in_order
 from sentiment_tune.space import Value
 from sentiment_tune.training import Best, Diverged, Epoch, Recipe, fit, measure, predict, until_stale
 
-RECIPE = Recipe(epochs=3, batch=16, learning_rate=0.01)
+RECIPE = Recipe(epochs=3, batch=16, learning_rate=0.01, warmup=0.0)
 TRAIN, VALIDATION = toy(a_means_positive, 128), toy(a_means_positive, 64, seed=2)
 
 

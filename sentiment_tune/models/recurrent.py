@@ -113,7 +113,7 @@ class Stack(nn.Module):
 
 States = Annotated[int, Range(1, 65_536, search=(32, 128), log=True)]  # more cost hours on a CPU and gain nothing
 Layers = Annotated[int, Range(1, 8)]  # not searched: a second one doubles the time and gains nothing
-Segment = Annotated[int, Range(0, 100_000)]  # words; 0 reads a review as a whole
+Segment = Annotated[int, Range(0, 1_000)]  # words; 0 reads a review as a whole
 
 
 class RNN(nn.Module):
@@ -193,7 +193,7 @@ class CNNLSTM(nn.Module):
 
 def in_pieces(ids: Tensor, words: int) -> Tensor:
     """Reviews cut into pieces of so many words: ids [batch, word] -> [batch x piece, word]; 0 leaves them whole."""
-    if not words:
+    if not words or (ids.shape[1] <= words and not torch.compiler.is_exporting()):
         return ids
     return functional.pad(ids, (0, _spare(words) + -ids.shape[1] % words), value=PADDING).reshape(-1, words)
 
