@@ -193,7 +193,8 @@ class CNNLSTM(nn.Module):
 
 def in_pieces(ids: Tensor, words: int) -> Tensor:
     """Reviews cut into pieces of so many words: ids [batch, word] -> [batch x piece, word]; 0 leaves them whole."""
-    if not words or (ids.shape[1] <= words and not torch.compiler.is_exporting()):
+    short = not torch.compiler.is_exporting() and ids.shape[1] <= words  # a program is for any length: ask it first
+    if not words or short:
         return ids
     return functional.pad(ids, (0, _spare(words) + -ids.shape[1] % words), value=PADDING).reshape(-1, words)
 
