@@ -9,6 +9,7 @@ Three measurements, each in a fresh MLflow and Optuna database of a temporary fo
 3. Trials an hour of one worker with two threads and of two workers with one thread, in turn, several times.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,18 +31,23 @@ from sentiment_tune.search import Search
 @click.option("--model", default="embedding", show_default=True)
 @click.option("--trials", default=20, show_default=True)
 @click.option("--repeats", default=3, show_default=True, help="of the comparison of workers")
-def main(source: str, model: str, trials: int, repeats: int) -> None:
+@click.option("--parts", default="123", show_default=True, help="which of the three to measure")
+def main(source: str, model: str, trials: int, repeats: int, parts: str) -> None:
     """Measure MODEL's studies on DATA and print the results."""
-    share(source, model, trials)
-    growth(source, model)
-    workers(source, model, repeats)
+    if "1" in parts:
+        share(source, model, trials)
+    if "2" in parts:
+        growth(source, model)
+    if "3" in parts:
+        workers(source, model, repeats)
 
 
 def tune(folder: Path, source: str, model: str, *words: str) -> float:
     """Wall seconds of the command as a user types it."""
     command = [sys.executable, "-m", "sentiment_tune", "tune", "--model", model, "--data", source, "--top", "0", *words]
+    untouched = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}  # `growth` sets it
     started = time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=folder, env=untouched, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
 
 
