@@ -31,7 +31,8 @@ from sentiment_tune.plan import Plan
 from sentiment_tune.text import Reading
 from sentiment_tune.training import fit
 
-PEERS = ["keras==3.15.1", "tensorflow-cpu==2.21.0", "jax==0.10.2", "torch==2.13.0", "numpy"]
+PEERS = ["tensorflow-cpu==2.21.0", "jax==0.10.2"]
+SHARED = ("keras==", "torch==", "numpy==")  # with us, at the versions of constraints.txt
 BACKENDS = ("tensorflow", "jax", "torch")
 SIZES: dict[str, dict[str, int]] = {
     "feedforward": {},
@@ -89,7 +90,9 @@ def environment() -> Path:
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not (folder / "made").exists():
         venv.create(folder, clear=True, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
+        pins = Path(__file__).parents[1].joinpath("constraints.txt").read_text(encoding="utf-8").split("\n")
+        wanted = [*PEERS, *(pin for pin in pins if pin.startswith(SHARED))]
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
         (folder / "made").touch()
     return python
 

@@ -35,7 +35,7 @@ class Recipe:
     patience: Annotated[int, Range(1, 10_000)] = 3  # epochs without progress after which training ends
     batch: Annotated[int, Range(1, 65_536)] = 64  # reviews a step
     learning_rate: Annotated[float, Range(1e-8, 1e12, search=(5e-4, 1e-2), log=True)] = 2e-3
-    warmup: Annotated[float, Range(0.0, 10_000.0)] = 0.5  # epochs over which the rate rises; a large one kills ReLUs
+    warmup: Annotated[float, Range(0.0, 10_000.0)] = 0.5  # epochs over which the rate rises to its full size
     schedule: Annotated[str, Fixed("constant", "linear", "cosine")] = "constant"  # of the rate, over all epochs
     weight_decay: Annotated[float, Range(0.0, 10.0)] = 0.01
     clip: Annotated[float, Range(1e-6, 1e6)] = 1.0  # largest norm of a step's gradient

@@ -230,6 +230,21 @@ def test_our_recurrence_and_its_gradient_are_those_of_torch(cell: type[nn.RNNBas
         torch.testing.assert_close(one, other)
 
 
+@over([case for case in CASES if case[0] in ("cnn", *RECURRENT)])
+@torch.enable_grad()
+def test_the_way_of_a_gpu_is_that_of_a_cpu(
+    name: str, variant: dict[str, Value], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, ids = trained(name, bool(variant)).eval(), padded(toy(count=16).reviews)
+    found = []
+    for by_torch in (False, True):
+        monkeypatch.setattr(Words, "by_torch", by_torch)
+        answers = network(ids)
+        found.append((answers, *torch.autograd.grad(answers.square().sum(), list(network.parameters()))))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.99])
 def test_dropout_drops_its_share_keeps_the_mean_and_ends_with_training(rate: float) -> None:
     layer, ones = Dropout(rate), torch.ones(1001, 333)

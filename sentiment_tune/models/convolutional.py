@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from sentiment_tune.models.layers import Dropout, Words, word_vectors
@@ -19,7 +20,7 @@ class Phrases(nn.Module):
 
     Zeros follow the last word, as many as padding would add, so that a review ends the same with and without padding.
     A filter's answer is a sum over the phrase's words of what it has to say to each at its position, so on a CPU the
-    answers are sums of rows of a table: a quarter of the multiplications.
+    answers are sums of rows of a table, made of each distinct word once.
     """
 
     def __init__(self, embedding: int, filters: int, width: int):
@@ -76,6 +77,7 @@ class _Strongest(Function):
         return strongest
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, wanted: Tensor) -> tuple[Tensor | None, ...]:
         vectors, winners, weight = ctx.saved_tensors
         filters, embedding, width = weight.shape

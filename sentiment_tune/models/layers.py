@@ -11,7 +11,8 @@ from sentiment_tune.text import PADDING
 class Words(NamedTuple):
     """The words of a batch: the vector of each distinct one, and where it stands.
 
-    A batch holds each of its words six times over. What depends on a word alone is computed once for all its places.
+    A batch of 64 reviews holds each of its words five times over. What depends on a word alone is computed once for
+    all its places.
     """
 
     vectors: Tensor  # [distinct word, feature]
