@@ -10,8 +10,10 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean, stdev
 
 import numpy as np
@@ -27,6 +29,7 @@ from sentiment_tune.registry import Entry
 from sentiment_tune.studies import Studied
 from sentiment_tune.tracking import Place
 from sentiment_tune.tuning import best_trials
+from sentiment_tune.workers import side_by_side
 
 CONFIRMED = "confirm"  # stage of a run that trains a trial's settings again
 TOLERANCE = 1e-6  # of a probability, between the process that made a model and another
@@ -64,32 +67,56 @@ def confirm(studied: Studied, corpus: Corpus, top: int, seeds: int, say: Callabl
 
     Runs that are there from an earlier, interrupted confirmation are taken as they are.
     """
-    search, found = studied.search, []
-    for trial in best_trials(studied.study, top):
-        plans = [search.plan(trial.params, seed=search.seed + 1 + number) for number in range(seeds)]
-        runs = []
-        for plan in plans:
-            tags = {"trial": trial.number, "stage": CONFIRMED}
-            run = records.child(studied.run_id, tags | {"seed": plan.conditions.seed}) or _trained_again(
-                plan,
-                corpus,
-                Place(name=f"trial {trial.number}, seed {plan.conditions.seed}", tags=tags, parent=studied.run_id),
-            )
-            runs.append(run)
-            accuracy = run.metrics["best_val_accuracy"]
-            say(f"trial {trial.number} again with seed {plan.conditions.seed}: validation {accuracy:.4f}")
+    search, parent, found = studied.search, studied.run_id, []
+    plans = {
+        trial.number: [search.plan(trial.params, seed=search.seed + 1 + number) for number in range(seeds)]
+        for trial in best_trials(studied.study, top)
+    }
+    if search.workers > 1:
+        shared = [(trial, plan) for trial, several in plans.items() for plan in several]
+        side_by_side(search.workers, search.source, partial(_share, shared, search.workers, parent, say), lost=_no_one)
+    for trial, several in plans.items():
+        # What a worker has left undone is done here, where its failure is told.
+        runs = [_again(trial, plan, parent) or _trained_again(trial, plan, parent, corpus, say) for plan in several]
         accuracies = tuple(run.metrics["best_val_accuracy"] for run in runs)
         best = max(range(seeds), key=lambda place: accuracies[place])
-        found.append(Confirmed(trial.number, plans[best], accuracies, runs[best].run_id))
+        found.append(Confirmed(trial, several[best], accuracies, runs[best].run_id))
     return sorted(found, key=lambda one: -one.mean)
 
 
-def _trained_again(plan: Plan, corpus: Corpus, place: Place) -> Recorded:
-    with recorded(plan, corpus, place) as run_id:
+def _share(
+    shared: Sequence[tuple[int, Plan]],
+    workers: int,
+    parent: str,
+    say: Callable[[str], None],
+    corpus: Corpus,
+    worker: int,
+) -> None:
+    """What one of several workers does: every so many-th of the trainings, unless it is there."""
+    for trial, plan in shared[worker::workers]:
+        with suppress(Exception):
+            _again(trial, plan, parent) or _trained_again(trial, plan, parent, corpus, say)
+
+
+def _no_one() -> None:
+    """Nobody waits for what a dead worker held."""
+
+
+def _again(trial: int, plan: Plan, parent: str) -> Recorded | None:
+    """The run that has trained a trial's settings again, if it is there."""
+    return records.child(parent, {"trial": trial, "stage": CONFIRMED, "seed": plan.conditions.seed})
+
+
+def _trained_again(trial: int, plan: Plan, parent: str, corpus: Corpus, say: Callable[[str], None]) -> Recorded:
+    seed = plan.conditions.seed
+    tags = {"trial": trial, "stage": CONFIRMED}
+    with recorded(plan, corpus, Place(name=f"trial {trial}, seed {seed}", tags=tags, parent=parent)) as run_id:
         network = built(plan, corpus)
         pictured(trained(network, plan, corpus)[0])
         logged(Package(plan.model, network.cpu(), plan.network, corpus.vocabulary, plan.reading))
-    return records.read(run_id)
+    run = records.read(run_id)
+    say(f"trial {trial} again with seed {seed}: validation {run.metrics['best_val_accuracy']:.4f}")
+    return run
 
 
 def test_once(winner: Confirmed, corpus: Corpus) -> None:
@@ -109,8 +136,12 @@ def register(run_id: str, name: str | None = None) -> list[Entry]:
     """
     run = records.read(run_id)
     network = run.tags.get("network")
-    if run.status != "FINISHED" or network is None:
-        raise InputError(f"run {run_id!r} is no finished training (status {run.status}): choose another")
+    if network is None:
+        raise InputError(
+            f"run {run_id!r} is no training, but a {run.tags.get('stage', 'run')}: choose a run of `train`"
+        )
+    if run.status != "FINISHED":
+        raise InputError(f"run {run_id!r} did not finish (status {run.status}): choose another")
     if "test_accuracy" not in run.metrics:
         raise InputError(f"run {run_id!r} has not been tested, as only a study's winner is: choose a run of `train`")
     if not all(math.isfinite(value) for value in run.metrics.values()):

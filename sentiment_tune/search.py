@@ -94,6 +94,11 @@ class Search:
         return {MODEL: model, **own}
 
     @property
+    def source(self) -> Source:
+        """Where the data comes from."""
+        return self.plan(self.defaults()[0]).source
+
+    @property
     def seed(self) -> int:
         """Of the trainings and of the sampler."""
         return self.plan(self.defaults()[0]).conditions.seed

@@ -6,25 +6,19 @@ runs or starts the workers, and writes the report. Whoever comes while the owner
 
 import csv
 import io
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
-from types import FrameType
+from functools import partial
 from typing import Any
 
 import optuna
-import torch
 
-from sentiment_tune import data, tracking
+from sentiment_tune import tracking
 from sentiment_tune.data import Corpus
-from sentiment_tune.errors import InputError, Terminated
+from sentiment_tune.errors import InputError
 from sentiment_tune.search import Search
 from sentiment_tune.tracking import Place
 from sentiment_tune.tuning import (
@@ -40,6 +34,7 @@ from sentiment_tune.tuning import (
     study_of,
     work,
 )
+from sentiment_tune.workers import side_by_side
 
 BEST_SETTINGS = "study/best_settings.json"
 BEAT, SILENCE = 30, 300  # seconds between signs of life, and without one until another machine may take over
@@ -130,63 +125,13 @@ def _run_trials(search: Search, study: optuna.Study, corpus: Corpus, run_id: str
     if search.workers == 1:
         work(search, study, corpus, run_id, say)
         return
-    processes = _started(search, run_id, say)
-    try:
-        _wait(processes, study)
-    finally:
-        _end(processes)
-    ended = [process.exitcode for process in processes]
-    if all(ended):
-        raise InputError(f"every worker died (exit codes {ended}): see the messages above, or try --workers 1")
+    # The trial of a worker that dies goes to the others at once.
+    side_by_side(search.workers, search.source, partial(_trials_of, search, run_id, say), partial(reclaim, study))
 
 
-def _started(search: Search, run_id: str, say: Say) -> list[BaseProcess]:
-    spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's and MLflow's threads half
-    threads = max(1, (os.cpu_count() or 1) // search.workers)
-    processes: list[BaseProcess] = [
-        spawn.Process(target=_worker, args=(search, tracking.address(), run_id, say, number, threads), daemon=True)
-        for number in range(search.workers)
-    ]
-    for process in processes:
-        process.start()
-    return processes
-
-
-def _wait(processes: list[BaseProcess], study: optuna.Study) -> None:
-    """Wait for all workers; the trial of one that dies goes to the others at once."""
-    alive = set(processes)
-    while alive:
-        multiprocessing.connection.wait([process.sentinel for process in alive])
-        ended = {process for process in alive if process.exitcode is not None}
-        alive -= ended
-        if any(process.exitcode for process in ended):
-            reclaim(study)
-
-
-def _end(processes: list[BaseProcess]) -> None:
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join(timeout=15)
-        process.kill()
-        process.join()
-
-
-def _worker(search: Search, address: str, run_id: str, say: Say, number: int, threads: int) -> None:
-    """What a worker process does; its trials are told and kept like any other's."""
-    signal.signal(signal.SIGTERM, _terminated)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the owner ends its workers itself
-    torch.set_num_threads(threads)
-    tracking.choose(address)
-    corpus = data.load(search.plan(search.defaults()[0]).source)
-    try:
-        work(search, study_of(search, corpus.digest), corpus, run_id, say, number)
-    except KeyboardInterrupt:
-        os._exit(128 + signal.SIGTERM)  # its trial and its run have been told
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+def _trials_of(search: Search, run_id: str, say: Say, corpus: Corpus, number: int) -> None:
+    """What a worker of the study does."""
+    work(search, study_of(search, corpus.digest), corpus, run_id, say, number)
 
 
 def _report(search: Search, study: optuna.Study) -> None:

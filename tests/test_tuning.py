@@ -338,9 +338,8 @@ def test_a_study_that_is_killed_goes_on_with_the_trial_it_was_at(tmp_path: Path,
 
 @pytest.mark.slow
 def test_two_workers_share_a_study_and_one_may_die(tmp_path: Path) -> None:
-    process = started(
-        tmp_path, SCRIPT, *TUNING, "--trials", "8", "--workers", "2", "--top", "0", "--pruner", "NopPruner"
-    )
+    command = (*TUNING, "--trials", "8", "--workers", "2", "--top", "2", "--seeds", "2", "--pruner", "NopPruner")
+    process = started(tmp_path, SCRIPT, *command)
     owner = psutil.Process(process.pid)
 
     def workers() -> set[str]:
@@ -359,6 +358,10 @@ def test_two_workers_share_a_study_and_one_may_die(tmp_path: Path) -> None:
     assert not psutil.pid_exists(victim)
     ids = [trial.user_attrs["run_id"] for trial in trials if "run_id" in trial.user_attrs]
     assert len(set(ids)) == len(ids)
+    again = [run.data.tags for run in runs(f"sqlite:///{tmp_path}/mlflow.db") if run.data.tags["stage"] == "confirm"]
+    assert len(again) == len({(tags["trial"], tags["seed"]) for tags in again}) == 4
+    assert answer.out.count(" again with seed ") == 4
+    assert "sentiment-embedding version 1 is champion" in answer.out
 
 
 # ---- what cannot be
@@ -465,7 +468,7 @@ def test_an_alias_has_to_be_earned_and_its_moves_are_kept(tuned: Tuned, again: P
         ("", ["--run", "--promote"]),
         ("--run 0123", ["'0123'", "MLflow UI"]),
         ("--run TRIAL", ["has not been tested"]),
-        ("--run PARENT", ["is no finished training"]),
+        ("--run PARENT", ["trained no network"]),
         ("--promote sentiment", ["NAME@VERSION"]),
         ("--promote sentiment@7", ["no version 7 of 'sentiment'", "versions 1"]),
         ("--promote nobody@1", ["'nobody'", "sentiment-embedding"]),
