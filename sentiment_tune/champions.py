@@ -137,9 +137,7 @@ def register(run_id: str, name: str | None = None) -> list[Entry]:
     run = records.read(run_id)
     network = run.tags.get("network")
     if network is None:
-        raise InputError(
-            f"run {run_id!r} is no training, but a {run.tags.get('stage', 'run')}: choose a run of `train`"
-        )
+        raise InputError(f"run {run_id!r} trained no network, as a study's own: choose the run of a training")
     if run.status != "FINISHED":
         raise InputError(f"run {run_id!r} did not finish (status {run.status}): choose another")
     if "test_accuracy" not in run.metrics:
