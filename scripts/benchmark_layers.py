@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sentiment_tune import data
 from sentiment_tune.batches import batches, shuffled
 from sentiment_tune.models.convolutional import Phrases
-from sentiment_tune.models.layers import Dropout, Words, max_over_time, word_vectors
+from sentiment_tune.models.layers import Words, max_over_time, word_vectors
 from sentiment_tune.models.recurrent import Direction, in_pieces
 from sentiment_tune.text import PADDING, Reading
 
@@ -51,11 +51,10 @@ def main(source: str, count: int) -> None:
 def layers(vocabulary: int) -> dict[str, tuple[Layer, list[nn.Module]]]:
     found: dict[str, tuple[Layer, list[nn.Module]]] = {}
     vectors = word_vectors(vocabulary, 100)
-    none = Dropout(0)
     filters = [Phrases(100, 100, width) for width in (2, 3, 4)]
 
     def phrases(ids: Tensor) -> Tensor:
-        words, real = Words.of(vectors, ids, none), ids != PADDING
+        words, real = Words.of(vectors, ids), ids != PADDING
         return torch.cat([width.strongest(words, real) for width in filters], 1)
 
     found["filters of widths 2, 3, 4"] = (phrases, [vectors, *filters])
@@ -66,7 +65,7 @@ def layers(vocabulary: int) -> dict[str, tuple[Layer, list[nn.Module]]]:
             def read(ids: Tensor, direction: Direction = direction, segment: int = segment) -> Tensor:
                 pieces = in_pieces(ids, segment)
                 real = pieces != PADDING
-                return max_over_time(direction(Words.of(vectors, pieces, none), real), real, ids.shape[0])
+                return max_over_time(direction(Words.of(vectors, pieces), real), real, ids.shape[0])
 
             found[f"{cell.__name__}, {f'segments of {segment}' if segment else 'whole reviews'}"] = (
                 read,

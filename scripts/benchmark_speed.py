@@ -25,10 +25,11 @@ import numpy as np
 import platformdirs
 
 from sentiment_tune import data
+from sentiment_tune.batches import in_order
 from sentiment_tune.data import Reviews
 from sentiment_tune.experiment import built
 from sentiment_tune.plan import Plan
-from sentiment_tune.text import Reading
+from sentiment_tune.text import PADDING, Reading
 from sentiment_tune.training import fit
 
 PEERS = ["tensorflow-cpu==2.21.0", "jax==0.10.2"]
@@ -76,10 +77,11 @@ def some(part: Reviews, count: int) -> Reviews:
 
 def write(part: Reviews, folder: Path, name: str) -> None:
     """Ids padded on the left to 500, as Keras pads them, and labels."""
-    reading, ids = Reading(), np.zeros((len(part), 500), np.int32)
-    for row in range(len(part)):
-        review = reading.cut(part[row])
-        ids[row, 500 - len(review) :] = review
+    ids = np.zeros((len(part), 500), np.int32)
+    for batch in in_order(part, Reading()):
+        for row, review in zip(batch.rows, batch.ids.numpy(), strict=True):
+            words = review[review != PADDING]
+            ids[row, 500 - len(words) :] = words
     np.save(folder / f"{name}_ids.npy", ids)
     np.save(folder / f"{name}_labels.npy", part.labels)
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sentiment_tune.text import PADDING, Reading
+from sentiment_tune.text import PADDING, UNKNOWN, Reading
 
 SCORED_TOGETHER = 64  # reviews in a batch that is not trained on; larger ones take memory and save no time
 GRAIN = 16  # words; widths are multiples of it, since a CPU keeps a compiled convolution for each width it has seen
@@ -68,7 +68,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         for rows in self.rows:
-            yield Batch(padded([self.reading.cut(self.reviews[int(row)]) for row in rows]), rows)
+            ids = padded([self.reading.cut(self.reviews[int(row)]) for row in rows])
+            yield Batch(ids.masked_fill_(ids >= self.reading.vocabulary, UNKNOWN), rows)
 
 
 def batches(reviews: Encoded, reading: Reading, size: int, order: Order = by_length) -> Batches:
@@ -81,7 +82,7 @@ def in_order(reviews: Encoded, reading: Reading) -> Batches:
     return batches(reviews, reading, SCORED_TOGETHER)
 
 
-def padded(reviews: Sequence[NDArray[np.int64]]) -> Tensor:
+def padded(reviews: Sequence[NDArray[np.integer]]) -> Tensor:
     """Ids of one review or more, of any lengths, filled up on the right: [batch, word]."""
     longest = max(1, *map(len, reviews))
     ids = np.full((len(reviews), longest + -longest % GRAIN), PADDING, dtype=np.int64)

@@ -61,7 +61,6 @@ class Reading:
     length: Annotated[int, Range(1, 1_000_000)] = 500  # words, the start id included
     keep: Annotated[str, Fixed("tail", "head")] = "tail"  # which end of a longer review; Keras keeps the tail
 
-    def cut(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
-        """At most `length` ids of one review, those outside the vocabulary replaced by 2."""
-        kept = ids[-self.length :] if self.keep == "tail" else ids[: self.length]
-        return np.where(kept < self.vocabulary, kept, UNKNOWN).astype(np.int64)
+    def cut(self, ids: NDArray[np.integer]) -> NDArray[np.integer]:
+        """At most `length` ids of one review; a batch replaces those outside the vocabulary."""
+        return ids[-self.length :] if self.keep == "tail" else ids[: self.length]

@@ -146,9 +146,16 @@ def _step(optimizer: torch.optim.Optimizer, logits: Tensor, wanted: Tensor, rate
     loss.backward()  # type: ignore[no-untyped-call]
     for group in optimizer.param_groups:
         group["lr"] = rate
-        nn.utils.clip_grad_norm_(group["params"], clip)
+        _clip(group["params"], clip)
     optimizer.step()
     return value
+
+
+def _clip(weights: list[Tensor], largest: float) -> None:
+    """What clip_grad_norm_ does, but gradients that are short enough are not even multiplied by one."""
+    norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+    if norm > largest:
+        nn.utils.clip_grads_with_norm_(weights, largest, norm)
 
 
 def until_stale(epochs: Iterable[Epoch], patience: int) -> Iterator[Epoch]:

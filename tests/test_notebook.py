@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from sentiment_tune.batches import in_order, padded
 from sentiment_tune.models import NETWORKS
 from sentiment_tune.models.convolutional import Phrases
-from sentiment_tune.models.feedforward import Feedforward
 from sentiment_tune.models.layers import Words
 from sentiment_tune.models.linear import Linear
 from sentiment_tune.space import Value
@@ -31,8 +30,6 @@ def renamed(network: nn.Module) -> nn.Module:
         for module in network.modules():
             if isinstance(module, nn.Embedding):
                 module.weight[NAMES] = module.weight.clone()
-            if isinstance(module, Feedforward):
-                module.hidden.weight[:, NAMES] = module.hidden.weight.clone()
             if isinstance(module, Linear):
                 module.prepare([(NAMES[padded(toy().reviews)], torch.from_numpy(toy().labels))])
                 module.weights.fill_(1.0)

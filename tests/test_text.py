@@ -72,16 +72,9 @@ def test_a_long_review_keeps_the_end_that_is_asked_for() -> None:
         assert Reading(length=length).cut(IDS).tolist() == IDS.tolist()
 
 
-def test_words_too_rare_for_the_network_become_unknown() -> None:
-    assert Reading(vocabulary=6).cut(IDS).tolist() == [START, 3, 4, 5] + [UNKNOWN] * 7
-
-
-@given(st.lists(st.integers(1, 10**6)), st.integers(4, 10**5), st.integers(1, 50), st.sampled_from(["tail", "head"]))
-def test_a_cut_review_fits_its_network(ids: list[int], vocabulary: int, length: int, keep: str) -> None:
-    cut = Reading(vocabulary, length, keep).cut(np.array(ids, dtype=np.int32))
-    assert len(cut) == min(len(ids), length)
-    assert cut.dtype == np.int64
-    assert (cut < vocabulary).all()
+@given(st.lists(st.integers(1, 10**6)), st.integers(1, 50), st.sampled_from(["tail", "head"]))
+def test_a_cut_review_fits_its_network(ids: list[int], length: int, keep: str) -> None:
+    assert len(Reading(length=length, keep=keep).cut(np.array(ids, dtype=np.int32))) == min(len(ids), length)
 
 
 @pytest.mark.parametrize(("name", "value"), [("vocabulary", 3), ("length", 0), ("keep", "both")])

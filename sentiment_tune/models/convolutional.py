@@ -115,7 +115,7 @@ class CNN(nn.Module):
         self.output = nn.Linear(hidden, 1)
 
     def forward(self, ids: Tensor) -> Tensor:
-        words, real = Words.of(self.embedding, ids, self.dropout), ids != PADDING
+        words, real = Words.of(self.embedding, ids).dropped(self.dropout), ids != PADDING
         strongest = torch.cat([phrases.strongest(words, real) for phrases in self.branches], 1)  # type: ignore[operator]
         hidden = functional.relu(self.hidden(self.dropout(functional.relu(strongest))))
         return self.output(self.dropout(hidden)).squeeze(-1)

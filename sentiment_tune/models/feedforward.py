@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sentiment_tune.models.layers import Dropout, mean_over_time, word_vectors
+from sentiment_tune.models.layers import Dropout, Words, word_vectors
 from sentiment_tune.space import Rate, Width
 from sentiment_tune.text import PADDING
 
@@ -17,16 +17,15 @@ class Feedforward(nn.Module):
 
     def __init__(self, vocabulary: int, hidden: Width = 250, dropout: Rate = 0.5):
         super().__init__()
-        self.vocabulary = vocabulary
-        self.hidden = nn.Linear(vocabulary, hidden)
+        self.words = word_vectors(vocabulary, hidden, noise=(3 * vocabulary) ** -0.5)  # the weights of each input
+        self.bias = nn.Parameter(torch.zeros(hidden))
         self.dropout = Dropout(dropout)
         self.output = nn.Linear(hidden, 1)
 
     def forward(self, ids: Tensor) -> Tensor:
-        present = torch.zeros(ids.shape[0], self.vocabulary, device=ids.device, dtype=self.hidden.weight.dtype)
-        present = present.scatter(1, ids, 1.0)  # [batch, word of the vocabulary]
-        present = present * (torch.arange(self.vocabulary, device=ids.device) != PADDING)
-        hidden = functional.relu(self.hidden(self.dropout(present)))
+        words = Words.of(self.words, ids)
+        present = (words.times(ids != PADDING) > 0).to(words.vectors.dtype)  # [batch, distinct word]
+        hidden = functional.relu(self.dropout(present) @ words.vectors + self.bias)
         return self.output(self.dropout(hidden)).squeeze(-1)
 
 
@@ -41,6 +40,8 @@ class Embedding(nn.Module):
         self.output = nn.Linear(hidden, 1)
 
     def forward(self, ids: Tensor) -> Tensor:
-        average = mean_over_time(self.embedding(ids), ids != PADDING)  # [batch, embedding]
+        words = Words.of(self.embedding, ids)
+        times = words.times(ids != PADDING)  # [batch, distinct word]
+        average = times @ words.vectors / times.sum(1, keepdim=True).clamp(min=1)
         hidden = functional.relu(self.hidden(self.dropout(average)))
         return self.output(self.dropout(hidden)).squeeze(-1)

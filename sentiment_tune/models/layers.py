@@ -19,12 +19,17 @@ class Words(NamedTuple):
     places: Tensor  # [batch, word], rows of `vectors`
 
     @classmethod
-    def of(cls, embedding: nn.Embedding, ids: Tensor, dropout: "Dropout") -> "Words":
-        """The words of ids [batch, word]; dropout drops the same of a word's features at all its places."""
+    def of(cls, embedding: nn.Embedding, ids: Tensor) -> "Words":
+        """The words of ids [batch, word]."""
         if torch.compiler.is_exporting():  # how many are distinct is not known beforehand
-            return cls(dropout(embedding.weight), ids)
-        found, places = torch.unique(ids, return_inverse=True)
-        return cls(dropout(embedding(found)), places)
+            return cls(embedding.weight, ids)
+        present = torch.zeros(embedding.num_embeddings, dtype=torch.bool, device=ids.device)
+        present[ids.flatten()] = True  # faster than torch.unique, which sorts
+        return cls(embedding(present.nonzero().squeeze(1)), (present.cumsum(0) - 1)[ids])
+
+    def dropped(self, dropout: "Dropout") -> "Words":
+        """The same words after dropout: it drops the same of a word's features at all its places."""
+        return Words(dropout(self.vectors), self.places)
 
     @classmethod
     def each(cls, features: Tensor) -> "Words":
@@ -38,19 +43,24 @@ class Words(NamedTuple):
         """Each word's vector at its place: [batch, word, feature]."""
         return self.vectors[self.places]
 
+    def times(self, real: Tensor) -> Tensor:
+        """How often each distinct word stands in each review, at places that are real [batch, word]: [batch, word]."""
+        none = self.vectors.new_zeros(self.places.shape[0], self.vectors.shape[0])
+        return none.scatter_add(1, self.places, real.to(none.dtype))
+
     @property
     def by_torch(self) -> bool:
         """Whether torch's own layers are the way: on a GPU, and in an exported program."""
         return self.vectors.device.type != "cpu" or torch.compiler.is_exporting()
 
 
-def word_vectors(vocabulary: int, size: int) -> nn.Embedding:
-    """Vectors for word ids, zero for padding.
+def word_vectors(vocabulary: int, size: int, noise: float = 0.1) -> nn.Embedding:
+    """Vectors for word ids, zero for padding; they start as `noise`, its standard deviation.
 
-    They start a tenth the size of torch's: the maximum over hundreds of words of unit noise drowns what is learned.
+    That is a tenth of torch's: the maximum over hundreds of words of unit noise drowns what is learned.
     """
     vectors = nn.Embedding(vocabulary, size, padding_idx=PADDING)
-    nn.init.normal_(vectors.weight, std=0.1)
+    nn.init.normal_(vectors.weight, std=noise)
     with torch.no_grad():
         vectors.weight[PADDING] = 0
     return vectors
@@ -66,12 +76,6 @@ def max_over_time(features: Tensor, real: Tensor, reviews: int) -> Tensor:
     largest = features.gather(1, place).masked_fill(~real.any(1).reshape(-1, 1, 1), float("-inf"))
     largest = largest.reshape(reviews, -1, features.shape[2]).amax(1)
     return largest.masked_fill(~real.reshape(reviews, -1).any(1, keepdim=True), 0.0)
-
-
-def mean_over_time(features: Tensor, real: Tensor) -> Tensor:
-    """Mean of each feature over the real words; shapes as in `max_over_time`, 0 for a review without a word."""
-    counted = real.unsqueeze(-1).to(features.dtype)
-    return (features * counted).sum(1) / counted.sum(1).clamp(min=1)
 
 
 class Dropout(nn.Module):

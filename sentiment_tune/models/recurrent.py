@@ -148,7 +148,7 @@ class RNN(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         pieces = in_pieces(ids, self.segment)
-        words, real = Words.of(self.embedding, pieces, self.dropout), pieces != PADDING
+        words, real = Words.of(self.embedding, pieces).dropped(self.dropout), pieces != PADDING
         strongest = max_over_time(self.states(words, real), real, ids.shape[0])
         return self.output(self.dropout(strongest)).squeeze(-1)
 
@@ -189,7 +189,7 @@ class CNNLSTM(nn.Module):
         self.output = nn.Linear(self.states.width, 1)
 
     def forward(self, ids: Tensor) -> Tensor:
-        words, real = Words.of(self.embedding, ids, self.dropout), ids != PADDING
+        words, real = Words.of(self.embedding, ids).dropped(self.dropout), ids != PADDING
         thinned, real = thin(self.phrases(words, real), self.pool), thin(real.unsqueeze(-1), self.pool).squeeze(-1)
         states = self.states(Words.each(self.dropout(functional.relu(thinned))), real)
         return self.output(self.dropout(max_over_time(states, real, ids.shape[0]))).squeeze(-1)
