@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.evaluation import Share, by_length, right
-from sentiment_tune.plots import expected_calibration_error
 
 _EXAMPLE = 300  # characters of a review that the card quotes
 
@@ -21,6 +20,7 @@ def card(
     mistakes: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """Markdown, from what the run holds: `test` has labels, probabilities and lengths [review]."""
+
     sections = {
         "What it is": _what(name, tags),
         "Data": _data(tags),
@@ -75,6 +75,8 @@ def _lengths(test: Mapping[str, NDArray[Any]]) -> Iterator[str]:
 
 
 def _calibration(figures: Mapping[str, float], test: Mapping[str, NDArray[Any]]) -> Iterator[str]:
+    from sentiment_tune.plots import expected_calibration_error  # slow to import, and not needed before
+
     error = expected_calibration_error(test["labels"], test["probabilities"])
     sure = np.abs(test["probabilities"] - 0.5) > 0.45
     yield f"Expected calibration error {error:.4f} over ten bins, Brier score {figures['test_brier']:.4f}."

@@ -56,6 +56,13 @@ class Reviews:
         """Lengths [review] in words, the start id included."""
         return self.offsets[self.rows + 1] - self.offsets[self.rows]
 
+    def with_any_of(self, ids: Sequence[int]) -> NDArray[np.bool_]:
+        """Whether each review holds one of the ids: [review]."""
+        places = np.flatnonzero(np.isin(self.ids, ids))
+        before, until = (np.searchsorted(places, self.offsets[self.rows + end]) for end in (0, 1))
+        found: NDArray[np.bool_] = until > before
+        return found
+
 
 @dataclass(frozen=True, eq=False)
 class Corpus:

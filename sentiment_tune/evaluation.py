@@ -5,14 +5,12 @@ probability exceeds 0.5.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
-from sklearn import metrics
 
 from sentiment_tune.data import Corpus
 
@@ -62,6 +60,8 @@ def figures(
     labels: NDArray[np.uint8], probabilities: NDArray[np.float64], logits: NDArray[np.float64]
 ) -> dict[str, float]:
     """Metrics of a finished model, by the name under which they are logged behind `test_`."""
+    from sklearn import metrics  # slow to import, and not needed before
+
     loss = np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean()
     return {
         "accuracy": float(right(labels, probabilities).mean()),
@@ -92,9 +92,9 @@ def mistakes_by_kind(
     A review is of a kind if it uses one of the kind's words, or is longer than `longest` words and was cut; kinds with
     few reviews are left out.
     """
-    test = corpus.test
+    test, known = corpus.test, corpus.vocabulary.ids
     wrong = ~right(test.labels, probabilities)
-    inside = {name: _using(corpus, words) for name, words in KINDS.items()}
+    inside = {name: test.with_any_of([known[word] for word in words if word in known]) for name, words in KINDS.items()}
     inside[f"cut at {longest} words"] = test.lengths > longest
     found = {}
     for name, members in inside.items():
@@ -106,19 +106,13 @@ def mistakes_by_kind(
     return found
 
 
-def _using(corpus: Corpus, words: Sequence[str]) -> NDArray[np.bool_]:
-    """Whether each test review uses one of the words."""
-    known = corpus.vocabulary.ids
-    wanted = [known[word] for word in words if word in known]
-    test = corpus.test
-    return np.array([np.isin(wanted, test[row]).any() for row in range(len(test))], dtype=np.bool_)
-
-
 def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     """Probability of a difference this large by chance, between two models that read the same reviews.
 
     Exact test of McNemar (1947), two-sided, on what only one of the two got right; 1 where they never differ.
     """
+    from scipy.stats import binomtest  # slow to import, and rarely needed
+
     only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
     if only_one + only_other == 0:
         return 1.0

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from sentiment_tune import __version__, evaluation, flavor, models, plots, tracking
+from sentiment_tune import __version__, evaluation, flavor, models, tracking
 from sentiment_tune.batches import in_order
 from sentiment_tune.data import Corpus, Reviews
 from sentiment_tune.errors import InputError
@@ -146,11 +146,15 @@ def trained(
 
 def pictured(epochs: Sequence[Epoch]) -> None:
     """Log the learning curves; a study's trials go without, since hundreds of pictures are looked at by nobody."""
+    from sentiment_tune import plots  # slow to import, and not needed before
+
     tracking.log_picture("learning_curves", plots.learning_curves([asdict(epoch) for epoch in epochs]))
 
 
 def tested(network: nn.Module, reading: Reading, corpus: Corpus) -> dict[str, float]:
     """Read the test split, once: log its figures, its pictures and what was said of each review."""
+    from sentiment_tune import plots
+
     reviews, started = corpus.test, time.perf_counter()
     logits = predict(network, in_order(reviews, reading))
     seconds = time.perf_counter() - started
