@@ -1,10 +1,10 @@
-"""Seconds an epoch of every network, against Keras on its three backends, and how accurate both are.
+"""Seconds an epoch of every network, against Keras on its three backends and the course notebook, and how accurate.
 
-    python scripts/benchmark_speed.py --data PATH/imdb.npz               # seconds
+    python scripts/benchmark_speed.py --data PATH/imdb.npz               # seconds, and a picture of them
     python scripts/benchmark_speed.py --data PATH/imdb.npz --accuracy 5  # validation accuracy, so many seeds each
 
 Equal sizes: 10,000 words, 500 tokens, batch 64, embedding 100, hidden 100, 200 filters of width 3, feedforward 250.
-Keras as its users run it: padded to 500, `model.fit`. All take turns, round after round, on the same reviews, so that
+Keras as its users run it: padded to 500, `model.fit`; the notebook as in `notebook_peer.py`. All take turns, round after round, on the same reviews, so that
 what else the machine does meets them alike; each turn is a process of its own whose first epoch, with what it compiles,
 does not count. Keras is installed once, in an environment of its own in the cache folder.
 """
