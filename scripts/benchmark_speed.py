@@ -1,12 +1,13 @@
 """Seconds an epoch of every network, against Keras on its three backends and the course notebook, and how accurate.
 
-    python scripts/benchmark_speed.py --data PATH/imdb.npz               # seconds, and a picture of them
+    python scripts/benchmark_speed.py --data PATH/imdb.npz --picture docs/speed.png
     python scripts/benchmark_speed.py --data PATH/imdb.npz --accuracy 5  # validation accuracy, so many seeds each
 
 Equal sizes: 10,000 words, 500 tokens, batch 64, embedding 100, hidden 100, 200 filters of width 3, feedforward 250.
-Keras as its users run it: padded to 500, `model.fit`; the notebook as in `notebook_peer.py`. All take turns, round after round, on the same reviews, so that
-what else the machine does meets them alike; each turn is a process of its own whose first epoch, with what it compiles,
-does not count. Keras is installed once, in an environment of its own in the cache folder.
+Keras as its users run it: padded to 500, `model.fit`; the notebook as in `notebook_peer.py`. All take turns, round
+after round, on the same reviews, so that what else the machine does meets them alike; each turn is a process of its
+own whose first epoch, with what it compiles, does not count. Keras is installed once, in an environment of its own in
+the cache folder.
 """
 
 import json
@@ -23,6 +24,7 @@ from statistics import geometric_mean, mean, median, stdev
 import click
 import numpy as np
 import platformdirs
+from matplotlib.figure import Figure
 
 from sentiment_tune import data
 from sentiment_tune.batches import in_order
@@ -32,9 +34,11 @@ from sentiment_tune.plan import Plan
 from sentiment_tune.text import PADDING, Reading
 from sentiment_tune.training import fit
 
-PEERS = ["tensorflow-cpu==2.21.0", "jax==0.10.2"]
+BACKENDS = ["tensorflow-cpu==2.21.0", "jax==0.10.2"]
 SHARED = ("keras==", "torch==", "numpy==")  # with us, at the versions of constraints.txt
-BACKENDS = ("tensorflow", "jax", "torch")
+OURS, NOTEBOOK = "ours", "notebook"
+PEERS = ("tensorflow", "jax", "torch", NOTEBOOK)
+CONTESTANTS = ("feedforward", "embedding", "cnn", "rnn", "lstm", "cnn_lstm")  # of the notebook
 SIZES: dict[str, dict[str, int]] = {
     "feedforward": {},
     "embedding": {},
@@ -49,25 +53,29 @@ SIZES: dict[str, dict[str, int]] = {
 @click.command()
 @click.option("--data", "source", default="imdb", show_default=True)
 @click.option("--networks", default=",".join(SIZES), show_default=True)
-@click.option("--backends", default=",".join(BACKENDS), show_default=True)
+@click.option("--peers", default=",".join(PEERS), show_default=True)
 @click.option("--reviews", default=3200, show_default=True, help="reviews of the epoch that is timed")
 @click.option("--rounds", default=3, show_default=True)
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="PNG to draw the seconds into")
 @click.option("--accuracy", default=0, help="seeds; compares accuracies on all reviews instead")
 @click.option("--epochs", default=5, show_default=True, help="for accuracy: the best of so many counts")
-def main(source: str, networks: str, backends: str, reviews: int, rounds: int, accuracy: int, epochs: int) -> None:
+def main(
+    source: str, networks: str, peers: str, reviews: int, rounds: int, picture: Path | None, accuracy: int, epochs: int
+) -> None:
     """Measure and print a Markdown table."""
-    corpus = data.load(data.Source(source))
-    names, peers = networks.split(","), backends.split(",")
-    python = environment()
+    corpus, names, ways = data.load(data.Source(source)), networks.split(","), [*peers.split(","), OURS]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if accuracy:
             write(corpus.train, folder, "train")
             write(corpus.validation, folder, "val")
-            accuracies(names, peers, python, folder, source, epochs, accuracy)
-        else:
-            write(some(corpus.train, reviews), folder, "train")
-            seconds(names, peers, python, folder, source, reviews, rounds)
+            accuracies(names, [way for way in ways if way != NOTEBOOK], folder, source, epochs, accuracy)
+            return
+        write(some(corpus.train, reviews), folder, "train")
+        taken = seconds(names, ways, folder, source, reviews, rounds)
+    speed_table(taken, ways, rounds)
+    if picture:
+        drawn(taken, picture)
 
 
 def some(part: Reviews, count: int) -> Reviews:
@@ -93,31 +101,28 @@ def environment() -> Path:
     if not (folder / "made").exists():
         venv.create(folder, clear=True, with_pip=True)
         pins = Path(__file__).parents[1].joinpath("constraints.txt").read_text(encoding="utf-8").split("\n")
-        wanted = [*PEERS, *(pin for pin in pins if pin.startswith(SHARED))]
+        wanted = [*BACKENDS, *(pin for pin in pins if pin.startswith(SHARED))]
         subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
         (folder / "made").touch()
     return python
 
 
-def by_keras(python: Path, backend: str, network: str, folder: Path, epochs: int, seed: int) -> dict[str, list[float]]:
-    command = [
-        str(python),
-        str(Path(__file__).with_name("keras_peer.py")),
-        network,
-        str(folder),
-        str(epochs),
-        str(seed),
-    ]
-    known = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    answer = subprocess.run(command, env=known, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+def turn(
+    way: str, network: str, folder: Path, source: str, reviews: int, epochs: int, seed: int
+) -> dict[str, list[float]]:
+    """Seconds and accuracies by epoch of one training in a process of its own; `reviews` is 0 for all."""
+    words, python, known = [str(epochs), str(seed)], sys.executable, dict(os.environ)
+    if way == OURS:
+        script = [__file__, OURS, network, source, str(reviews)]
+    elif way == NOTEBOOK:
+        script = [str(Path(__file__).with_name("notebook_peer.py")), network, str(folder)]
+    else:
+        script, python = [str(Path(__file__).with_name("keras_peer.py")), network, str(folder)], str(environment())
+        known |= {"KERAS_BACKEND": way, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    answer = subprocess.run(
+        [python, *script, *words], env=known, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     found: dict[str, list[float]] = json.loads(answer.stdout.splitlines()[-1])
-    return found
-
-
-def by_us(network: str, source: str, reviews: int, epochs: int, seed: int) -> dict[str, list[float]]:
-    """The same of our network, in a process of its own: `reviews` of the training reviews, or all with 0."""
-    command = [sys.executable, __file__, "ours", network, source, str(reviews), str(epochs), str(seed)]
-    found: dict[str, list[float]] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return found
 
 
@@ -131,56 +136,74 @@ def ours(network: str, source: str, reviews: int, epochs: int, seed: int) -> Ite
         yield epoch.seconds, epoch.val_accuracy
 
 
-def seconds(
-    names: list[str], peers: list[str], python: Path, folder: Path, source: str, reviews: int, rounds: int
-) -> None:
-    ways = [*peers, "ours"]
-    taken: dict[tuple[str, str], list[float]] = {(name, way): [] for name in names for way in ways}
+Taken = dict[str, dict[str, list[float]]]  # seconds for 25,000 reviews by network and way, those of all rounds
+
+
+def seconds(names: list[str], ways: list[str], folder: Path, source: str, reviews: int, rounds: int) -> Taken:
+    taken: Taken = {name: {} for name in names}
     for number in range(1, rounds + 1):
         for name in names:
+            said = []
             for way in ways:
-                if way == "ours":
-                    found = by_us(name, source, reviews, 2, number)
-                else:
-                    found = by_keras(python, way, name, folder, 2, number)
-                taken[name, way].append(found["seconds"][1] * 25_000 / reviews)
-            print(
-                f"round {number}, {name}: {', '.join(f'{w} {taken[name, w][-1]:.1f}' for w in ways)}", file=sys.stderr
-            )
-    print(
-        f"| network | {' | '.join(f'Keras on {peer}, s' for peer in peers)} | ours, s | times faster than the fastest |"
-    )
-    print("|---" * (len(ways) + 2) + "|")
-    ratios = []
-    for name in names:
-        middle = {way: median(taken[name, way]) for way in ways}
-        ratios.append(min(middle[peer] for peer in peers) / middle["ours"])
-        cells = [f"{middle[way]:.1f} ({min(taken[name, way]):.1f} to {max(taken[name, way]):.1f})" for way in ways]
-        print(f"| `{name}` | {' | '.join(cells)} | {ratios[-1]:.1f} |")
-    print(
-        f"\nSeconds for 25,000 reviews, median of {rounds} (from, to). "
-        f"Geometric mean: {geometric_mean(ratios):.1f} times."
-    )
+                if way == NOTEBOOK and name not in CONTESTANTS:
+                    continue
+                spent = turn(way, name, folder, source, reviews, 2, number)["seconds"][1] * 25_000 / reviews
+                taken[name].setdefault(way, []).append(spent)
+                said.append(f"{way} {spent:.1f}")
+            print(f"round {number}, {name}: {', '.join(said)}", file=sys.stderr, flush=True)
+    return taken
 
 
-def accuracies(
-    names: list[str], peers: list[str], python: Path, folder: Path, source: str, epochs: int, seeds: int
-) -> None:
-    print(f"| network | {' | '.join(f'Keras on {peer}' for peer in peers)} | ours |")
-    print("|---" * (len(peers) + 2) + "|")
+def speed_table(taken: Taken, ways: list[str], rounds: int) -> None:
+    heads = [way if way in (OURS, NOTEBOOK) else f"Keras on {way}" for way in ways]
+    print(f"| network | {' | '.join(heads)} | times faster than the fastest Keras | than the notebook |")
+    print("|---" * (len(ways) + 3) + "|")
+    ratios: dict[str, list[float]] = {"Keras": [], NOTEBOOK: []}
+    for name, by_way in taken.items():
+        middle = {way: median(spent) for way, spent in by_way.items()}
+        against = {
+            "Keras": min((middle[way] for way in ways if way not in (OURS, NOTEBOOK)), default=None),
+            NOTEBOOK: middle.get(NOTEBOOK),
+        }
+        cells = []
+        for way in ways:
+            spent = by_way.get(way)
+            cells.append(f"{middle[way]:.1f} ({min(spent):.1f} to {max(spent):.1f})" if spent else "none")
+        for peer, slower in against.items():
+            ratios[peer] += [slower / middle[OURS]] if slower else []
+            cells.append(f"{ratios[peer][-1]:.1f}" if slower else "none")
+        print(f"| `{name}` | {' | '.join(cells)} |")
+    means = ", ".join(f"{peer} {geometric_mean(found):.1f}" for peer, found in ratios.items() if found)
+    print(f"\nSeconds for 25,000 reviews, median of {rounds} (from, to). Times faster, geometric mean: {means}.")
+
+
+def drawn(taken: Taken, path: Path) -> None:
+    """Seconds of every network and way, on a logarithmic axis."""
+    figure = Figure(figsize=(9, 0.55 * len(taken) + 1.6), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for way, mark in zip((OURS, *PEERS), "o^sDx", strict=True):
+        points = [(median(by_way[way]), row) for row, by_way in enumerate(taken.values()) if way in by_way]
+        if not points:
+            continue
+        label = way if way in (OURS, NOTEBOOK) else f"Keras on {way}"
+        size = 9 if way == OURS else 6
+        axes.plot(*zip(*points, strict=True), mark, label=label, markersize=size)
+    axes.set(xscale="log", xlabel="seconds for 25,000 reviews", yticks=range(len(taken)), yticklabels=list(taken))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.invert_yaxis()
+    axes.grid(axis="x", which="both", alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=5, frameon=False)
+    figure.savefig(path)
+
+
+def accuracies(names: list[str], ways: list[str], folder: Path, source: str, epochs: int, seeds: int) -> None:
+    print(f"| network | {' | '.join(way if way == OURS else f'Keras on {way}' for way in ways)} |")
+    print("|---" * (len(ways) + 1) + "|")
     for name in names:
         cells = []
-        for way in [*peers, "ours"]:
-            best = [
-                max(
-                    (
-                        by_us(name, source, 0, epochs, seed)
-                        if way == "ours"
-                        else by_keras(python, way, name, folder, epochs, seed)
-                    )["accuracies"]
-                )
-                for seed in range(1, seeds + 1)
-            ]
+        for way in ways:
+            each = range(1, seeds + 1)
+            best = [max(turn(way, name, folder, source, 0, epochs, seed)["accuracies"]) for seed in each]
             cells.append(f"{mean(best):.4f} ± {stdev(best) if seeds > 1 else 0:.4f}")
         print(f"| `{name}` | {' | '.join(cells)} |", flush=True)
     print(f"\nBest validation accuracy of {epochs} epochs, mean and standard deviation over {seeds} seeds.")
