@@ -31,6 +31,7 @@ from sentiment_tune.training import (
     seeded,
     until_stale,
     unwatched,
+    word_vectors,
 )
 
 Told = Callable[[Epoch], None]
@@ -74,6 +75,11 @@ def built(plan: Plan, corpus: Corpus) -> nn.Module:
         torch.set_num_threads(plan.conditions.threads)
     with seeded(plan.conditions.seed):
         network = models.build(plan.model, plan.reading.vocabulary, plan.network)
+    if plan.recipe.adversarial and not word_vectors(network):
+        raise InputError(
+            f"adversarial cannot be {plan.recipe.adversarial:g} for {plan.model}: it has no vectors of words to "
+            "change, leave it at 0"
+        )
     if hasattr(network, "prepare"):
         network.prepare(_labelled_batches(corpus.train, plan.reading))  # type: ignore[operator]
     return network.to(device)

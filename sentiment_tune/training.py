@@ -11,7 +11,7 @@ Everything random in an epoch comes from the seed and the epoch's number, so an 
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Protocol
@@ -39,6 +39,8 @@ class Recipe:
     schedule: Annotated[str, Fixed("constant", "linear", "cosine")] = "constant"  # of the rate, over all epochs
     weight_decay: Annotated[float, Range(0.0, 10.0)] = 0.01
     clip: Annotated[float, Range(1e-6, 1e6)] = 1.0  # largest norm of a step's gradient
+    adversarial: Annotated[float, Range(0.0, 10.0)] = 0.0  # size of the change that `worse` makes; 0 makes none
+    averaging: Annotated[float, Range(0.0, 0.99999)] = 0.0  # what a step leaves of the weights' running mean
 
     def rate(self, passed: float) -> float:
         """Learning rate after so many epochs, and parts of one."""
@@ -96,35 +98,30 @@ def fit(
 
     The validation reviews are only measured. Raises Diverged at the first step whose loss is not finite.
     """
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=recipe.weight_decay, fused=True)
+    descent = _Descent(network, recipe)
     for number in range(1, recipe.epochs + 1):
         started = time.perf_counter()
         order = shuffled(np.random.default_rng([seed, number]))
         passing = batches(train, reading, recipe.batch, order)
         rates = [recipe.rate(number - 1 + (step + 0.5) / len(passing)) for step in range(len(passing))]
         with seeded(seed, number):
-            loss, accuracy = _pass(network, optimizer, watch(passing, number), train.labels, rates, recipe.clip, number)
+            loss, accuracy = _pass(descent, watch(passing, number), train.labels, rates, number)
+        descent.mean.show()
         val_loss, val_accuracy = measure(predict(network, in_order(validation, reading)), validation.labels)
         yield Epoch(number, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - started)
+        descent.mean.hide()
 
 
 def _pass(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    passing: Iterable[Batch],
-    labels: NDArray[np.uint8],
-    rates: list[float],
-    clip: float,
-    epoch: int,
+    descent: "_Descent", passing: Iterable[Batch], labels: NDArray[np.uint8], rates: list[float], epoch: int
 ) -> tuple[float, float]:
     """One step a batch, each at its rate; mean loss and accuracy on the way."""
-    network.train()
-    device = device_of(network)
+    descent.network.train()
+    device = device_of(descent.network)
     loss, right, reviews = 0.0, 0, 0
     for step, (batch, rate) in enumerate(zip(passing, rates, strict=True), 1):
         wanted = torch.from_numpy(labels[batch.rows].astype(np.float32)).to(device)
-        logits = network(batch.ids.to(device))
-        batch_loss = _step(optimizer, logits, wanted, rate, clip)
+        batch_loss, logits = descent.step(batch.ids.to(device), wanted, rate)
         if not math.isfinite(batch_loss):
             raise Diverged(
                 f"the loss became {batch_loss} in epoch {epoch}, step {step}, at learning rate {rate:g}; "
@@ -136,22 +133,97 @@ def _pass(
     return loss / reviews, right / reviews
 
 
-def _step(optimizer: torch.optim.Optimizer, logits: Tensor, wanted: Tensor, rate: float, clip: float) -> float:
-    """One step down the gradient; the loss before it. A loss that is not finite changes no weight."""
+class _Descent:
+    """Steps down the loss, with what one leaves to the next."""
+
+    def __init__(self, network: nn.Module, recipe: Recipe):
+        self.network = network
+        self.mean = RunningMean(network, recipe.averaging)
+        self._recipe = recipe
+        self._weights = list(network.parameters())
+        self._optimizer = torch.optim.AdamW(self._weights, weight_decay=recipe.weight_decay, fused=True)
+
+    def step(self, ids: Tensor, wanted: Tensor, rate: float) -> tuple[float, Tensor]:
+        """One step; the loss and the logits before it. A loss that is not finite changes no weight."""
+        self._optimizer.zero_grad()
+        logits = self.network(ids)
+        loss = _added_gradient(logits, wanted)
+        if math.isfinite(loss):
+            if self._recipe.adversarial:
+                with worse(self.network, self._recipe.adversarial):
+                    _added_gradient(self.network(ids), wanted)
+            _clip(self._weights, self._recipe.clip)
+            self._optimizer.param_groups[0]["lr"] = rate
+            self._optimizer.step()
+            self.mean.see()
+        return loss, logits
+
+
+def _added_gradient(logits: Tensor, wanted: Tensor) -> float:
+    """The loss, whose gradient is added to that of the weights if it is finite."""
     loss = binary_cross_entropy_with_logits(logits, wanted)
     value = loss.item()
-    if not math.isfinite(value):
-        return value
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-        _clip(group["params"], clip)
-    optimizer.step()
+    if math.isfinite(value):
+        loss.backward()  # type: ignore[no-untyped-call]
     return value
 
 
-def _clip(weights: list[Tensor], largest: float) -> None:
+@contextmanager
+def worse(network: nn.Module, size: float) -> Iterator[None]:
+    """A block in which the words' vectors are changed in the direction in which the loss grows, as their gradient says.
+
+    The vectors of a batch change together, by `size` times their norm: adversarial training as in Miyato et al. (2017),
+    who change each occurrence of a word by itself.
+    """
+    changes = []
+    for vectors in word_vectors(network):
+        gradient = vectors.grad
+        if gradient is not None and gradient.any():
+            present = vectors.detach()[gradient.any(1)]
+            changes.append((vectors, gradient * (size * present.norm() / gradient.norm())))
+    with torch.no_grad():
+        for vectors, change in changes:
+            vectors.add_(change)
+    yield
+    with torch.no_grad():
+        for vectors, change in changes:
+            vectors.sub_(change)
+
+
+def word_vectors(network: nn.Module) -> list[Tensor]:
+    """The tables [word, feature] in which a network looks up its words."""
+    return [module.weight for module in network.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)]
+
+
+class RunningMean:
+    """A network's weights averaged over the steps: each leaves `kept` of the mean, less at first; 0 is no mean."""
+
+    def __init__(self, network: nn.Module, kept: float):
+        self._kept = kept
+        self._weights = list(network.parameters()) if kept else []
+        self._means = [weight.detach().clone() for weight in self._weights]
+        self._steps = 0
+
+    @torch.no_grad()
+    def see(self) -> None:
+        self._steps += 1
+        for mean, weight in zip(self._means, self._weights, strict=True):
+            mean.lerp_(weight, max(1 - self._kept, 10 / (10 + self._steps)))
+
+    def show(self) -> None:
+        """Give the network the mean, to be measured and copied."""
+        self._exchange()
+
+    def hide(self) -> None:
+        """Give the network back the weights that the next step is to change."""
+        self._exchange()
+
+    def _exchange(self) -> None:
+        for place, weight in enumerate(self._weights):
+            weight.data, self._means[place] = self._means[place], weight.data
+
+
+def _clip(weights: Sequence[Tensor], largest: float) -> None:
     """What clip_grad_norm_ does, but gradients that are short enough are not even multiplied by one."""
     norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
     if norm > largest:

@@ -11,10 +11,23 @@ import torch
 from sklearn import metrics
 from test_models import BATTERY, READING, Toy, a_means_positive, built, toy
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from sentiment_tune.batches import Batch, in_order
+from sentiment_tune.batches import Batch, in_order, padded
 from sentiment_tune.space import Value
-from sentiment_tune.training import Best, Diverged, Epoch, Recipe, fit, measure, predict, until_stale
+from sentiment_tune.text import PADDING
+from sentiment_tune.training import (
+    Best,
+    Diverged,
+    Epoch,
+    Recipe,
+    RunningMean,
+    fit,
+    measure,
+    predict,
+    until_stale,
+    worse,
+)
 
 RECIPE = Recipe(epochs=3, batch=16, learning_rate=0.01, warmup=0.0)
 TRAIN, VALIDATION = toy(a_means_positive, 128), toy(a_means_positive, 64, seed=2)
@@ -151,6 +164,60 @@ def test_the_rate_falls_as_the_schedule_says(schedule: str, rates: list[float]) 
 def test_the_rate_rises_at_first() -> None:
     recipe = Recipe(learning_rate=0.3, epochs=8, warmup=2.0)
     assert [recipe.rate(passed) for passed in (0, 0.5, 1, 2, 8)] == pytest.approx([0, 0.075, 0.15, 0.3, 0.3])
+
+
+@pytest.mark.parametrize("name", ["embedding", "cnn", "gru"])
+@torch.enable_grad()
+def test_the_worst_change_to_the_words_makes_the_loss_larger_and_leaves_nothing(name: str) -> None:
+    network, size = built(name, {"dropout": 0.0}, TRAIN), 0.05
+    ids, wanted = padded(TRAIN.reviews), torch.from_numpy(TRAIN.labels).float()
+    before, loss = weights(network), binary_cross_entropy_with_logits(network(ids), wanted)
+    loss.backward()  # type: ignore[no-untyped-call]
+    with worse(network, size), torch.no_grad():
+        assert binary_cross_entropy_with_logits(network(ids), wanted) > loss
+        vectors, changed = before["embedding.weight"], network.embedding.weight  # type: ignore[union-attr]
+        present = ids.unique()
+        present = present[present != PADDING]
+        share = (changed - vectors).norm() / vectors[present].norm()  # type: ignore[operator]
+        assert share.item() == pytest.approx(size, rel=1e-4)
+    for key, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, before[key], rtol=0, atol=1e-6)
+
+
+def test_adversarial_training_takes_the_gradient_of_both_losses() -> None:
+    plain, hard = fitted("embedding", {}), fitted("embedding", {}, replace(RECIPE, adversarial=0.1))
+    assert not equal(plain[1], hard[1])
+    assert hard[0][-1].train_loss > plain[0][-1].train_loss
+
+
+def test_averaged_weights_are_measured_and_training_goes_on_from_the_last() -> None:
+    recipe = replace(RECIPE, averaging=0.9)
+    plain, (averaged, last) = fitted("embedding", {}), fitted("embedding", {}, recipe)
+    assert [epoch.train_loss for epoch in averaged] == [epoch.train_loss for epoch in plain[0]]
+    assert [epoch.val_loss for epoch in averaged] != [epoch.val_loss for epoch in plain[0]]
+    assert equal(last, plain[1])
+    network, best = built("embedding", {}, TRAIN), Best()
+    training = fit(network, TRAIN, VALIDATION, recipe, READING, 1)
+    best.see(next(training), network)
+    next(training)
+    chosen = best.restore(network)
+    training.close()  # type: ignore[attr-defined]
+    assert measure(predict(network, in_order(VALIDATION, READING)), VALIDATION.labels)[0] == chosen.val_loss
+
+
+def test_a_running_mean_is_the_mean_of_what_was_seen() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    start = network.weight.item()
+    mean = RunningMean(network, 0.5)
+    for value in (1.0, 2.0, 3.0):
+        network.weight.data.fill_(value)
+        mean.see()
+    mean.show()
+    begun = (1.0 - 10 / 11) * start + 10 / 11 * 1.0
+    second = (1.0 - 10 / 12) * begun + 10 / 12 * 2.0
+    assert network.weight.item() == pytest.approx((1.0 - 10 / 13) * second + 10 / 13 * 3.0)
+    mean.hide()
+    assert network.weight.item() == 3.0
 
 
 def test_a_figure_is_a_sum_over_reviews_divided_once() -> None:
