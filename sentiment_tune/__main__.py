@@ -236,6 +236,25 @@ def register(run_id: str | None, name: str | None, promote: str | None, tracking
 
 
 @main.command(context_settings=NAMES)
+@click.option("--members", metavar="NAMES", help="registered names with commas between  [default: every network's]")
+@data_options
+@click.option("--experiment", "folder", help="MLflow experiment  [default: sentiment]")
+@tracking_uri
+def ensemble(members: str | None, folder: str | None, tracking_uri: str | None, **given: str | None) -> None:
+    """Put the champions of several networks together, and register what they are as one."""
+    from sentiment_tune import champions, data, ensembles, reporting, tracking
+
+    tracking.connect(tracking_uri, make=False)
+    corpus = data.load(data.Source(**{name: value for name, value in given.items() if value is not None}))
+    if corpus.warning:
+        reporting.warn(corpus.warning)
+    names = [name.strip() for name in members.split(",")] if members else []
+    found = ensembles.run(names, corpus, tracking.Place(folder, "ensemble"))
+    reporting.ensemble(found)
+    reporting.registered(champions.register(found.run_id))
+
+
+@main.command(context_settings=NAMES)
 @click.option("--data", "digest", metavar="DIGEST", help="only runs on the data with this digest, or its beginning")
 @click.option(
     "--sort", default="validation", show_default=True, help="validation, test, parameters, size, seconds, speed"

@@ -5,7 +5,7 @@ and `trained`, and its winner is `tested` later.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
@@ -19,6 +19,7 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.packaging import GOLDEN, Package
 from sentiment_tune.plan import Plan
 from sentiment_tune.scoring import probability
+from sentiment_tune.space import Value
 from sentiment_tune.text import Reading
 from sentiment_tune.tracking import Place
 from sentiment_tune.training import (
@@ -106,22 +107,31 @@ def count_parameters(network: nn.Module) -> int:
 
 @contextmanager
 def recorded(plan: Plan, corpus: Corpus, place: Place) -> Iterator[str]:
-    """A run of MLflow that knows its settings, its data and where it comes from; yields its id."""
+    """The run of a training, which knows its settings, its data and where it comes from; yields its id."""
+    with described(plan.model, plan.values, plan.conditions.seed, corpus, place) as run_id:
+        yield run_id
+
+
+@contextmanager
+def described(
+    model: str, settings: Mapping[str, Value | None], seed: int, corpus: Corpus, place: Place
+) -> Iterator[str]:
+    """A run of MLflow that ends with a model, and says at its beginning what it is about; yields its id."""
     known = {
-        "network": plan.model,
+        "network": model,
         "data": corpus.name,
         "data_digest": corpus.digest,
         "data_warning": corpus.warning,
         "reviews_train": len(corpus.train),
         "reviews_validation": len(corpus.validation),
         "reviews_test": len(corpus.test),
-        "seed": plan.conditions.seed,
+        "seed": seed,
         "git_commit": tracking.git_commit(),
         "package_version": __version__,
     }
     with tracking.opened(place) as run_id:
         tracking.set_tags({name: value for name, value in known.items() if value is not None})
-        tracking.log_settings(plan.values, run_id)
+        tracking.log_settings(settings, run_id)
         tracking.log_data(corpus)
         yield run_id
 

@@ -93,7 +93,7 @@ def load(folder: Path) -> Package:
 
 def _built(model: str, reading: Reading, settings: Mapping[str, Value]) -> nn.Module:
     try:
-        models.find(model)
+        models.find(model, finished=True)
     except InputError as error:
         raise InputError(f"{error}; or let the code that was logged with the model run: --trust-code true") from None
     return models.build(model, reading.vocabulary, settings)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from sentiment_tune.champions import Confirmed
     from sentiment_tune.comparing import Ranked
+    from sentiment_tune.ensembles import Combined
     from sentiment_tune.registry import Entry
 
 
@@ -135,6 +136,18 @@ def confirmed(found: "Sequence[Confirmed]") -> None:
         each = " ".join(f"{accuracy:.4f}" for accuracy in one.accuracies)
         table.add_row(str(one.trial), f"{one.mean:.4f}", f"{one.spread:.4f}", each)
     _show(table)
+
+
+def ensemble(found: "Combined") -> None:
+    """What came of putting champions together."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("member", "weight", "validation"):
+        table.add_column(column, justify="left" if column == "member" else "right", no_wrap=True)
+    for member, weight, accuracy in zip(found.members, found.weights, found.alone, strict=True):
+        table.add_row(f"{member.name} version {member.version}", f"{weight:.3f}", f"{accuracy:.4f}")
+    table.add_row("together", "", f"{found.validation:.4f}", style="bold")
+    _show(table)
+    said(f"test accuracy {found.test:.4f}")
 
 
 def registered(entries: "Iterable[Entry]") -> None:

@@ -152,7 +152,7 @@ def test_entry_points_repeat_no_default_of_the_program() -> None:
         for entry, held in entry_points.items()
         for name, parameter in held["parameters"].items()
     }
-    assert entry_points.keys() == {"main", "tune", "register", "compare", "score"}
+    assert entry_points.keys() == {"main", "tune", "register", "ensemble", "compare", "score"}
     for trains in ("main", "tune"):
         chosen = {name: value for (entry, name), value in defaults.items() if entry == trains}
         assert chosen == {"model": "rnn", "data": "auto"}

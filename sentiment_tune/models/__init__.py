@@ -16,6 +16,7 @@ from torch import nn
 
 from sentiment_tune.errors import InputError
 from sentiment_tune.models.convolutional import CNN
+from sentiment_tune.models.ensemble import Ensemble
 from sentiment_tune.models.feedforward import Embedding, Feedforward
 from sentiment_tune.models.linear import Linear
 from sentiment_tune.models.recurrent import CNNLSTM, GRU, LSTM, RNN
@@ -31,6 +32,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "cnn_lstm": CNNLSTM,
     "linear": Linear,
 }
+ENSEMBLE = "ensemble"
 
 
 def named(names: str) -> tuple[str, ...]:
@@ -41,10 +43,17 @@ def named(names: str) -> tuple[str, ...]:
     return listed
 
 
-def find(name: str) -> type[nn.Module]:
-    """The class of a network: a name of the registry, or `package.module:Class` of the user's own."""
+def find(name: str, finished: bool = False) -> type[nn.Module]:
+    """The class of a network: a name of the registry, or `package.module:Class` of the user's own.
+
+    What is `finished` may be an ensemble, which nobody trains.
+    """
     if name in NETWORKS:
         return NETWORKS[name]
+    if name == ENSEMBLE:
+        if finished:
+            return Ensemble
+        raise InputError("an ensemble is not trained: train its members, and put them together by `ensemble`")
     if ":" not in name:
         raise no_such("network", name, [*NETWORKS, "package.module:Class of your own"])
     return _imported(*name.split(":", 1))
@@ -66,7 +75,7 @@ def _imported(module: str, name: str) -> type[nn.Module]:
 def build(name: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Module:
     """A network with fresh weights; InputError where the class does not keep the rules of this package's networks."""
     try:
-        network = find(name)(vocabulary, **settings)
+        network = find(name, finished=True)(vocabulary, **settings)
         logits = network(torch.ones(2, 3, dtype=torch.int64))
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
         raise InputError(f"network {name!r} cannot be built with {dict(settings)}: {error}") from error
