@@ -143,7 +143,8 @@ def combined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, A
         answer = ask("ensemble", "--data", "sample", *address)
     yield folder, answer, runs(address[1])
     mlflow.set_tracking_uri(None)
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):  # which MLflow has set
+        os.environ.pop(name, None)
 
 
 def test_champions_become_one_model_that_is_registered(
