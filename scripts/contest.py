@@ -1,16 +1,22 @@
-"""Train every network at its defaults, one after another, and print the table of the README.
+"""Train every network, one after another, and print the tables of the README and of docs/benchmarks.md.
 
-    python scripts/contest.py --data PATH/imdb.npz
+    python scripts/contest.py --data PATH/imdb.npz                              # at the defaults, one seed
+    python scripts/contest.py --data PATH/imdb.npz --recipes recipes --seeds 3  # every file of settings in the folder
 
 Each training is the command a user types, in a process of its own, so wall seconds and memory are those a user sees.
-The runs stand in the MLflow experiment `contest`; a network whose run for the same data, seed and code stands there
-already is not trained again.
+The runs stand in the MLflow experiment `contest`; what stands there already for the same settings, data, seed and code
+is not trained again, so the hours can be spread.
 """
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
 
 import click
 import mlflow
@@ -26,67 +32,106 @@ HEADER = (
 )
 
 
+@dataclass(frozen=True)
+class Contestant:
+    """A network with its settings, as the words of a command."""
+
+    name: str
+    network: str
+    words: tuple[str, ...]
+    settings: str  # what tells these settings from others
+
+
 @click.command()
 @click.option("--data", "source", default="imdb", show_default=True)
-@click.option("--seed", default=1, show_default=True)
 @click.option("--networks", default=",".join(NETWORKS), show_default=True)
-def main(source: str, seed: int, networks: str) -> None:
-    """Train NETWORKS on DATA and print the results as a Markdown table."""
+@click.option("--recipes", type=click.Path(exists=True, file_okay=False, path_type=Path), help="folder of settings")
+@click.option("--seeds", default=1, show_default=True, help="trainings of each, with seeds from 1")
+@click.option("--any-commit", is_flag=True, help="take runs of other commits for finished too")
+def main(source: str, networks: str, recipes: Path | None, seeds: int, any_commit: bool) -> None:
+    """Train NETWORKS, or what stands in RECIPES, on DATA and print the results as a Markdown table."""
     tracking.connect()
     digest = data.load(data.Source(source)).digest
     print(HEADER, flush=True)
-    for network in networks.split(","):
-        run = finished(network, seed, digest) or trained(network, source, seed, digest)
-        print(row(network, run), flush=True)
+    for contestant in in_folder(recipes) if recipes else at_defaults(networks.split(",")):
+        runs = []
+        for seed in range(1, seeds + 1):
+            commit = None if any_commit else tracking.git_commit()
+            runs.append(finished(contestant, seed, digest, commit) or trained(contestant, source, seed, digest))
+        print(row(contestant, runs), flush=True)
 
 
-def finished(network: str, seed: int, digest: str) -> Run | None:
-    """The newest finished run of the contest with this network, seed, data and code, measured whole."""
-    tags = {"network": network, "seed": seed, "data_digest": digest, "git_commit": tracking.git_commit()}
+def at_defaults(networks: list[str]) -> list[Contestant]:
+    return [Contestant(name, name, ("--model", name), "defaults") for name in networks]
+
+
+def in_folder(folder: Path) -> list[Contestant]:
+    """One contestant a file, called after it."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        settings = path.read_bytes()
+        network = json.loads(settings)["model"]
+        found.append(
+            Contestant(path.stem, network, ("--settings", str(path)), hashlib.sha256(settings).hexdigest()[:16])
+        )
+    return found
+
+
+def finished(contestant: Contestant, seed: int, digest: str, commit: str | None) -> Run | None:
+    """The newest finished run of the contest with these settings, seed, data and code, measured whole."""
+    tags = {"contestant": contestant.name, "contest_settings": contestant.settings, "seed": seed, "data_digest": digest}
+    if commit is not None:
+        tags["git_commit"] = commit
     conditions = [f"tags.{name} = '{value}'" for name, value in tags.items()]
+    return newest([*conditions, "metrics.wall_seconds > 0", "attributes.status = 'FINISHED'"])
+
+
+def newest(conditions: list[str]) -> Run | None:
     runs = mlflow.search_runs(
-        experiment_names=["contest"],
-        filter_string=" and ".join([*conditions, "metrics.wall_seconds > 0", "attributes.status = 'FINISHED'"]),
-        max_results=1,
-        output_format="list",
+        experiment_names=["contest"], filter_string=" and ".join(conditions), max_results=1, output_format="list"
     )
     return runs[0] if runs else None
 
 
-def trained(network: str, source: str, seed: int, digest: str) -> Run:
+def trained(contestant: Contestant, source: str, seed: int, digest: str) -> Run:
     """Train, and add to the run what only the outside sees: wall seconds and peak memory of the process."""
     command = [sys.executable, "-m", "sentiment_tune", "train", "--experiment", "contest", "--quiet"]
     started = time.perf_counter()
     process = subprocess.Popen(
-        [*command, "--model", network, "--data", source, "--seed", str(seed)], stdout=subprocess.DEVNULL
+        [*command, "--data", source, "--seed", str(seed), *contestant.words], stdout=subprocess.DEVNULL
     )
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
-    if status:
-        sys.exit(f"{network} ended with exit code {os.waitstatus_to_exitcode(status)}")
-    conditions = f"tags.network = '{network}' and tags.data_digest = '{digest}'"
-    run = mlflow.search_runs(
-        experiment_names=["contest"], filter_string=conditions, max_results=1, output_format="list"
-    )[0]
+    run = newest([f"tags.network = '{contestant.network}'", f"tags.data_digest = '{digest}'"])
+    if status or run is None:
+        sys.exit(f"{contestant.name} ended with exit code {os.waitstatus_to_exitcode(status)}")
     client = mlflow.MlflowClient()
+    client.set_tag(run.info.run_id, "contestant", contestant.name)
+    client.set_tag(run.info.run_id, "contest_settings", contestant.settings)
     client.log_metric(run.info.run_id, "peak_memory_mib", usage.ru_maxrss / 1024)
     client.log_metric(run.info.run_id, "wall_seconds", seconds)
     return client.get_run(run.info.run_id)
 
 
-def row(network: str, run: Run) -> str:
-    figures = run.data.metrics
+def row(contestant: Contestant, runs: list[Run]) -> str:
+    def middle(name: str) -> float:
+        return fmean(run.data.metrics[name] for run in runs)
+
+    def accuracy(name: str) -> str:
+        spread = f" ± {stdev(run.data.metrics[name] for run in runs):.4f}" if len(runs) > 1 else ""
+        return f"{middle(name):.4f}{spread}"
+
     cells = [
-        f"`{network}`",
-        f"{figures['test_accuracy']:.4f}",
-        f"{figures['best_val_accuracy']:.4f}",
-        f"{figures['best_epoch']:.0f}",
-        f"{int(run.data.tags['parameters']):,}",
-        f"{figures['train_seconds']:.0f}",
-        f"{figures['package_seconds']:.1f}",
-        f"{figures['wall_seconds']:.0f}",
-        f"{figures['peak_memory_mib']:,.0f}",
-        f"{NOTEBOOK[network]:.4f}" if network in NOTEBOOK else "none",
+        f"`{contestant.name}`",
+        accuracy("test_accuracy"),
+        accuracy("best_val_accuracy"),
+        f"{middle('best_epoch'):.0f}",
+        f"{int(runs[0].data.tags['parameters']):,}",
+        f"{middle('train_seconds'):.0f}",
+        f"{middle('package_seconds'):.1f}",
+        f"{middle('wall_seconds'):.0f}",
+        f"{middle('peak_memory_mib'):,.0f}",
+        f"{NOTEBOOK[contestant.network]:.4f}" if contestant.network in NOTEBOOK else "none",
     ]
     return f"| {' | '.join(cells)} |"
 
