@@ -1,0 +1,102 @@
+"""What a run costs beside its training, and scoring beside the network.
+
+    python scripts/benchmark_cost.py --data PATH/imdb.npz
+
+For every network the command a user types, at the defaults, in a folder where MLflow's database and the data's cache
+are there already: wall seconds, seconds from the start of the process to the first step, and the share of wall time
+after that which is neither an epoch nor reading the test reviews: tracking, figures, pictures, packaging. Then reviews
+scored a second from their texts, with the logged model, against the bare network on the same reviews, encoded and in
+batches; all at once on one machine, so in turn, several times.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import click
+import mlflow
+import torch
+
+from sentiment_tune import data, packaging, records, tracking
+from sentiment_tune.batches import in_order
+from sentiment_tune.data import Corpus, Source
+from sentiment_tune.models import NETWORKS
+from sentiment_tune.scoring import Encoded
+
+TEXTS = 2_000
+
+
+class Cost(NamedTuple):
+    run_id: str
+    wall: float  # seconds
+    to_first_step: float  # seconds
+    rest: float  # share of wall time
+
+
+@click.command()
+@click.option("--data", "source", default="imdb", show_default=True)
+@click.option("--networks", default=",".join(NETWORKS), show_default=True)
+@click.option("--rounds", default=3, show_default=True, help="of scoring")
+def main(source: str, networks: str, rounds: int) -> None:
+    """Measure and print a Markdown table."""
+    corpus = data.load(Source(source))
+    print(
+        "| network | whole command s | to the first step s | tracking and packaging | texts scored a second "
+        "| bare network, reviews a second |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        tracking.connect(f"sqlite:///{folder}/mlflow.db")
+        for network in networks.split(","):
+            cost = trained(Path(folder), source, network, len(corpus.test))
+            scored, bare = scoring(cost.run_id, corpus, rounds)
+            print(
+                f"| `{network}` | {cost.wall:.0f} | {cost.to_first_step:.1f} | {cost.rest:.1%} | {scored:,.0f} "
+                f"| {bare:,.0f} |",
+                flush=True,
+            )
+    print(f"\nScoring: {TEXTS:,} test reviews, median of {rounds}.")
+
+
+def trained(folder: Path, source: str, network: str, tested: int) -> Cost:
+    command = [sys.executable, "-m", "sentiment_tune", "train", "--quiet", "--model", network, "--data", source]
+    begun, started = time.time(), time.perf_counter()
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    subprocess.run(command, cwd=folder, env=own, check=True, stdout=subprocess.DEVNULL)
+    wall = time.perf_counter() - started
+    run_id = records.runs({"network": network}, newest=1)[0].run_id
+    epochs = mlflow.MlflowClient().get_metric_history(run_id, "seconds")
+    first = min(epochs, key=lambda point: point.step)
+    to_first_step = first.timestamp / 1e3 - first.value - begun
+    metrics = records.read(run_id).metrics
+    training = sum(point.value for point in epochs) + tested / metrics["test_reviews_per_second"]
+    return Cost(run_id, wall, to_first_step, (wall - to_first_step - training) / wall)
+
+
+def scoring(run_id: str, corpus: Corpus, rounds: int) -> tuple[float, float]:
+    """Texts a second with the logged model, reviews a second with its network alone."""
+    package = packaging.load(records.fetch(f"runs:/{run_id}/model"))
+    texts = [corpus.vocabulary.decode(corpus.test[row]) for row in range(min(TEXTS, len(corpus.test)))]
+    encoded = Encoded([corpus.test[row].astype("int64") for row in range(len(texts))])
+    batches = [batch.ids for batch in in_order(encoded, package.reading)]
+    spent: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        started = time.perf_counter()
+        package.scorer.probabilities(texts)
+        spent[0].append(time.perf_counter() - started)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            for ids in batches:
+                package.network(ids)
+        spent[1].append(time.perf_counter() - started)
+    whole, bare = (len(texts) / median(seconds) for seconds in spent)
+    return whole, bare
+
+
+if __name__ == "__main__":
+    main()
