@@ -76,13 +76,13 @@ def built(plan: Plan, corpus: Corpus) -> nn.Module:
         torch.set_num_threads(plan.conditions.threads)
     with seeded(plan.conditions.seed):
         network = models.build(plan.model, plan.reading.vocabulary, plan.network)
+        if hasattr(network, "prepare"):
+            network.prepare(_labelled_batches(corpus.train, plan.reading))  # type: ignore[operator]
     if plan.recipe.adversarial and not word_vectors(network):
         raise InputError(
             f"adversarial cannot be {plan.recipe.adversarial:g} for {plan.model}: it has no vectors of words to "
             "change, leave it at 0"
         )
-    if hasattr(network, "prepare"):
-        network.prepare(_labelled_batches(corpus.train, plan.reading))  # type: ignore[operator]
     return network.to(device)
 
 

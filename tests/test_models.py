@@ -35,7 +35,8 @@ READING = Reading(vocabulary=VOCABULARY, length=200)
 SMALL = {"embedding": 16, "hidden": 16, "filters": 16}
 DEEP: dict[str, Value] = {"bidirectional": True, "layers": 2}
 RECURRENT = ("rnn", "lstm", "gru", "cnn_lstm")
-CASES = [(name, {}) for name in NETWORKS] + [(name, DEEP) for name in RECURRENT]
+VARIANTS: dict[str, dict[str, Value]] = {**dict.fromkeys(RECURRENT, DEEP), "embedding": {"ngrams": 2}}
+CASES = [(name, {}) for name in NETWORKS] + list(VARIANTS.items())
 WITHOUT_ORDER = ("feedforward", "embedding")
 
 
@@ -47,7 +48,7 @@ class Toy(Encoded):
 
 
 def over(cases: list[tuple[str, dict[str, Value]]]) -> pytest.MarkDecorator:
-    ids = [name + "-deep" * bool(variant) for name, variant in cases]
+    ids = [name + "-more" * bool(variant) for name, variant in cases]
     return pytest.mark.parametrize(("name", "variant"), cases, ids=ids)
 
 
@@ -83,15 +84,15 @@ def built(name: str, variant: dict[str, Value], train: Toy | None = None, **more
     given = {**SMALL, **variant, **more}
     with seeded(3):
         network = models.build(name, VOCABULARY, resolve(models.find(name), given))
-    if hasattr(network, "prepare"):
-        network.prepare([(padded(train.reviews), torch.from_numpy(train.labels))])
+        if hasattr(network, "prepare"):
+            network.prepare([(padded(train.reviews), torch.from_numpy(train.labels))])
     return network
 
 
 @cache
-def trained(name: str, deep: bool) -> nn.Module:
-    """A network after some steps, so that no weight is where it started."""
-    network = built(name, DEEP if deep else {})
+def trained(name: str, more: bool) -> nn.Module:
+    """A network, or its variant, after some steps, so that no weight is where it started."""
+    network = built(name, VARIANTS[name] if more else {})
     with torch.enable_grad():  # whatever the test that asks first
         list(fit(network, toy(), toy(), Recipe(epochs=2, batch=16, learning_rate=0.01), READING, 1))
     return network

@@ -1,11 +1,15 @@
 """Networks that do not read order: which words occur, or what they mean on average."""
 
+from collections.abc import Iterable
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sentiment_tune.models.layers import Dropout, Words, word_vectors
-from sentiment_tune.space import Rate, Width
+from sentiment_tune.models.linear import NGramVectors
+from sentiment_tune.space import Range, Rate, Width
 from sentiment_tune.text import PADDING
 
 
@@ -30,18 +34,36 @@ class Feedforward(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Average of the words' embeddings into one hidden layer (a deep averaging network, Iyyer et al. 2015)."""
+    """Average of the words' embeddings into one hidden layer (a deep averaging network, Iyyer et al. 2015).
 
-    def __init__(self, vocabulary: int, embedding: Width = 100, hidden: Width = 100, dropout: Rate = 0.3):
+    With `ngrams` above 1, phrases of up to so many words that two training reviews hold have vectors too, and each
+    counts once a review (Joulin et al. 2017, there by hashing).
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        embedding: Width = 100,
+        hidden: Width = 100,
+        dropout: Rate = 0.3,
+        ngrams: Annotated[int, Range(1, 3)] = 1,  # not searched: the vectors are fifty times as many
+    ):
         super().__init__()
-        self.embedding = word_vectors(vocabulary, embedding)
+        self.phrases = NGramVectors(vocabulary, ngrams, rarest=2, size=embedding) if ngrams > 1 else None
+        if self.phrases is None:
+            self.embedding = word_vectors(vocabulary, embedding)
         self.hidden = nn.Linear(embedding, hidden)
         self.dropout = Dropout(dropout)
         self.output = nn.Linear(hidden, 1)
 
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        if self.phrases is not None:
+            self.phrases.prepare(batches)
+
     def forward(self, ids: Tensor) -> Tensor:
-        words = Words.of(self.embedding, ids)
-        times = words.times(ids != PADDING)  # [batch, distinct word]
+        vectors, rows = (self.embedding, ids) if self.phrases is None else self.phrases(ids)
+        words = Words.of(vectors, rows)
+        times = words.times(rows != PADDING)  # [batch, distinct word]
         average = times @ words.vectors / times.sum(1, keepdim=True).clamp(min=1)
         hidden = functional.relu(self.hidden(self.dropout(average)))
         return self.output(self.dropout(hidden)).squeeze(-1)

@@ -7,28 +7,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sentiment_tune.models.layers import word_vectors
 from sentiment_tune.space import Range, Value
 from sentiment_tune.text import PADDING
 
 
-class Linear(nn.Module):
-    """Presence of each n-gram, times its naive-Bayes log-count ratio, times a learned weight, summed.
+class NGrams(nn.Module):
+    """The phrases of one to `order` words that the training reviews hold, and which of them a review holds.
 
-    The ratios are those of Wang and Manning (2012); the weights are learned by gradient as every network's are. An
-    n-gram's key is its ids read as the digits of one number, so a lookup is exact and no two n-grams share a weight.
+    An n-gram's key is its ids read as the digits of one number, so a lookup is exact and no two n-grams share a row.
     """
 
-    recipe: ClassVar[dict[str, Value]] = {"learning_rate": 1e-3, "epochs": 6}
-
-    def __init__(
-        self,
-        vocabulary: int,
-        order: Annotated[int, Range(1, 3)] = 3,
-        rarest: Annotated[int, Range(1, 1000, search=(1, 5))] = 2,
-    ):
+    def __init__(self, vocabulary: int, order: int, rarest: int):
         super().__init__()
         if vocabulary**order > 2**63:
-            raise ValueError(f"{order} of {vocabulary} words do not fit into one key of 64 bits; lower order")
+            raise ValueError(f"{order} of {vocabulary} words do not fit into one key of 64 bits; choose fewer")
         self.vocabulary = vocabulary
         self.order = order
         self.rarest = rarest
@@ -36,14 +29,12 @@ class Linear(nn.Module):
 
     def _resize(self, ngrams: int) -> None:
         self.register_buffer("keys", torch.zeros(ngrams, dtype=torch.int64))
-        self.register_buffer("ratios", torch.zeros(ngrams))
-        self.weights = nn.Parameter(torch.zeros(ngrams))
-        self.bias = nn.Parameter(torch.zeros(1))
 
-    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Take the n-grams and their ratios from the training reviews: pairs of ids [batch, word], labels [batch].
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Take the n-grams from the training reviews: pairs of ids [batch, word], labels [batch].
 
-        An n-gram found in fewer than `rarest` reviews is left out.
+        An n-gram found in fewer than `rarest` reviews is left out. Returns how many negative and how many positive
+        reviews hold each that is kept: [n-gram].
         """
         negative, positive = [], []
         for ids, labels in batches:
@@ -56,7 +47,7 @@ class Linear(nn.Module):
         self._resize(max(1, len(keys)))
         if len(keys):
             self.keys = keys
-            self.ratios = _log_ratio(having) - _log_ratio(without)
+        return without, having
 
     def _keys(self, ids: Tensor) -> Tensor:
         """Keys of a review's n-grams, ascending, each once: ids [batch, word] -> [batch, n-gram], 0 where none is."""
@@ -69,17 +60,67 @@ class Linear(nn.Module):
         repeated = functional.pad(keys[:, 1:] == keys[:, :-1], (1, 0))
         return keys.masked_fill(repeated, PADDING)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def held(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Places of a review's n-grams among the known ones, and whether one is known: both [batch, n-gram]."""
         keys = self._keys(ids)
         place = torch.searchsorted(self.keys, keys).clamp(max=self.keys.shape[0] - 1)
-        known = (self.keys[place] == keys) & (keys != PADDING)
-        weights = functional.embedding(place, self.weights.unsqueeze(1)).squeeze(-1)
-        return (weights * self.ratios[place] * known).sum(1) + self.bias
+        return place, (self.keys[place] == keys) & (keys != PADDING)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Take the table's size from what is loaded: it is a fact of the training data."""
         self._resize(len(state[f"{prefix}keys"]))
         super()._load_from_state_dict(state, prefix, *rest)
+
+
+class Linear(NGrams):
+    """Presence of each n-gram, times its naive-Bayes log-count ratio, times a learned weight, summed.
+
+    The ratios are those of Wang and Manning (2012); the weights are learned by gradient as every network's are.
+    """
+
+    recipe: ClassVar[dict[str, Value]] = {"learning_rate": 1e-3, "epochs": 6}
+
+    def __init__(
+        self,
+        vocabulary: int,
+        order: Annotated[int, Range(1, 3)] = 3,
+        rarest: Annotated[int, Range(1, 1000, search=(1, 5))] = 2,
+    ):
+        super().__init__(vocabulary, order, rarest)
+
+    def _resize(self, ngrams: int) -> None:
+        super()._resize(ngrams)
+        self.register_buffer("ratios", torch.zeros(ngrams))
+        self.weights = nn.Parameter(torch.zeros(ngrams))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        without, having = super().prepare(batches)
+        if len(having):
+            self.ratios = _log_ratio(having) - _log_ratio(without)
+        return without, having
+
+    def forward(self, ids: Tensor) -> Tensor:
+        place, known = self.held(ids)
+        weights = functional.embedding(place, self.weights.unsqueeze(1)).squeeze(-1)
+        return (weights * self.ratios[place] * known).sum(1) + self.bias
+
+
+class NGramVectors(NGrams):
+    """A vector for each n-gram, in place of one for each word."""
+
+    def __init__(self, vocabulary: int, order: int, rarest: int, size: int):
+        self.size = size  # before the first table is made
+        super().__init__(vocabulary, order, rarest)
+
+    def _resize(self, ngrams: int) -> None:
+        super()._resize(ngrams)
+        self.vectors = word_vectors(ngrams + 1, self.size)  # row 0 is padding's
+
+    def forward(self, ids: Tensor) -> tuple[nn.Embedding, Tensor]:
+        """The vectors and their rows for each review, 0 where there is none: [batch, n-gram]."""
+        place, known = self.held(ids)
+        return self.vectors, torch.where(known, place + 1, PADDING)
 
 
 def _counts(negative: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
