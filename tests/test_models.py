@@ -372,5 +372,5 @@ def test_a_network_that_keeps_no_rule_is_refused_with_its_name(own: str, name: s
 
 
 def test_a_setting_that_the_data_do_not_allow_is_refused_before_training() -> None:
-    with pytest.raises(InputError, match="lower order"):
+    with pytest.raises(InputError, match="choose fewer"):
         models.build("linear", 10_000_000, {"order": 3})
