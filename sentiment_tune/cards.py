@@ -20,7 +20,6 @@ def card(
     mistakes: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """Markdown, from what the run holds: `test` has labels, probabilities and lengths [review]."""
-
     sections = {
         "What it is": _what(name, tags),
         "Data": _data(tags),

@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean, stdev
@@ -28,7 +27,7 @@ from sentiment_tune.records import Recorded
 from sentiment_tune.registry import Entry
 from sentiment_tune.studies import Studied
 from sentiment_tune.tracking import Place
-from sentiment_tune.tuning import best_trials
+from sentiment_tune.tuning import WORKER, WORKER_ID, best_trials, gone
 from sentiment_tune.workers import side_by_side
 
 CONFIRMED = "confirm"  # stage of a run that trains a trial's settings again
@@ -72,9 +71,11 @@ def confirm(studied: Studied, corpus: Corpus, top: int, seeds: int, say: Callabl
         trial.number: [search.plan(trial.params, seed=search.seed + 1 + number) for number in range(seeds)]
         for trial in best_trials(studied.study, top)
     }
+    end_abandoned = partial(_end_abandoned, parent)
+    end_abandoned()
     if search.workers > 1:
         shared = [(trial, plan) for trial, several in plans.items() for plan in several]
-        side_by_side(search.workers, search.source, partial(_share, shared, search.workers, parent, say), lost=_no_one)
+        side_by_side(search.workers, search.source, partial(_share, shared, search.workers, parent, say), end_abandoned)
     for trial, several in plans.items():
         # What a worker has left undone is done here, where its failure is told.
         runs = [_again(trial, plan, parent) or _trained_again(trial, plan, parent, corpus, say) for plan in several]
@@ -94,12 +95,17 @@ def _share(
 ) -> None:
     """What one of several workers does: every so many-th of the trainings, unless it is there."""
     for trial, plan in shared[worker::workers]:
-        with suppress(Exception):
+        try:
             _again(trial, plan, parent) or _trained_again(trial, plan, parent, corpus, say)
+        except Exception as error:  # its run is FAILED and holds the traceback
+            say(f"trial {trial} again with seed {plan.conditions.seed}: {error}; it is tried once more at the end")
 
 
-def _no_one() -> None:
-    """Nobody waits for what a dead worker held."""
+def _end_abandoned(parent: str) -> None:
+    """End the runs of processes that died while they trained a trial's settings again."""
+    for run in records.running(parent):
+        if gone(run.tags.get(WORKER)):
+            tracking.end_abandoned(run.run_id, "the process that ran this training is gone")
 
 
 def _again(trial: int, plan: Plan, parent: str) -> Recorded | None:
@@ -109,7 +115,7 @@ def _again(trial: int, plan: Plan, parent: str) -> Recorded | None:
 
 def _trained_again(trial: int, plan: Plan, parent: str, corpus: Corpus, say: Callable[[str], None]) -> Recorded:
     seed = plan.conditions.seed
-    tags = {"trial": trial, "stage": CONFIRMED}
+    tags = {"trial": trial, "stage": CONFIRMED, WORKER: WORKER_ID}
     with recorded(plan, corpus, Place(name=f"trial {trial}, seed {seed}", tags=tags, parent=parent)) as run_id:
         network = built(plan, corpus)
         pictured(trained(network, plan, corpus)[0])

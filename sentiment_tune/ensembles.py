@@ -62,11 +62,11 @@ def members_of(names: Sequence[str], corpus: Corpus) -> list[Member]:
         present = registry.champion(name)
         if present is None:
             raise InputError(f"no champion of {name!r} at {tracking.address()}: tune or register it first")
-        if present.tags[registry.DIGEST] == corpus.digest:
+        if present.tags.get(registry.DIGEST) == corpus.digest:
             chosen.append(present)
         elif names:
             raise InputError(
-                f"the champion of {name!r} was trained on other data, {present.tags[registry.DIGEST]}, than "
+                f"the champion of {name!r} was trained on other data, {present.tags.get(registry.DIGEST)}, than "
                 f"{corpus.name}, {corpus.digest}: leave it out, or give --data"
             )
     if len(chosen) < 2:

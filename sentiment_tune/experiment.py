@@ -28,11 +28,11 @@ from sentiment_tune.training import (
     Watch,
     device_of,
     fit,
+    lookup_tables,
     predict,
     seeded,
     until_stale,
     unwatched,
-    word_vectors,
 )
 
 Told = Callable[[Epoch], None]
@@ -78,7 +78,7 @@ def built(plan: Plan, corpus: Corpus) -> nn.Module:
         network = models.build(plan.model, plan.reading.vocabulary, plan.network)
         if hasattr(network, "prepare"):
             network.prepare(_labelled_batches(corpus.train, plan.reading))  # type: ignore[operator]
-    if plan.recipe.adversarial and not word_vectors(network):
+    if plan.recipe.adversarial and not lookup_tables(network):
         raise InputError(
             f"adversarial cannot be {plan.recipe.adversarial:g} for {plan.model}: it has no vectors of words to "
             "change, leave it at 0"

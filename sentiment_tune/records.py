@@ -66,6 +66,16 @@ def child(parent: str, conditions: Mapping[str, object]) -> Recorded | None:
     return next(iter(runs({"mlflow.parentRunId": parent, **conditions}, newest=1)), None)
 
 
+def running(parent: str) -> list[Recorded]:
+    """Runs that belong to `parent` and are said to be running."""
+    found = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string=f"attributes.status = 'RUNNING' and tags.`mlflow.parentRunId` = '{parent}'",
+        output_format="list",
+    )
+    return list(map(_recorded, found))
+
+
 def model_of(run_id: str) -> str:
     """URI of the model that a run has logged; InputError if it has none that is ready."""
     outputs = mlflow.get_run(run_id).outputs

@@ -176,7 +176,7 @@ def worse(network: nn.Module, size: float) -> Iterator[None]:
     who change each occurrence of a word by itself.
     """
     changes = []
-    for vectors in word_vectors(network):
+    for vectors in lookup_tables(network):
         gradient = vectors.grad
         if gradient is not None and gradient.any():
             present = vectors.detach()[gradient.any(1)]
@@ -190,7 +190,7 @@ def worse(network: nn.Module, size: float) -> Iterator[None]:
             vectors.sub_(change)
 
 
-def word_vectors(network: nn.Module) -> list[Tensor]:
+def lookup_tables(network: nn.Module) -> list[Tensor]:
     """The tables [word, feature] in which a network looks up its words."""
     return [module.weight for module in network.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)]
 

@@ -207,6 +207,27 @@ def again(tuned: Tuned, bare: Path) -> Iterator[Path]:
         shutil.copy(kept / name, tuned.folder / name)
 
 
+def test_a_run_that_a_dead_process_left_behind_is_ended(tuned: Tuned, again: Path) -> None:
+    client, parent = MlflowClient(f"sqlite:///{tuned.folder}/mlflow.db"), tuned.parent.info
+    alive = psutil.Process()
+    left, other = (
+        client.create_run(
+            parent.experiment_id,
+            tags={
+                "mlflow.parentRunId": parent.run_id,
+                "stage": "confirm",
+                "worker": f"{socket.gethostname()}:{worker}",
+            },
+        ).info.run_id
+        for worker in (f"{2**22 + 1}:1.00", f"{alive.pid}:{alive.create_time():.2f}")
+    )
+    command = (*TUNING, "--trials", "7", "--top", "2", "--seeds", "2", "--pruner", "PercentilePruner")
+    assert ask(*command).code == 0
+    ended = client.get_run(left)
+    assert (ended.info.status, "is gone" in ended.data.tags["error"]) == ("KILLED", True)
+    assert client.get_run(other).info.status == "RUNNING"
+
+
 def test_the_same_command_goes_on_and_the_total_counts(tuned: Tuned, again: Path) -> None:
     same = (*TUNING, "--pruner", "PercentilePruner", "--top", "0")
     assert ask(*same, "--trials", "7").code == 0

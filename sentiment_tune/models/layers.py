@@ -44,7 +44,7 @@ class Words(NamedTuple):
         return self.vectors[self.places]
 
     def times(self, real: Tensor) -> Tensor:
-        """How often each distinct word stands in each review, at places that are real [batch, word]: [batch, word]."""
+        """How often each distinct word stands in each review: real [batch, word] -> [batch, distinct word]."""
         none = self.vectors.new_zeros(self.places.shape[0], self.vectors.shape[0])
         return none.scatter_add(1, self.places, real.to(none.dtype))
 
@@ -55,9 +55,9 @@ class Words(NamedTuple):
 
 
 def word_vectors(vocabulary: int, size: int, noise: float = 0.1) -> nn.Embedding:
-    """Vectors for word ids, zero for padding; they start as `noise`, its standard deviation.
+    """Vectors for word ids, zero for padding; the others start as normal noise of that standard deviation.
 
-    That is a tenth of torch's: the maximum over hundreds of words of unit noise drowns what is learned.
+    The usual one is a tenth of torch's: the maximum over hundreds of words of unit noise drowns what is learned.
     """
     vectors = nn.Embedding(vocabulary, size, padding_idx=PADDING)
     nn.init.normal_(vectors.weight, std=noise)
