@@ -1,8 +1,10 @@
 """Train every network, one after another, and print the tables of the README and of docs/benchmarks.md.
 
     python scripts/contest.py --data PATH/imdb.npz                              # at the defaults, one seed
-    python scripts/contest.py --data PATH/imdb.npz --recipes recipes --seeds 3  # every file of settings in the folder
+    python scripts/contest.py --data PATH/imdb.npz --recipes recipes --seeds 3 --ensemble
+    python scripts/contest.py --data PATH/imdb.npz --recipes recipes --seeds 3 -- --vocabulary 10000 --length 500
 
+With a folder of recipes, each file of settings in it is a contestant; further words are options of `train` for all.
 Each training is the command a user types, in a process of its own, so wall seconds and memory are those a user sees.
 The runs stand in the MLflow experiment `contest`; what stands there already for the same settings, data, seed and code
 is not trained again, so the hours can be spread.
@@ -22,9 +24,9 @@ import click
 import mlflow
 from mlflow.entities import Run
 
-from sentiment_tune import data, tracking
+from sentiment_tune import champions, data, registry, tracking
 from sentiment_tune.comparing import NOTEBOOK
-from sentiment_tune.models import NETWORKS
+from sentiment_tune.models import ENSEMBLE, NETWORKS
 
 HEADER = (
     "| network | test accuracy | validation accuracy | best epoch | parameters | training s | logging the model s "
@@ -48,32 +50,48 @@ class Contestant:
 @click.option("--recipes", type=click.Path(exists=True, file_okay=False, path_type=Path), help="folder of settings")
 @click.option("--seeds", default=1, show_default=True, help="trainings of each, with seeds from 1")
 @click.option("--any-commit", is_flag=True, help="take runs of other commits for finished too")
-def main(source: str, networks: str, recipes: Path | None, seeds: int, any_commit: bool) -> None:
-    """Train NETWORKS, or what stands in RECIPES, on DATA and print the results as a Markdown table."""
+@click.option("--ensemble", is_flag=True, help="then put the contestants of each seed together as one model")
+@click.argument("words", nargs=-1)
+def main(
+    source: str,
+    networks: str,
+    recipes: Path | None,
+    seeds: int,
+    any_commit: bool,
+    ensemble: bool,
+    words: tuple[str, ...],
+) -> None:
+    """Train NETWORKS, at their defaults or by their RECIPES, on DATA and print the results as a Markdown table."""
     tracking.connect()
     digest = data.load(data.Source(source)).digest
+    commit = None if any_commit else tracking.git_commit()
     print(HEADER, flush=True)
-    for contestant in in_folder(recipes) if recipes else at_defaults(networks.split(",")):
-        runs = []
-        for seed in range(1, seeds + 1):
-            commit = None if any_commit else tracking.git_commit()
-            runs.append(finished(contestant, seed, digest, commit) or trained(contestant, source, seed, digest))
-        print(row(contestant, runs), flush=True)
+    by_contestant: dict[str, list[Run]] = {}
+    for contestant in in_folder(recipes, words) if recipes else at_defaults(words):
+        if contestant.network not in networks.split(","):
+            continue
+        runs = [
+            finished(contestant, seed, digest, commit) or trained(contestant, source, seed, digest)
+            for seed in range(1, seeds + 1)
+        ]
+        print(row(contestant.name, runs), flush=True)
+        by_contestant[contestant.name] = runs
+    if ensemble:
+        members = list(by_contestant.values())
+        print(row(ENSEMBLE, [together([runs[seed] for runs in members], source, digest) for seed in range(seeds)]))
 
 
-def at_defaults(networks: list[str]) -> list[Contestant]:
-    return [Contestant(name, name, ("--model", name), "defaults") for name in networks]
+def at_defaults(words: tuple[str, ...]) -> list[Contestant]:
+    return [Contestant(name, name, ("--model", name, *words), " ".join(["defaults", *words])) for name in NETWORKS]
 
 
-def in_folder(folder: Path) -> list[Contestant]:
+def in_folder(folder: Path, words: tuple[str, ...]) -> list[Contestant]:
     """One contestant a file, called after it."""
     found = []
     for path in sorted(folder.glob("*.json")):
         settings = path.read_bytes()
-        network = json.loads(settings)["model"]
-        found.append(
-            Contestant(path.stem, network, ("--settings", str(path)), hashlib.sha256(settings).hexdigest()[:16])
-        )
+        told = " ".join([hashlib.sha256(settings).hexdigest()[:16], *words])
+        found.append(Contestant(path.stem, json.loads(settings)["model"], ("--settings", str(path), *words), told))
     return found
 
 
@@ -94,44 +112,63 @@ def newest(conditions: list[str]) -> Run | None:
 
 
 def trained(contestant: Contestant, source: str, seed: int, digest: str) -> Run:
-    """Train, and add to the run what only the outside sees: wall seconds and peak memory of the process."""
-    command = [sys.executable, "-m", "sentiment_tune", "train", "--experiment", "contest", "--quiet"]
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [*command, "--data", source, "--seed", str(seed), *contestant.words], stdout=subprocess.DEVNULL
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    run = newest([f"tags.network = '{contestant.network}'", f"tags.data_digest = '{digest}'"])
-    if status or run is None:
-        sys.exit(f"{contestant.name} ended with exit code {os.waitstatus_to_exitcode(status)}")
+    words = ("train", "--experiment", "contest", "--quiet", "--data", source, "--seed", str(seed), *contestant.words)
+    run = measured(words, contestant.network, digest)
     client = mlflow.MlflowClient()
     client.set_tag(run.info.run_id, "contestant", contestant.name)
     client.set_tag(run.info.run_id, "contest_settings", contestant.settings)
+    return run
+
+
+def measured(words: tuple[str, ...], network: str, digest: str) -> Run:
+    """Run a command that makes a run, and add to it what only the outside sees: wall seconds and peak memory."""
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "sentiment_tune", *words], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    run = newest([f"tags.network = '{network}'", f"tags.data_digest = '{digest}'"])
+    if status or run is None:
+        sys.exit(f"{' '.join(words)}: exit code {os.waitstatus_to_exitcode(status)}")
+    client = mlflow.MlflowClient()
     client.log_metric(run.info.run_id, "peak_memory_mib", usage.ru_maxrss / 1024)
     client.log_metric(run.info.run_id, "wall_seconds", seconds)
     return client.get_run(run.info.run_id)
 
 
-def row(contestant: Contestant, runs: list[Run]) -> str:
-    def middle(name: str) -> float:
-        return fmean(run.data.metrics[name] for run in runs)
+def together(runs: list[Run], source: str, digest: str) -> Run:
+    """The run of an ensemble of these runs, which are registered for it under names of their own."""
+    names = []
+    for run in runs:
+        names.append(f"contest-{run.data.tags['contestant']}-{run.data.tags['seed']}")
+        present = registry.champion(names[-1])
+        if present is None or present.run_id != run.info.run_id:
+            added = champions.register(run.info.run_id, names[-1])[0]
+            registry.promote(added.name, added.version)
+    return measured(
+        ("ensemble", "--experiment", "contest", "--data", source, "--members", ",".join(names)), ENSEMBLE, digest
+    )
 
-    def accuracy(name: str) -> str:
-        spread = f" ± {stdev(run.data.metrics[name] for run in runs):.4f}" if len(runs) > 1 else ""
-        return f"{middle(name):.4f}{spread}"
 
+def row(name: str, runs: list[Run]) -> str:
+    def middle(metric: str) -> float:
+        return fmean(run.data.metrics[metric] for run in runs)
+
+    def accuracy(metric: str) -> str:
+        spread = f" ± {stdev(run.data.metrics[metric] for run in runs):.4f}" if len(runs) > 1 else ""
+        return f"{middle(metric):.4f}{spread}"
+
+    network = runs[0].data.tags["network"]
     cells = [
-        f"`{contestant.name}`",
+        f"`{name}`",
         accuracy("test_accuracy"),
         accuracy("best_val_accuracy"),
-        f"{middle('best_epoch'):.0f}",
+        "none" if network == ENSEMBLE else f"{middle('best_epoch'):.0f}",
         f"{int(runs[0].data.tags['parameters']):,}",
         f"{middle('train_seconds'):.0f}",
         f"{middle('package_seconds'):.1f}",
         f"{middle('wall_seconds'):.0f}",
         f"{middle('peak_memory_mib'):,.0f}",
-        f"{NOTEBOOK[contestant.network]:.4f}" if contestant.network in NOTEBOOK else "none",
+        f"{NOTEBOOK[network]:.4f}" if network in NOTEBOOK else "none",
     ]
     return f"| {' | '.join(cells)} |"
 

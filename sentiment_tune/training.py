@@ -24,7 +24,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sentiment_tune.batches import Batch, Batches, Encoded, batches, in_order, shuffled
 from sentiment_tune.space import Fixed, Range
-from sentiment_tune.text import Reading
+from sentiment_tune.text import PADDING, UNKNOWN, Reading
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Recipe:
     schedule: Annotated[str, Fixed("constant", "linear", "cosine")] = "constant"  # of the rate, over all epochs
     weight_decay: Annotated[float, Range(0.0, 10.0)] = 0.01
     clip: Annotated[float, Range(1e-6, 1e6)] = 1.0  # largest norm of a step's gradient
+    word_dropout: Annotated[float, Range(0.0, 0.99)] = 0.0  # share of a review's words read as unknown ones
     adversarial: Annotated[float, Range(0.0, 10.0)] = 0.0  # size of the change that `worse` makes; 0 makes none
     averaging: Annotated[float, Range(0.0, 0.99999)] = 0.0  # what a step leaves of the weights' running mean
 
@@ -121,7 +122,7 @@ def _pass(
     loss, right, reviews = 0.0, 0, 0
     for step, (batch, rate) in enumerate(zip(passing, rates, strict=True), 1):
         wanted = torch.from_numpy(labels[batch.rows].astype(np.float32)).to(device)
-        batch_loss, logits = descent.step(batch.ids.to(device), wanted, rate)
+        batch_loss, logits = descent.step(some_unknown(batch.ids, descent.recipe.word_dropout).to(device), wanted, rate)
         if not math.isfinite(batch_loss):
             raise Diverged(
                 f"the loss became {batch_loss} in epoch {epoch}, step {step}, at learning rate {rate:g}; "
@@ -139,7 +140,7 @@ class _Descent:
     def __init__(self, network: nn.Module, recipe: Recipe):
         self.network = network
         self.mean = RunningMean(network, recipe.averaging)
-        self._recipe = recipe
+        self.recipe = recipe
         self._weights = list(network.parameters())
         self._optimizer = torch.optim.AdamW(self._weights, weight_decay=recipe.weight_decay, fused=True)
 
@@ -149,14 +150,19 @@ class _Descent:
         logits = self.network(ids)
         loss = _added_gradient(logits, wanted)
         if math.isfinite(loss):
-            if self._recipe.adversarial:
-                with worse(self.network, self._recipe.adversarial):
+            if self.recipe.adversarial:
+                with worse(self.network, self.recipe.adversarial):
                     _added_gradient(self.network(ids), wanted)
-            _clip(self._weights, self._recipe.clip)
+            _clip(self._weights, self.recipe.clip)
             self._optimizer.param_groups[0]["lr"] = rate
             self._optimizer.step()
             self.mean.see()
         return loss, logits
+
+
+def some_unknown(ids: Tensor, share: float) -> Tensor:
+    """ids [batch, word] where each word is with probability `share` the unknown one; padding stays."""
+    return ids.masked_fill((torch.rand(ids.shape) < share) & (ids != PADDING), UNKNOWN) if share else ids
 
 
 def _added_gradient(logits: Tensor, wanted: Tensor) -> float:

@@ -15,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sentiment_tune.batches import Batch, in_order, padded
 from sentiment_tune.space import Value
-from sentiment_tune.text import PADDING
+from sentiment_tune.text import PADDING, UNKNOWN
 from sentiment_tune.training import (
     Best,
     Diverged,
@@ -25,6 +25,7 @@ from sentiment_tune.training import (
     fit,
     measure,
     predict,
+    some_unknown,
     until_stale,
     worse,
 )
@@ -188,6 +189,20 @@ def test_adversarial_training_takes_the_gradient_of_both_losses() -> None:
     plain, hard = fitted("embedding", {}), fitted("embedding", {}, replace(RECIPE, adversarial=0.1))
     assert not equal(plain[1], hard[1])
     assert hard[0][-1].train_loss > plain[0][-1].train_loss
+
+
+def test_words_are_made_unknown_by_chance_and_padding_never() -> None:
+    ids = torch.full((100, 100), 7)
+    ids[:, 80:] = PADDING
+    seen = some_unknown(ids, 0.25)
+    assert set(seen[:, :80].flatten().tolist()) == {7, UNKNOWN} and not seen[:, 80:].any()
+    assert (seen == UNKNOWN).float().sum().item() == pytest.approx(0.25 * 8000, rel=0.1)
+
+
+def test_dropping_words_makes_training_harder_and_not_reading() -> None:
+    plain, partly = fitted("embedding", {}), fitted("embedding", {}, replace(RECIPE, word_dropout=0.5))
+    assert partly[0][-1].train_loss > plain[0][-1].train_loss
+    assert partly[0][-1].val_loss < partly[0][-1].train_loss
 
 
 def test_averaged_weights_are_measured_and_training_goes_on_from_the_last() -> None:
