@@ -19,6 +19,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import TextToPath
 from matplotlib.ticker import LogFormatter, MaxNLocator, StrMethodFormatter
+from matplotlib.transforms import BboxBase
 from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics
 
@@ -157,12 +158,34 @@ def accuracy_against_time(
     axes.plot(times[~chosen], values[~chosen], "o", color=_BLUE, markersize=8, label="run")
     if chosen.any():
         axes.plot(times[chosen], values[chosen], "*", color=_ORANGE, markersize=16, label="champion of the registry")
-    for time, value, network, names in zip(times, values, networks, champion_of, strict=True):
-        told = f"{network}: {', '.join(names)}" if names else network
-        axes.annotate(told, (time, value), (9, 5), textcoords="offset points", size=10, color=_INK)
-    axes.margins(0.12, 0.12)
+    axes.margins(0.2, 0.12)
     _legend(figure, axes)
+    told = [
+        f"{network}: {', '.join(names)}" if names else network
+        for network, names in zip(networks, champion_of, strict=True)
+    ]
+    _label(figure, axes, times, values, told)
     return figure
+
+
+def _label(figure: Figure, axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], texts: Sequence[str]) -> None:
+    """Write each point's text beside it, on the first side where it meets neither another text nor the edge."""
+    figure.draw_without_rendering()  # lays the axes out, so that places are final
+    edge = axes.bbox
+    taken: list[BboxBase] = []
+    for row in np.argsort(-y, kind="stable"):
+        point = (float(x[row]), float(y[row]))
+        text = axes.annotate(texts[row], point, (0, 0), textcoords="offset points", size=10, color=_INK)
+        for across, up in (*_BESIDE, _BESIDE[0]):  # where nowhere is room: better crowded than unnamed
+            text.xyann = (across, up)
+            text.set_horizontalalignment("left" if across > 0 else "right")
+            box = text.get_window_extent()
+            if edge.x0 <= box.x0 and box.x1 <= edge.x1 and not box.count_overlaps(taken):
+                break
+        taken.append(box)
+
+
+_BESIDE = ((9, 5), (9, -12), (-9, 5), (-9, -12), (9, 19), (9, -26), (-9, 19), (-9, -26))  # points from a point
 
 
 def png(figure: Figure) -> bytes:

@@ -235,3 +235,15 @@ def test_accuracy_against_time_names_every_run_and_its_champions() -> None:
     assert texts == {"linear", "cnn: sentiment, sentiment-cnn", "gru"}
     assert figure.get_suptitle() == "Best on test: cnn, 0.9200 after 140 s of training"
     assert plots.png(figure).startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_the_names_of_neighbours_do_not_overlap() -> None:
+    networks = ["feedforward", "rnn", "cnn", "cnn_lstm"]
+    champion_of = [(f"sentiment-{network}",) for network in networks]
+    figure = plots.accuracy_against_time(
+        [67.0, 81.0, 82.0, 560.0], [0.8818, 0.8825, 0.8826, 0.88], networks, champion_of
+    )
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert not any(box.count_overlaps(boxes[:place]) for place, box in enumerate(boxes))
+    assert all(box.x0 >= figure.bbox.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
