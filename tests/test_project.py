@@ -18,6 +18,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from sentiment_tune.models import NETWORKS
+from sentiment_tune.plan import Plan, read_settings
 from sentiment_tune.tables import read_table, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -212,3 +214,11 @@ def test_mlflow_takes_the_running_python_from_the_environment() -> None:
     environment = _PythonEnv.from_conda_yaml(str(ROOT / "conda.yaml"))
     assert environment.python == platform.python_version()
     assert environment.dependencies[0] == "-c constraints.txt"
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_has_a_recipe_that_train_takes(network: str) -> None:
+    settings = read_settings(ROOT / "recipes" / f"{network}.json")
+    plan = Plan.of(settings.pop("model"), settings)
+    assert plan.model == network
+    assert plan.recipe.patience >= plan.recipe.epochs, "a falling rate is to reach its end"
