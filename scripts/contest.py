@@ -26,7 +26,7 @@ from mlflow.entities import Run
 
 from sentiment_tune import champions, data, registry, tracking
 from sentiment_tune.comparing import NOTEBOOK
-from sentiment_tune.models import ENSEMBLE, NETWORKS
+from sentiment_tune.models import ENSEMBLE, NETWORKS, named
 
 HEADER = (
     "| network | test accuracy | validation accuracy | best epoch | parameters | training s | logging the model s "
@@ -62,13 +62,14 @@ def main(
     words: tuple[str, ...],
 ) -> None:
     """Train NETWORKS, at their defaults or by their RECIPES, on DATA and print the results as a Markdown table."""
+    wanted = named(networks)
     tracking.connect()
     digest = data.load(data.Source(source)).digest
     commit = None if any_commit else tracking.git_commit()
     print(HEADER, flush=True)
     by_contestant: dict[str, list[Run]] = {}
     for contestant in in_folder(recipes, words) if recipes else at_defaults(words):
-        if contestant.network not in networks.split(","):
+        if contestant.network not in wanted:
             continue
         runs = [
             finished(contestant, seed, digest, commit) or trained(contestant, source, seed, digest)
@@ -117,7 +118,7 @@ def trained(contestant: Contestant, source: str, seed: int, digest: str) -> Run:
     client = mlflow.MlflowClient()
     client.set_tag(run.info.run_id, "contestant", contestant.name)
     client.set_tag(run.info.run_id, "contest_settings", contestant.settings)
-    return run
+    return client.get_run(run.info.run_id)
 
 
 def measured(words: tuple[str, ...], network: str, digest: str) -> Run:

@@ -122,7 +122,7 @@ def _pass(
     loss, right, reviews = 0.0, 0, 0
     for step, (batch, rate) in enumerate(zip(passing, rates, strict=True), 1):
         wanted = torch.from_numpy(labels[batch.rows].astype(np.float32)).to(device)
-        batch_loss, logits = descent.step(some_unknown(batch.ids, descent.recipe.word_dropout).to(device), wanted, rate)
+        batch_loss, logits = descent.step(batch.ids.to(device), wanted, rate)
         if not math.isfinite(batch_loss):
             raise Diverged(
                 f"the loss became {batch_loss} in epoch {epoch}, step {step}, at learning rate {rate:g}; "
@@ -140,20 +140,21 @@ class _Descent:
     def __init__(self, network: nn.Module, recipe: Recipe):
         self.network = network
         self.mean = RunningMean(network, recipe.averaging)
-        self.recipe = recipe
+        self._recipe = recipe
         self._weights = list(network.parameters())
         self._optimizer = torch.optim.AdamW(self._weights, weight_decay=recipe.weight_decay, fused=True)
 
     def step(self, ids: Tensor, wanted: Tensor, rate: float) -> tuple[float, Tensor]:
         """One step; the loss and the logits before it. A loss that is not finite changes no weight."""
+        ids = some_unknown(ids, self._recipe.word_dropout)
         self._optimizer.zero_grad()
         logits = self.network(ids)
         loss = _added_gradient(logits, wanted)
         if math.isfinite(loss):
-            if self.recipe.adversarial:
-                with worse(self.network, self.recipe.adversarial):
+            if self._recipe.adversarial:
+                with worse(self.network, self._recipe.adversarial):
                     _added_gradient(self.network(ids), wanted)
-            _clip(self._weights, self.recipe.clip)
+            _clip(self._weights, self._recipe.clip)
             self._optimizer.param_groups[0]["lr"] = rate
             self._optimizer.step()
             self.mean.see()
@@ -162,7 +163,10 @@ class _Descent:
 
 def some_unknown(ids: Tensor, share: float) -> Tensor:
     """ids [batch, word] where each word is with probability `share` the unknown one; padding stays."""
-    return ids.masked_fill((torch.rand(ids.shape) < share) & (ids != PADDING), UNKNOWN) if share else ids
+    if not share:
+        return ids
+    chosen = torch.rand(ids.shape, device=ids.device) < share
+    return ids.masked_fill(chosen & (ids != PADDING), UNKNOWN)
 
 
 def _added_gradient(logits: Tensor, wanted: Tensor) -> float:
