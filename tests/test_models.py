@@ -33,9 +33,13 @@ from sentiment_tune.training import Recipe, fit, measure, predict, seeded
 VOCABULARY, A, B = 50, 10, 11
 READING = Reading(vocabulary=VOCABULARY, length=200)
 SMALL = {"embedding": 16, "hidden": 16, "filters": 16}
-DEEP: dict[str, Value] = {"bidirectional": True, "layers": 2}
+DEEP: dict[str, Value] = {"bidirectional": True, "layers": 2, "ngrams": 2}
 RECURRENT = ("rnn", "lstm", "gru", "cnn_lstm")
-VARIANTS: dict[str, dict[str, Value]] = {**dict.fromkeys(RECURRENT, DEEP), "embedding": {"ngrams": 2}}
+VARIANTS: dict[str, dict[str, Value]] = {
+    **dict.fromkeys(RECURRENT, DEEP),
+    "embedding": {"ngrams": 2},
+    "cnn": {"ngrams": 3},
+}
 CASES = [(name, {}) for name in NETWORKS] + list(VARIANTS.items())
 WITHOUT_ORDER = ("feedforward", "embedding")
 
@@ -355,6 +359,20 @@ def test_what_is_no_network_is_refused_with_its_name(own: str, path: str, compla
     with pytest.raises(InputError, match=complaint) as refused:
         models.find(path)
     assert path in str(refused.value)
+
+
+@pytest.mark.parametrize("count", [1, 6, 7])
+def test_ngrams_beside_answer_every_second_review_in_training_and_half_of_each_in_scoring(count: int) -> None:
+    network, ids = built("cnn", VARIANTS["cnn"]), padded(toy(count=count).reviews)
+    nn.init.constant_(network.ngrams.weights, 1.0)  # type: ignore[union-attr, arg-type]
+    network.eval()
+    own, other = network.judge(ids), network.ngrams(ids)  # type: ignore[operator]
+    torch.testing.assert_close(network(ids), (own + other) / 2)
+    for module in network.modules():
+        if isinstance(module, Dropout):
+            module.dropped = 0
+    network.train()
+    torch.testing.assert_close(network(ids), torch.where(torch.arange(count) % 2 == 0, own, other))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from sentiment_tune.models.layers import Dropout, Words, word_vectors
+from sentiment_tune.models.linear import Beside, WithNGrams
 from sentiment_tune.space import Range, Rate, Width
 from sentiment_tune.text import PADDING
 
@@ -94,7 +95,7 @@ class _Strongest(Function):
         return to_vectors, None, None, to_weight.reshape(filters, width, embedding).transpose(1, 2), wanted.sum(0)
 
 
-class CNN(nn.Module):
+class CNN(WithNGrams):
     """Filters of several widths, each one's strongest answer, a hidden layer (Kim 2014)."""
 
     def __init__(
@@ -106,15 +107,16 @@ class CNN(nn.Module):
         branches: Annotated[int, Range(1, 8, search=(1, 3))] = 3,
         hidden: Width = 100,
         dropout: Rate = 0.3,
+        ngrams: Beside = 0,
     ):
-        super().__init__()
+        super().__init__(vocabulary, ngrams)
         self.embedding = word_vectors(vocabulary, embedding)
         self.branches = nn.ModuleList(Phrases(embedding, filters, shortest + more) for more in range(branches))
         self.hidden = nn.Linear(filters * branches, hidden)
         self.dropout = Dropout(dropout)
         self.output = nn.Linear(hidden, 1)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def judge(self, ids: Tensor) -> Tensor:
         words, real = Words.of(self.embedding, ids).dropped(self.dropout), ids != PADDING
         strongest = torch.cat([phrases.strongest(words, real) for phrases in self.branches], 1)  # type: ignore[operator]
         hidden = functional.relu(self.hidden(self.dropout(functional.relu(strongest))))

@@ -10,6 +10,7 @@ from torch.nn import functional
 from sentiment_tune.models.cells import read
 from sentiment_tune.models.convolutional import FilterWidth, Phrases
 from sentiment_tune.models.layers import Dropout, Words, max_over_time, word_vectors
+from sentiment_tune.models.linear import Beside, WithNGrams
 from sentiment_tune.space import Range, Rate, Switch, Width
 from sentiment_tune.text import PADDING
 
@@ -120,7 +121,7 @@ Layers = Annotated[int, Range(1, 8)]  # not searched: a second one doubles the t
 Segment = Annotated[int, Range(0, 1_000)]  # words; 0 reads a review as a whole
 
 
-class RNN(nn.Module):
+class RNN(WithNGrams):
     """Simple recurrent layers (Elman 1990) over embeddings, each state's strongest value, a logit.
 
     Reviews are read in segments, each by itself, and the strongest value is taken over all of them (Johnson and Zhang
@@ -138,15 +139,16 @@ class RNN(nn.Module):
         bidirectional: Switch = False,
         segment: Segment = 48,
         dropout: Rate = 0.3,
+        ngrams: Beside = 0,
     ):
-        super().__init__()
+        super().__init__(vocabulary, ngrams)
         self.segment = segment
         self.embedding = word_vectors(vocabulary, embedding)
         self.states = Stack(self.cell, embedding, hidden, layers, bidirectional, dropout)
         self.dropout = Dropout(dropout)
         self.output = nn.Linear(self.states.width, 1)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def judge(self, ids: Tensor) -> Tensor:
         pieces = in_pieces(ids, self.segment)
         words, real = Words.of(self.embedding, pieces).dropped(self.dropout), pieces != PADDING
         strongest = max_over_time(self.states(words, real), real, ids.shape[0])
@@ -165,7 +167,7 @@ class GRU(RNN):
     cell = nn.GRU
 
 
-class CNNLSTM(nn.Module):
+class CNNLSTM(WithNGrams):
     """Phrases found by a convolution, thinned by max-pooling, read in order by an LSTM."""
 
     def __init__(
@@ -179,8 +181,9 @@ class CNNLSTM(nn.Module):
         layers: Layers = 1,
         bidirectional: Switch = False,
         dropout: Rate = 0.3,
+        ngrams: Beside = 0,
     ):
-        super().__init__()
+        super().__init__(vocabulary, ngrams)
         self.pool = pool
         self.embedding = word_vectors(vocabulary, embedding)
         self.phrases = Phrases(embedding, filters, width)
@@ -188,7 +191,7 @@ class CNNLSTM(nn.Module):
         self.dropout = Dropout(dropout)
         self.output = nn.Linear(self.states.width, 1)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def judge(self, ids: Tensor) -> Tensor:
         words, real = Words.of(self.embedding, ids).dropped(self.dropout), ids != PADDING
         thinned, real = thin(self.phrases(words, real), self.pool), thin(real.unsqueeze(-1), self.pool).squeeze(-1)
         states = self.states(Words.each(self.dropout(functional.relu(thinned))), real)
