@@ -22,10 +22,12 @@ from statistics import fmean, stdev
 
 import click
 import mlflow
+import numpy as np
 from mlflow.entities import Run
 
-from sentiment_tune import champions, data, registry, tracking
+from sentiment_tune import champions, data, records, registry, tracking
 from sentiment_tune.comparing import NOTEBOOK
+from sentiment_tune.evaluation import by_length, right
 from sentiment_tune.models import ENSEMBLE, NETWORKS, named
 
 HEADER = (
@@ -79,7 +81,9 @@ def main(
         by_contestant[contestant.name] = runs
     if ensemble:
         members = list(by_contestant.values())
-        print(row(ENSEMBLE, [together([runs[seed] for runs in members], source, digest) for seed in range(seeds)]))
+        by_contestant[ENSEMBLE] = [together([runs[seed] for runs in members], source, digest) for seed in range(seeds)]
+        print(row(ENSEMBLE, by_contestant[ENSEMBLE]))
+    print("", *mistakes(by_contestant), sep="\n")
 
 
 def at_defaults(words: tuple[str, ...]) -> list[Contestant]:
@@ -172,6 +176,30 @@ def row(name: str, runs: list[Run]) -> str:
         f"{NOTEBOOK[network]:.4f}" if network in NOTEBOOK else "none",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def mistakes(by_contestant: dict[str, list[Run]]) -> list[str]:
+    """What the test mistakes of each contestant are made of, in the mean of its runs: a Markdown table."""
+    tests = {name: [records.test_of(run.info.run_id) for run in runs] for name, runs in by_contestant.items()}
+    wrong = {name: [~right(one["labels"], one["probabilities"]) for one in of] for name, of in tests.items()}
+    everybodys = [np.all(of_seed, axis=0) for of_seed in zip(*wrong.values(), strict=True)]
+    lines: list[str] = []
+    for name, of in tests.items():
+        cells: dict[str, list[float]] = {}
+        for one, missed, shared in zip(of, wrong[name], everybodys, strict=True):
+            shares = {
+                "mistakes": missed.mean(),
+                "of them made by all": shared.sum() / missed.sum(),
+                "positive called negative": one["labels"][missed].mean(),
+                "surer than 0.9": (abs(one["probabilities"] - 0.5)[missed] > 0.4).mean(),
+                **{f"{words} words": 1 - share.value for words, share in by_length(~missed, one["lengths"]).items()},
+            }
+            for title, share in shares.items():
+                cells.setdefault(title, []).append(share)
+        if not lines:
+            lines = [f"| network | {' | '.join(cells)} |", "|---" * (1 + len(cells)) + "|"]
+        lines.append(f"| `{name}` | {' | '.join(f'{fmean(values):.1%}' for values in cells.values())} |")
+    return lines
 
 
 if __name__ == "__main__":
