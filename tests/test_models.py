@@ -362,12 +362,12 @@ def test_what_is_no_network_is_refused_with_its_name(own: str, path: str, compla
 
 
 @pytest.mark.parametrize("count", [1, 6, 7])
-def test_ngrams_beside_answer_every_second_review_in_training_and_half_of_each_in_scoring(count: int) -> None:
+def test_ngrams_beside_answer_every_second_review_in_training_and_most_of_each_in_scoring(count: int) -> None:
     network, ids = built("cnn", VARIANTS["cnn"]), padded(toy(count=count).reviews)
     nn.init.constant_(network.ngrams.weights, 1.0)  # type: ignore[union-attr, arg-type]
     network.eval()
     own, other = network.judge(ids), network.ngrams(ids)  # type: ignore[operator]
-    torch.testing.assert_close(network(ids), (own + other) / 2)
+    torch.testing.assert_close(network(ids), (own + 3 * other) / 4)
     for module in network.modules():
         if isinstance(module, Dropout):
             module.dropped = 0
