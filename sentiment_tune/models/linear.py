@@ -1,5 +1,6 @@
 """The baseline nobody may skip, a linear model over phrases of one to three words, and what is built from its parts."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar
 
@@ -127,7 +128,7 @@ Beside = Annotated[int, Range(0, 3)]  # longest phrase; not searched: with 3, IM
 OWN = 0.25  # of a network's own logit beside that of the n-grams; the best fourth on IMDB's validation reviews
 
 
-class WithNGrams(nn.Module):
+class WithNGrams(nn.Module, ABC):
     """A network that reads words and, if `ngrams` is above 0, the linear model over n-grams beside it.
 
     In training each review is answered by one of the two, so that neither leans on the other; the batches are drawn
@@ -146,15 +147,15 @@ class WithNGrams(nn.Module):
         if self.ngrams is None:
             return self.judge(ids)
         if not self.training:
-            return torch.lerp(self.ngrams(ids), self.judge(ids), OWN)
+            return OWN * self.judge(ids) + (1 - OWN) * self.ngrams(ids)
         own, other = self.judge(ids[0::2]), self.ngrams(ids[1::2])
         logits = own.new_empty(ids.shape[0])
         logits[0::2], logits[1::2] = own, other
         return logits
 
+    @abstractmethod
     def judge(self, ids: Tensor) -> Tensor:
         """The network's own logits: ids [batch, word] -> [batch]."""
-        raise NotImplementedError
 
 
 def _counts(negative: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
