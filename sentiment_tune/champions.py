@@ -27,7 +27,7 @@ from sentiment_tune.records import Recorded
 from sentiment_tune.registry import Entry
 from sentiment_tune.studies import Studied
 from sentiment_tune.tracking import Place
-from sentiment_tune.tuning import WORKER, WORKER_ID, best_trials, gone
+from sentiment_tune.tuning import WORKER, WORKER_ID, best_trials, end_abandoned
 from sentiment_tune.workers import side_by_side
 
 CONFIRMED = "confirm"  # stage of a run that trains a trial's settings again
@@ -71,11 +71,11 @@ def confirm(studied: Studied, corpus: Corpus, top: int, seeds: int, say: Callabl
         trial.number: [search.plan(trial.params, seed=search.seed + 1 + number) for number in range(seeds)]
         for trial in best_trials(studied.study, top)
     }
-    end_abandoned = partial(_end_abandoned, parent)
-    end_abandoned()
+    end_abandoned(studied.study)
     if search.workers > 1:
         shared = [(trial, plan) for trial, several in plans.items() for plan in several]
-        side_by_side(search.workers, search.source, partial(_share, shared, search.workers, parent, say), end_abandoned)
+        share = partial(_share, shared, search.workers, parent, say)
+        side_by_side(search.workers, search.source, share, partial(end_abandoned, studied.study))
     for trial, several in plans.items():
         # What a worker has left undone is done here, where its failure is told.
         runs = [_again(trial, plan, parent) or _trained_again(trial, plan, parent, corpus, say) for plan in several]
@@ -99,13 +99,6 @@ def _share(
             _again(trial, plan, parent) or _trained_again(trial, plan, parent, corpus, say)
         except Exception as error:  # its run is FAILED and holds the traceback
             say(f"trial {trial} again with seed {plan.conditions.seed}: {error}; it is tried once more at the end")
-
-
-def _end_abandoned(parent: str) -> None:
-    """End the runs of processes that died while they trained a trial's settings again."""
-    for run in records.running(parent):
-        if gone(run.tags.get(WORKER)):
-            tracking.end_abandoned(run.run_id, "the process that ran this training is gone")
 
 
 def _again(trial: int, plan: Plan, parent: str) -> Recorded | None:

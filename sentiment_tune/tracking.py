@@ -122,7 +122,6 @@ def opened(place: Place) -> Iterator[str]:
     """
     run = _begun(place)
     try:
-        mlflow.set_tags(dict(place.tags))
         yield run.info.run_id
     except Pruned:
         mlflow.end_run("KILLED")
@@ -138,17 +137,20 @@ def opened(place: Place) -> Iterator[str]:
 
 
 def _begun(place: Place) -> mlflow.ActiveRun:
+    tags = dict(place.tags)  # told with the run's beginning: one that is cut off at once can still be told from others
     if place.parent:
         experiment = mlflow.get_run(place.parent).info.experiment_id
-        return mlflow.start_run(experiment_id=experiment, run_name=place.name, parent_run_id=place.parent, nested=True)
+        return mlflow.start_run(
+            experiment_id=experiment, run_name=place.name, parent_run_id=place.parent, nested=True, tags=tags
+        )
     if place.run_id:
-        run = mlflow.start_run(run_id=place.run_id, nested=True)
+        run = mlflow.start_run(run_id=place.run_id, nested=True, tags=tags)
         if "error" in run.data.tags:
             mlflow.delete_tag("error")
         return run
     if PROJECT_RUN not in os.environ:
         _enter(place.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or _project_experiment() or EXPERIMENT)
-    return mlflow.start_run(run_name=place.name, log_system_metrics=place.system_metrics)
+    return mlflow.start_run(run_name=place.name, log_system_metrics=place.system_metrics, tags=tags)
 
 
 def end_abandoned(run_id: str, reason: str) -> None:

@@ -26,7 +26,7 @@ from optuna.exceptions import DuplicatedStudyError, TrialPruned, UpdateFinishedT
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from sentiment_tune import tracking
+from sentiment_tune import records, tracking
 from sentiment_tune.data import Corpus
 from sentiment_tune.errors import InputError
 from sentiment_tune.experiment import Told, built, recorded, trained
@@ -146,9 +146,17 @@ def reclaim(study: optuna.Study) -> None:
         if trial.state == TrialState.RUNNING and gone(trial.user_attrs.get(WORKER)):
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
             _again(study, trial)
-    for trial in _trials(study):
-        if trial.state == TrialState.FAIL and not _failed(trial) and RUN_ID in trial.user_attrs:
-            tracking.end_abandoned(trial.user_attrs[RUN_ID], "the process that ran this trial is gone")
+    end_abandoned(study)
+
+
+def end_abandoned(study: optuna.Study) -> None:
+    """End the runs of processes that are gone, those too that had not yet told their trial of their run."""
+    if RUN_ID not in study.user_attrs:
+        return
+    ended = {str(trial.number) for trial in _trials(study) if trial.state == TrialState.FAIL and not _failed(trial)}
+    for run in records.running(study.user_attrs[RUN_ID]):
+        if gone(run.tags.get(WORKER)) or run.tags.get("trial") in ended:
+            tracking.end_abandoned(run.run_id, "the process that ran this training is gone")
 
 
 def gone(worker: str | None) -> bool:
@@ -176,7 +184,7 @@ def _objective(trial: Trial, search: Search, corpus: Corpus, run_id: str) -> flo
     trial.set_user_attr(WORKER, WORKER_ID)
     _give_way(trial, search.trials)
     plan = search.plan(suggested(trial, search))
-    tags = {"trial": trial.number, "study": search.study, "stage": SEARCHED}
+    tags = {"trial": trial.number, "study": search.study, "stage": SEARCHED, WORKER: WORKER_ID}
     try:
         with recorded(plan, corpus, Place(name=f"trial {trial.number}", tags=tags, parent=run_id)) as child:
             trial.set_user_attr(RUN_ID, child)

@@ -207,24 +207,21 @@ def again(tuned: Tuned, bare: Path) -> Iterator[Path]:
         shutil.copy(kept / name, tuned.folder / name)
 
 
-def test_a_run_that_a_dead_process_left_behind_is_ended(tuned: Tuned, again: Path) -> None:
+def test_runs_that_a_dead_process_left_behind_are_ended(tuned: Tuned, again: Path) -> None:
     client, parent = MlflowClient(f"sqlite:///{tuned.folder}/mlflow.db"), tuned.parent.info
-    alive = psutil.Process()
-    left, other = (
-        client.create_run(
-            parent.experiment_id,
-            tags={
-                "mlflow.parentRunId": parent.run_id,
-                "stage": "confirm",
-                "worker": f"{socket.gethostname()}:{worker}",
-            },
-        ).info.run_id
-        for worker in (f"{2**22 + 1}:1.00", f"{alive.pid}:{alive.create_time():.2f}")
-    )
+
+    def left(stage: str, worker: str) -> str:
+        """A run that its process had just begun when it was cut off; a trial does not know its run yet."""
+        tags = {"mlflow.parentRunId": parent.run_id, "stage": stage, "worker": f"{socket.gethostname()}:{worker}"}
+        return str(client.create_run(parent.experiment_id, tags=tags).info.run_id)
+
+    alive, dead = psutil.Process(), f"{2**22 + 1}:1.00"
+    abandoned = [left("search", dead), left("confirm", dead)]
+    other = left("confirm", f"{alive.pid}:{alive.create_time():.2f}")
     command = (*TUNING, "--trials", "7", "--top", "2", "--seeds", "2", "--pruner", "PercentilePruner")
     assert ask(*command).code == 0
-    ended = client.get_run(left)
-    assert (ended.info.status, "is gone" in ended.data.tags["error"]) == ("KILLED", True)
+    for run in map(client.get_run, abandoned):
+        assert (run.info.status, "is gone" in run.data.tags["error"]) == ("KILLED", True)
     assert client.get_run(other).info.status == "RUNNING"
 
 
