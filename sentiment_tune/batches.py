@@ -1,7 +1,8 @@
 """Which reviews go together: neighbours in length, so that little is padding."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -48,11 +49,14 @@ def _cut(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
 
 
 class Encoded(Protocol):
-    """Reviews as word ids of any length and rarity, and their lengths [review] in words."""
+    """Reviews as word ids of any rarity, one after another."""
 
     @property
-    def lengths(self) -> NDArray[np.int64]: ...
-    def __getitem__(self, row: int, /) -> NDArray[np.integer]: ...
+    def ids(self) -> NDArray[np.integer]: ...  # of all reviews, and perhaps of others; not empty
+    @property
+    def starts(self) -> NDArray[np.int64]: ...  # [review], places in `ids`
+    @property
+    def lengths(self) -> NDArray[np.int64]: ...  # [review], in words
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Batches:
     """The batches of one pass over the reviews; they can be passed again, and counted."""
 
     reviews: Encoded
+    ids: Tensor  # of the reviews, on the device where the batches are made
     reading: Reading
     rows: list[NDArray[np.int64]]
 
@@ -68,24 +73,36 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         for rows in self.rows:
-            ids = padded([self.reading.cut(self.reviews[int(row)]) for row in rows])
+            ids = padded(self.ids, *self.reading.cut(self.reviews.starts[rows], self.reviews.lengths[rows]))
             yield Batch(ids.masked_fill_(ids >= self.reading.vocabulary, UNKNOWN), rows)
 
+    def ordered(self, order: Order, size: int) -> "Batches":
+        """Another pass over the same reviews."""
+        return replace(self, rows=order(np.minimum(self.reviews.lengths, self.reading.length), size))
 
-def batches(reviews: Encoded, reading: Reading, size: int, order: Order = by_length) -> Batches:
-    """One pass over all reviews in batches of `size`; the last of a pool may be smaller."""
-    return Batches(reviews, reading, order(np.minimum(reviews.lengths, reading.length), size))
+
+def batches(
+    reviews: Encoded, reading: Reading, size: int, order: Order = by_length, device: torch.device | None = None
+) -> Batches:
+    """One pass over all reviews in batches of `size`; the last of a pool may be smaller.
+
+    A GPU takes all ids at once and keeps them; on a CPU they stay where they are, on disk if they are memory-mapped.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and nobody writes
+        ids = torch.from_numpy(reviews.ids).to(device)
+    return Batches(reviews, ids, reading, []).ordered(order, size)
 
 
-def in_order(reviews: Encoded, reading: Reading) -> Batches:
+def in_order(reviews: Encoded, reading: Reading, device: torch.device | None = None) -> Batches:
     """One pass for measuring or scoring: large batches, shortest reviews first."""
-    return batches(reviews, reading, SCORED_TOGETHER)
+    return batches(reviews, reading, SCORED_TOGETHER, device=device)
 
 
-def padded(reviews: Sequence[NDArray[np.integer]]) -> Tensor:
-    """Ids of one review or more, of any lengths, filled up on the right: [batch, word]."""
-    longest = max(1, *map(len, reviews))
-    ids = np.full((len(reviews), longest + -longest % GRAIN), PADDING, dtype=np.int64)
-    for row, review in zip(ids, reviews, strict=True):
-        row[: len(review)] = review
-    return torch.from_numpy(ids)
+def padded(ids: Tensor, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:
+    """The ids of some reviews, of any lengths, filled up on the right: [review, word]."""
+    longest = max(1, int(lengths.max()))
+    place = torch.arange(longest + -longest % GRAIN, device=ids.device)
+    beyond = place >= torch.from_numpy(lengths).to(ids.device).unsqueeze(1)
+    places = torch.from_numpy(starts).to(ids.device).unsqueeze(1) + place
+    return ids[places.masked_fill_(beyond, 0)].long().masked_fill_(beyond, PADDING)

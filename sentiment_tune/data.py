@@ -52,9 +52,14 @@ class Reviews:
         return self.targets[self.rows]
 
     @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """Places [review] in `ids` at which the reviews begin."""
+        return self.offsets[self.rows]
+
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Lengths [review] in words, the start id included."""
-        return self.offsets[self.rows + 1] - self.offsets[self.rows]
+        return self.offsets[self.rows + 1] - self.starts
 
     def with_any_of(self, ids: Sequence[int]) -> NDArray[np.bool_]:
         """Whether each review holds one of the ids: [review]."""

@@ -172,7 +172,7 @@ def tested(network: nn.Module, reading: Reading, corpus: Corpus) -> dict[str, fl
     from sentiment_tune import plots
 
     reviews, started = corpus.test, time.perf_counter()
-    logits = predict(network, in_order(reviews, reading))
+    logits = predict(network, in_order(reviews, reading, device_of(network)))
     seconds = time.perf_counter() - started
     labels, probabilities = reviews.labels, probability(logits)
     figures = {f"test_{name}": value for name, value in evaluation.figures(labels, probabilities, logits).items()}

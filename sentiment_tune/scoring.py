@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from sentiment_tune.batches import in_order
-from sentiment_tune.text import Reading, Vocabulary
+from sentiment_tune.text import PADDING, Reading, Vocabulary
 from sentiment_tune.training import predict
 
 LABELS = ("negative", "positive")
@@ -20,12 +21,17 @@ class Encoded:
 
     reviews: Sequence[NDArray[np.int64]]
 
-    @property
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        return np.concatenate([*self.reviews, [PADDING]]).astype(np.int64)  # never empty
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        return np.cumsum(self.lengths) - self.lengths
+
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         return np.array([len(review) for review in self.reviews], dtype=np.int64)
-
-    def __getitem__(self, row: int, /) -> NDArray[np.int64]:
-        return self.reviews[row]
 
 
 @dataclass(frozen=True)

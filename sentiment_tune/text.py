@@ -61,6 +61,7 @@ class Reading:
     length: Annotated[int, Range(1, 1_000_000)] = 500  # words, the start id included
     keep: Annotated[str, Fixed("tail", "head")] = "tail"  # which end of a longer review; Keras keeps the tail
 
-    def cut(self, ids: NDArray[np.integer]) -> NDArray[np.integer]:
-        """At most `length` ids of one review; a batch replaces those outside the vocabulary."""
-        return ids[-self.length :] if self.keep == "tail" else ids[: self.length]
+    def cut(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the part of each review that is read begins, and its length; a batch replaces ids that are unknown."""
+        read = np.minimum(lengths, self.length)
+        return starts + (lengths - read if self.keep == "tail" else 0), read

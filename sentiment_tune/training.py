@@ -42,6 +42,7 @@ class Recipe:
     word_dropout: Annotated[float, Range(0.0, 0.99)] = 0.0  # share of a review's words read as unknown ones
     adversarial: Annotated[float, Range(0.0, 10.0)] = 0.0  # size of the change that `worse` makes; 0 makes none
     averaging: Annotated[float, Range(0.0, 0.99999)] = 0.0  # what a step leaves of the weights' running mean
+    precision: Annotated[str, Fixed("float32", "bfloat16")] = "float32"  # bfloat16: of matrix products, for a GPU
 
     def rate(self, passed: float) -> float:
         """Learning rate after so many epochs, and parts of one."""
@@ -99,16 +100,16 @@ def fit(
 
     The validation reviews are only measured. Raises Diverged at the first step whose loss is not finite.
     """
-    descent = _Descent(network, recipe)
+    descent, device = _Descent(network, recipe), device_of(network)
+    passing, held = batches(train, reading, recipe.batch, device=device), in_order(validation, reading, device)
     for number in range(1, recipe.epochs + 1):
         started = time.perf_counter()
-        order = shuffled(np.random.default_rng([seed, number]))
-        passing = batches(train, reading, recipe.batch, order)
+        passing = passing.ordered(shuffled(np.random.default_rng([seed, number])), recipe.batch)
         rates = [recipe.rate(number - 1 + (step + 0.5) / len(passing)) for step in range(len(passing))]
         with seeded(seed, number):
             loss, accuracy = _pass(descent, watch(passing, number), train.labels, rates, number)
         descent.mean.show()
-        val_loss, val_accuracy = measure(predict(network, in_order(validation, reading)), validation.labels)
+        val_loss, val_accuracy = measure(predict(network, held), validation.labels)
         yield Epoch(number, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - started)
         descent.mean.hide()
 
@@ -122,7 +123,7 @@ def _pass(
     loss, right, reviews = 0.0, 0, 0
     for step, (batch, rate) in enumerate(zip(passing, rates, strict=True), 1):
         wanted = torch.from_numpy(labels[batch.rows].astype(np.float32)).to(device)
-        batch_loss, logits = descent.step(batch.ids.to(device), wanted, rate)
+        batch_loss, logits = descent.step(batch.ids, wanted, rate)
         if not math.isfinite(batch_loss):
             raise Diverged(
                 f"the loss became {batch_loss} in epoch {epoch}, step {step}, at learning rate {rate:g}; "
@@ -148,17 +149,23 @@ class _Descent:
         """One step; the loss and the logits before it. A loss that is not finite changes no weight."""
         ids = some_unknown(ids, self._recipe.word_dropout)
         self._optimizer.zero_grad()
-        logits = self.network(ids)
+        logits = self._logits(ids)
         loss = _added_gradient(logits, wanted)
         if math.isfinite(loss):
             if self._recipe.adversarial:
                 with worse(self.network, self._recipe.adversarial):
-                    _added_gradient(self.network(ids), wanted)
+                    _added_gradient(self._logits(ids), wanted)
             _clip(self._weights, self._recipe.clip)
             self._optimizer.param_groups[0]["lr"] = rate
             self._optimizer.step()
             self.mean.see()
         return loss, logits
+
+    def _logits(self, ids: Tensor) -> Tensor:
+        """The network's, from automatic mixed precision where the recipe says so; bfloat16 needs no loss scaling."""
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self._recipe.precision == "bfloat16"):
+            logits: Tensor = self.network(ids)
+        return logits.float()
 
 
 def some_unknown(ids: Tensor, share: float) -> Tensor:

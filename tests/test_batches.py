@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sentiment_tune.batches import GRAIN, Batches, Order, batches, by_length, in_order, padded, shuffled
+from sentiment_tune.batches import GRAIN, Batches, Order, batches, by_length, in_order, shuffled
 from sentiment_tune.scoring import Encoded
 from sentiment_tune.text import PADDING, Reading
 
@@ -49,7 +49,7 @@ def test_a_review_is_padded_on_its_right_to_the_longest_beside_it_and_its_grain(
         assert batch.ids.shape == (len(together), GRAIN * -(-max(1, *together) // GRAIN))
         assert batch.ids.dtype == torch.int64
         for ids, row in zip(batch.ids, batch.rows, strict=True):
-            assert ids.tolist() == held[row].tolist() + [PADDING] * (len(ids) - lengths[row])
+            assert ids.tolist() == held.reviews[row].tolist() + [PADDING] * (len(ids) - lengths[row])
 
 
 def test_a_batch_holds_reviews_as_they_are_cut() -> None:
@@ -59,11 +59,21 @@ def test_a_batch_holds_reviews_as_they_are_cut() -> None:
     assert not batch.ids[:, 4:].any()
 
 
+def test_batches_are_made_where_the_network_is_and_on_a_cpu_from_the_memory_itself() -> None:
+    held = reviews(IMDB_LIKE[:200])
+    held.ids.flags.writeable = False  # as what is mapped
+    passing = in_order(held, READING)
+    assert passing.ids.data_ptr() == held.ids.ctypes.data
+    elsewhere = in_order(held, READING, torch.device("meta"))
+    for batch, other in zip(passing, elsewhere, strict=True):
+        assert (other.ids.device.type, other.ids.shape) == ("meta", batch.ids.shape)
+
+
 def test_no_reviews_make_no_batch_and_an_empty_one_is_padding() -> None:
     assert list(in_order(Encoded([]), READING)) == []
-    empty = padded([np.array([], dtype=np.int64)])
-    assert empty.numel() > 0
-    assert not empty.any()
+    (empty,) = in_order(Encoded([np.array([], dtype=np.int64)]), READING)
+    assert empty.ids.numel() > 0
+    assert not empty.ids.any()
 
 
 def test_little_is_padding_where_lengths_differ_as_in_imdb() -> None:

@@ -13,10 +13,10 @@ import torch
 from commands import Answer, ask, runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_models import VOCABULARY, toy, trained
+from test_models import VOCABULARY, padded, toy, trained
 
 from sentiment_tune import ensembles, models, registry
-from sentiment_tune.batches import in_order, padded
+from sentiment_tune.batches import in_order
 from sentiment_tune.errors import InputError
 from sentiment_tune.models.ensemble import Ensemble, reread
 from sentiment_tune.scoring import Encoded

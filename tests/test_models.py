@@ -14,11 +14,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from sentiment_tune import models
-from sentiment_tune.batches import in_order, padded
+from sentiment_tune import batches, models
+from sentiment_tune.batches import in_order
 from sentiment_tune.errors import InputError
 from sentiment_tune.models import NETWORKS
 from sentiment_tune.models.cells import read
@@ -50,6 +50,12 @@ class Toy(Encoded):
     """Reviews in memory, with labels."""
 
     labels: NDArray[np.uint8]
+
+
+def padded(reviews: Sequence[NDArray[np.integer]]) -> Tensor:
+    """Reviews as one batch, in their order."""
+    held = Encoded(reviews)
+    return batches.padded(torch.from_numpy(held.ids), held.starts, held.lengths)
 
 
 def over(cases: list[tuple[str, dict[str, Value]]]) -> pytest.MarkDecorator:
@@ -284,7 +290,7 @@ def test_phrases_by_table_and_their_gradients_are_those_of_a_convolution(width: 
 
 OWN = """
 import torch
-from torch import nn
+from torch import Tensor, nn
 from sentiment_tune.space import Width
 
 class Words(nn.Module):

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_models import CASES, READING, VOCABULARY, a_means_positive, built, over, toy, trained
+from test_models import CASES, READING, VOCABULARY, a_means_positive, built, over, padded, toy, trained
 from torch import Tensor, nn
 
-from sentiment_tune.batches import in_order, padded
+from sentiment_tune.batches import in_order
 from sentiment_tune.models import NETWORKS
 from sentiment_tune.models.convolutional import Phrases
 from sentiment_tune.models.layers import Words

@@ -1,6 +1,7 @@
 """The loop: reproducible bit for bit, stopped by validation alone, ended at once where the loss is no number."""
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics
-from test_models import BATTERY, READING, Toy, a_means_positive, built, toy
+from test_models import BATTERY, READING, Toy, a_means_positive, built, padded, toy
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from sentiment_tune.batches import Batch, in_order, padded
+from sentiment_tune.batches import Batch, in_order
+from sentiment_tune.models.layers import Words
 from sentiment_tune.space import Value
 from sentiment_tune.text import PADDING, UNKNOWN
 from sentiment_tune.training import (
@@ -189,6 +191,22 @@ def test_adversarial_training_takes_the_gradient_of_both_losses() -> None:
     plain, hard = fitted("embedding", {}), fitted("embedding", {}, replace(RECIPE, adversarial=0.1))
     assert not equal(plain[1], hard[1])
     assert hard[0][-1].train_loss > plain[0][-1].train_loss
+
+
+@BATTERY
+@pytest.mark.parametrize("by_torch", [False, True], ids=["as on a CPU", "as on a GPU"])
+def test_mixed_precision_learns_the_same_to_a_few_digits(
+    name: str, variant: dict[str, Value], by_torch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Words, "by_torch", by_torch)
+    # oneDNN's LSTM takes bfloat16 on some CPUs only.
+    with warnings.catch_warnings(action="ignore"), torch.backends.mkldnn.flags(enabled=False):
+        whole, (mixed, left) = (
+            fitted(name, variant, replace(RECIPE, precision=precision)) for precision in ("float32", "bfloat16")
+        )
+    assert mixed[-1].train_loss == pytest.approx(whole[0][-1].train_loss, rel=0.05)
+    assert {weight.dtype for weight in left.values() if weight.is_floating_point()} == {torch.float32}
+    assert equal(left, whole[1]) == (name == "linear")  # which has no matrix product
 
 
 def test_words_are_made_unknown_by_chance_and_padding_never() -> None:

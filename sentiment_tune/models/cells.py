@@ -18,7 +18,9 @@ def read(cell: nn.RNNBase, vectors: Tensor, places: Tensor) -> Tensor:
     """States [batch, word, hidden] of a one-layer cell; vectors [distinct word, feature], places [batch, word]."""
     arriving = functional.linear(vectors, cell.weight_ih_l0, cell.bias_ih_l0)  # type: ignore[arg-type]
     kept = (cell.weight_hh_l0, cell.bias_hh_l0)
-    states: Tensor = _CELLS[type(cell)].apply(arriving, places.t().contiguous(), *kept)  # type: ignore[no-untyped-call]
+    with torch.autocast("cpu", enabled=False):  # the steps work in place, where all is of one precision
+        arriving = arriving.to(vectors.dtype)
+        states: Tensor = _CELLS[type(cell)].apply(arriving, places.t().contiguous(), *kept)  # type: ignore[no-untyped-call]
     return states.transpose(0, 1)
 
 

@@ -149,7 +149,7 @@ class WithNGrams(nn.Module, ABC):
         if not self.training:
             return OWN * self.judge(ids) + (1 - OWN) * self.ngrams(ids)
         own, other = self.judge(ids[0::2]), self.ngrams(ids[1::2])
-        logits = own.new_empty(ids.shape[0])
+        logits = other.new_empty(ids.shape[0])  # `own` may be of less precision
         logits[0::2], logits[1::2] = own, other
         return logits
 
