@@ -57,11 +57,11 @@ class _RNN(_Cell):
     @once_differentiable
     def backward(ctx: Any, wanted: Tensor) -> tuple[Tensor | None, ...]:
         _, weight, states = ctx.saved_tensors
-        gates = 1 - states[1:].square()
-        carried = torch.zeros_like(states[0])
+        gates = torch.empty_like(states[1:])
+        carried, one = torch.zeros_like(states[0]), torch.ones_like(states[0])
         for step in reversed(range(len(gates))):
-            gates[step].mul_(carried.add_(wanted[step]))
-            torch.mm(gates[step], weight, out=carried)
+            gate = torch.addcmul(one, states[step + 1], states[step + 1], value=-1, out=gates[step])
+            torch.mm(gate.mul_(carried.add_(wanted[step])), weight, out=carried)
         table = _Cell.table_gradient(ctx, gates)
         return table, None, _Cell.weight_gradient(gates, states), table.sum(0)
 

@@ -113,7 +113,8 @@ class Stack(nn.Module):
 
 
 def _in_all_directions(layer: nn.Module, words: Words, real: Tensor) -> Tensor:
-    return torch.cat([direction(words, real) for direction in layer.children()], -1)
+    states = [direction(words, real) for direction in layer.children()]
+    return states[0] if len(states) == 1 else torch.cat(states, -1)
 
 
 States = Annotated[int, Range(1, 65_536, search=(32, 128), log=True)]  # more take hours on a CPU
