@@ -230,8 +230,10 @@ def accuracies(names: list[str], ways: list[str], folder: Path, source: str, epo
     for name in names:
         cells = []
         for way in ways:
-            each = range(1, seeds + 1)
-            best = [max(turn(way, name, folder, source, 0, epochs, seed)["accuracies"]) for seed in each]
+            best = []
+            for seed in range(1, seeds + 1):
+                best.append(max(turn(way, name, folder, source, 0, epochs, seed)["accuracies"]))
+                print(f"{name}, {way}, seed {seed}: {best[-1]:.4f}", file=sys.stderr, flush=True)
             cells.append(f"{mean(best):.4f} ± {stdev(best) if seeds > 1 else 0:.4f}")
         print(f"| `{name}` | {' | '.join(cells)} |", flush=True)
     print(f"\nBest validation accuracy of {epochs} epochs, mean and standard deviation over {seeds} seeds.")
