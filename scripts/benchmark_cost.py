@@ -4,9 +4,9 @@
 
 For every network the command a user types, at the defaults, in a folder where MLflow's database and the data's cache
 are there already: wall seconds, seconds from the start of the process to the first step, and the rest, which is neither
-that nor an epoch nor reading the test reviews: tracking, figures, pictures, packaging. Then reviews scored a second from
-their texts, with the logged model, against the bare network on the same reviews, encoded and in batches; all at once on
-one machine, so in turn, several times.
+that nor an epoch nor reading the test reviews: tracking, figures, pictures, packaging. Then reviews scored a second
+from their texts, with the logged model, against the bare network on the same reviews, encoded and in batches; all at
+once on one machine, so in turn, several times.
 """
 
 import os
