@@ -23,7 +23,7 @@ class Encoded:
 
     @cached_property
     def ids(self) -> NDArray[np.int64]:
-        return np.concatenate([*self.reviews, [PADDING]]).astype(np.int64)  # never empty
+        return np.concatenate([*self.reviews, [PADDING]], dtype=np.int64)  # never empty
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:

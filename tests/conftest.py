@@ -27,8 +27,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def imdb_folder() -> Path:
     """The folder of imdb.npz, its word index and the raw texts."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("SENTIMENT_TUNE_TEST_DATA", beside))
+    named = os.environ.get("SENTIMENT_TUNE_TEST_DATA")
+    folder = Path(named or beside)
     if not (folder / "imdb.npz").is_file():
+        if named:
+            pytest.fail(f"SENTIMENT_TUNE_TEST_DATA names {named}, where imdb.npz is not")
         pytest.skip("the real IMDB is not here: name its folder in SENTIMENT_TUNE_TEST_DATA")
     return folder
 

@@ -89,9 +89,9 @@ def test_the_package_states_nothing_by_assert() -> None:
 
 
 def test_no_tracked_file_names_a_folder_of_somebodys_machine() -> None:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
-    if listed.returncode:
+    if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
     folder = re.compile(rb"""(?<![\w.])/(home|tmp|work|root|Users)/\w""")
     files = [ROOT / name for name in listed.stdout.split("\0") if name]
     assert not [file.name for file in files if file.is_file() and folder.search(file.read_bytes())]

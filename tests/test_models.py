@@ -3,7 +3,7 @@
 import math
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -290,7 +290,7 @@ def test_phrases_by_table_and_their_gradients_are_those_of_a_convolution(width: 
 
 OWN = """
 import torch
-from torch import Tensor, nn
+from torch import nn
 from sentiment_tune.space import Width
 
 class Words(nn.Module):
@@ -328,13 +328,13 @@ network = Words(5)
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The module of a user's networks, in the current folder and nowhere else."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder not in ("", str(tmp_path))])
-    monkeypatch.setattr(sys, "modules", sys.modules.copy())
     Path("own_words.py").write_text(OWN, encoding="utf-8")
-    return "own_words"
+    yield "own_words"
+    sys.modules.pop("own_words", None)
 
 
 def test_a_network_of_the_users_own_passes_the_core_of_the_battery(own: str) -> None:

@@ -72,6 +72,12 @@ def test_a_long_review_keeps_the_end_that_is_asked_for() -> None:
         assert tuple(part.tolist() for part in reading.cut(starts, lengths)) == places
 
 
+@given(st.lists(st.integers(1, 10**6)), st.integers(1, 50), st.sampled_from(["tail", "head"]))
+def test_a_cut_review_fits_its_network(ids: list[int], length: int, keep: str) -> None:
+    (start,), (read,) = Reading(length=length, keep=keep).cut(np.array([0]), np.array([len(ids)]))
+    assert ids[start : start + read] == (ids[-length:] if keep == "tail" else ids[:length])
+
+
 @pytest.mark.parametrize(("name", "value"), [("vocabulary", 3), ("length", 0), ("keep", "both")])
 def test_a_reading_has_bounds(name: str, value: object) -> None:
     with pytest.raises(InputError, match=f"{name} cannot be {value!r}"):
