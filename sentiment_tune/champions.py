@@ -108,7 +108,7 @@ def _again(trial: int, plan: Plan, parent: str) -> Recorded | None:
 
 def _trained_again(trial: int, plan: Plan, parent: str, corpus: Corpus, say: Callable[[str], None]) -> Recorded:
     seed = plan.conditions.seed
-    tags = {"trial": trial, "stage": CONFIRMED, WORKER: WORKER_ID}
+    tags = {"trial": str(trial), "stage": CONFIRMED, WORKER: WORKER_ID}
     with recorded(plan, corpus, Place(name=f"trial {trial}, seed {seed}", tags=tags, parent=parent)) as run_id:
         network = built(plan, corpus)
         pictured(trained(network, plan, corpus)[0])

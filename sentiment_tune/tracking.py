@@ -104,7 +104,7 @@ class Place:
 
     experiment: str | None = None  # by default the one of MLflow's variable, or `sentiment`
     name: str | None = None  # by default one that MLflow makes up
-    tags: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
     system_metrics: bool = False
     parent: str | None = None  # id of the run it belongs to, and whose experiment it shares
     run_id: str | None = None  # of a run that goes on

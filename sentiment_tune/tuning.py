@@ -184,7 +184,7 @@ def _objective(trial: Trial, search: Search, corpus: Corpus, run_id: str) -> flo
     trial.set_user_attr(WORKER, WORKER_ID)
     _give_way(trial, search.trials)
     plan = search.plan(suggested(trial, search))
-    tags = {"trial": trial.number, "study": search.study, "stage": SEARCHED, WORKER: WORKER_ID}
+    tags = {"trial": str(trial.number), "study": search.study, "stage": SEARCHED, WORKER: WORKER_ID}
     try:
         with recorded(plan, corpus, Place(name=f"trial {trial.number}", tags=tags, parent=run_id)) as child:
             trial.set_user_attr(RUN_ID, child)
