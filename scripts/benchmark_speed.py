@@ -4,10 +4,11 @@
     python scripts/benchmark_speed.py --data PATH/imdb.npz --accuracy 5  # validation accuracy, so many seeds each
 
 Equal sizes: 10,000 words, 500 tokens, batch 64, embedding 100, hidden 100, 200 filters of width 3, feedforward 250.
-Keras as its users run it: padded to 500, `model.fit`; the notebook as in `notebook_peer.py`. All take turns, round
-after round, on the same reviews, so that what else the machine does meets them alike; each turn is a process of its
-own whose first epoch, with what it compiles, does not count. Keras is installed once, in an environment of its own in
-the cache folder.
+Keras as its users run it: padded to 500, `model.fit`; the notebook as in `notebook_peer.py`; ours at its defaults,
+which cut reviews into segments for `rnn`, `lstm` and `gru`, and `whole` without that. All take turns, round after
+round, on the same reviews, so that what else the machine does meets them alike; each turn is a process of its own whose
+first epoch, with what it compiles, does not count. Keras is installed once, in an environment of its own in the cache
+folder.
 """
 
 import json
@@ -37,10 +38,13 @@ from sentiment_tune.training import fit
 
 BACKENDS = ["tensorflow-cpu==2.21.0", "jax==0.10.2"]
 SHARED = ("keras==", "torch==", "numpy==")  # with us, at the versions of constraints.txt
-OURS, NOTEBOOK = "ours", "notebook"
-PEERS = ("tensorflow", "jax", "torch", NOTEBOOK)
+OURS, WHOLE, NOTEBOOK = "ours", "whole", "notebook"
+KERAS = ("tensorflow", "jax", "torch")
 BEST, EPOCHS_TO_BEST = 0.8596, 50  # of the notebook, on test, by its embedding network
-CONTESTANTS = ("feedforward", "embedding", "cnn", "rnn", "lstm", "cnn_lstm")  # of the notebook
+ONLY = {  # the networks of a way that has not all
+    NOTEBOOK: ("feedforward", "embedding", "cnn", "rnn", "lstm", "cnn_lstm"),
+    WHOLE: ("rnn", "lstm", "gru"),
+}
 SIZES: dict[str, dict[str, int]] = {
     "feedforward": {},
     "embedding": {},
@@ -55,7 +59,7 @@ SIZES: dict[str, dict[str, int]] = {
 @click.command()
 @click.option("--data", "source", default="imdb", show_default=True)
 @click.option("--networks", default=",".join(SIZES), show_default=True)
-@click.option("--peers", default=",".join(PEERS), show_default=True)
+@click.option("--peers", default=",".join((*KERAS, NOTEBOOK, WHOLE)), show_default=True)
 @click.option("--reviews", default=3200, show_default=True, help="reviews of the epoch that is timed")
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="PNG to draw the seconds into")
@@ -116,8 +120,8 @@ def turn(
 ) -> dict[str, list[float]]:
     """Seconds and accuracies by epoch of one training in a process of its own; `reviews` is 0 for all."""
     words, python, known = [str(epochs), str(seed)], sys.executable, dict(os.environ)
-    if way == OURS:
-        script = [__file__, OURS, network, source, str(reviews)]
+    if way in (OURS, WHOLE):
+        script = [__file__, way, network, source, str(reviews)]
     elif way == NOTEBOOK:
         script = [str(Path(__file__).with_name("notebook_peer.py")), network, str(folder)]
     else:
@@ -130,9 +134,10 @@ def turn(
     return found
 
 
-def ours(network: str, source: str, reviews: int, epochs: int, seed: int) -> Iterator[tuple[float, float]]:
+def ours(way: str, network: str, source: str, reviews: int, epochs: int, seed: int) -> Iterator[tuple[float, float]]:
     """Seconds and validation accuracy of each epoch."""
-    plan = Plan.of(network, {"data": source, "epochs": epochs, "seed": seed, **SIZES[network]})
+    sizes = SIZES[network] | ({"segment": 0} if way == WHOLE else {})
+    plan = Plan.of(network, {"data": source, "epochs": epochs, "seed": seed, **sizes})
     corpus = data.load(plan.source)
     train = some(corpus.train, reviews) if reviews else corpus.train
     held = some(corpus.validation, 1) if reviews else corpus.validation
@@ -149,7 +154,7 @@ def seconds(names: list[str], ways: list[str], folder: Path, source: str, review
         for name in names:
             said = []
             for way in ways:
-                if way == NOTEBOOK and name not in CONTESTANTS:
+                if name not in ONLY.get(way, names):
                     continue
                 spent = turn(way, name, folder, source, reviews, 2, number)["seconds"][1] * 25_000 / reviews
                 taken[name].setdefault(way, []).append(spent)
@@ -158,26 +163,28 @@ def seconds(names: list[str], ways: list[str], folder: Path, source: str, review
     return taken
 
 
+def label(way: str) -> str:
+    return f"Keras on {way}" if way in KERAS else way
+
+
 def speed_table(taken: Taken, ways: list[str], rounds: int) -> None:
-    heads = [way if way in (OURS, NOTEBOOK) else f"Keras on {way}" for way in ways]
-    print(f"| network | {' | '.join(heads)} | times faster than the fastest Keras | than the notebook |")
-    print("|---" * (len(ways) + 3) + "|")
-    ratios: dict[str, list[float]] = {"Keras": [], NOTEBOOK: []}
+    compared = ("ours than the fastest Keras", "whole than the fastest Keras", "ours than the notebook")
+    print(f"| network | {' | '.join(map(label, ways))} | times faster: {' | '.join(compared)} |")
+    print("|---" * (len(ways) + 1 + len(compared)) + "|")
+    ratios: dict[str, list[float]] = {each: [] for each in compared}
     for name, by_way in taken.items():
         middle = {way: median(spent) for way, spent in by_way.items()}
-        against = {
-            "Keras": min((middle[way] for way in ways if way not in (OURS, NOTEBOOK)), default=None),
-            NOTEBOOK: middle.get(NOTEBOOK),
-        }
+        keras = min((middle[way] for way in KERAS if way in middle), default=None)
+        pairs = ((keras, middle[OURS]), (keras, middle.get(WHOLE)), (middle.get(NOTEBOOK), middle[OURS]))
         cells = []
         for way in ways:
             spent = by_way.get(way)
             cells.append(f"{middle[way]:.1f} ({min(spent):.1f} to {max(spent):.1f})" if spent else "none")
-        for peer, slower in against.items():
-            ratios[peer] += [slower / middle[OURS]] if slower else []
-            cells.append(f"{ratios[peer][-1]:.1f}" if slower else "none")
+        for each, (slower, faster) in zip(compared, pairs, strict=True):
+            ratios[each] += [slower / faster] if slower and faster else []
+            cells.append(f"{slower / faster:.1f}" if slower and faster else "none")
         print(f"| `{name}` | {' | '.join(cells)} |")
-    means = ", ".join(f"{peer} {geometric_mean(found):.1f}" for peer, found in ratios.items() if found)
+    means = ", ".join(f"{each} {geometric_mean(found):.1f}" for each, found in ratios.items() if found)
     print(f"\nSeconds for 25,000 reviews, median of {rounds} (from, to). Times faster, geometric mean: {means}.")
 
 
@@ -209,27 +216,27 @@ def drawn(taken: Taken, path: Path) -> None:
     """Seconds of every network and way, on a logarithmic axis."""
     figure = Figure(figsize=(9, 0.55 * len(taken) + 1.6), dpi=120, layout="constrained")
     axes = figure.subplots()
-    for way, mark in zip((OURS, *PEERS), "o^sDx", strict=True):
+    for way, mark in zip((OURS, WHOLE, *KERAS, NOTEBOOK), "op^sDx", strict=True):
         points = [(median(by_way[way]), row) for row, by_way in enumerate(taken.values()) if way in by_way]
-        if not points:
-            continue
-        label = way if way in (OURS, NOTEBOOK) else f"Keras on {way}"
-        size = 9 if way == OURS else 6
-        axes.plot(*zip(*points, strict=True), mark, label=label, markersize=size)
+        if points:
+            axes.plot(*zip(*points, strict=True), mark, label=label(way), markersize=9 if way == OURS else 6)
     axes.set(xscale="log", xlabel="seconds for 25,000 reviews", yticks=range(len(taken)), yticklabels=list(taken))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.invert_yaxis()
     axes.grid(axis="x", which="both", alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=5, frameon=False)
+    figure.legend(loc="outside upper center", ncols=6, frameon=False)
     figure.savefig(path)
 
 
 def accuracies(names: list[str], ways: list[str], folder: Path, source: str, epochs: int, seeds: int) -> None:
-    print(f"| network | {' | '.join(way if way == OURS else f'Keras on {way}' for way in ways)} |")
+    print(f"| network | {' | '.join(map(label, ways))} |")
     print("|---" * (len(ways) + 1) + "|")
     for name in names:
         cells = []
         for way in ways:
+            if name not in ONLY.get(way, names):
+                cells.append("none")
+                continue
             best = []
             for seed in range(1, seeds + 1):
                 best.append(max(turn(way, name, folder, source, 0, epochs, seed)["accuracies"]))
@@ -242,9 +249,9 @@ def accuracies(names: list[str], ways: list[str], folder: Path, source: str, epo
 if __name__ == "__main__":
     if sys.argv[1:2] == ["race"]:
         raced(sys.argv[2])
-    elif sys.argv[1:2] == [OURS]:
-        network, source, reviews, epochs, seed = sys.argv[2:]
-        found = list(ours(network, source, int(reviews), int(epochs), int(seed)))
+    elif sys.argv[1:2] in ([OURS], [WHOLE]):
+        way, network, source, reviews, epochs, seed = sys.argv[1:]
+        found = list(ours(way, network, source, int(reviews), int(epochs), int(seed)))
         print(json.dumps({"seconds": [one for one, _ in found], "accuracies": [one for _, one in found]}))
     else:
         main()

@@ -21,7 +21,10 @@ WORDS, LENGTH, BATCH, SIZE, FILTERS = 10_000, 500, 64, 100, 200
 
 
 class LastState(nn.Module):
-    """A recurrent layer and its state at the last of the 500 places, which stands behind the padding."""
+    """A recurrent layer and its state at the last of the 500 places, which stands behind the padding.
+
+    The notebook's LSTM took the batch for time, without `batch_first`, and read across reviews.
+    """
 
     def __init__(self, layer: nn.RNNBase):
         super().__init__()
@@ -73,7 +76,7 @@ def built(network: str) -> nn.Sequential:
             *head(FILTERS),
         ],
         "rnn": [words, LastState(nn.RNN(SIZE, SIZE, batch_first=True)), *head(SIZE)],
-        "lstm": [words, LastState(nn.LSTM(SIZE, SIZE, batch_first=True)), *head(SIZE)],
+        "lstm": [words, LastState(nn.LSTM(SIZE, SIZE)), *head(SIZE)],
         "cnn_lstm": [
             words,
             AsChannels(),
@@ -81,7 +84,7 @@ def built(network: str) -> nn.Sequential:
             nn.ReLU(),
             nn.MaxPool1d(4),
             Transposed(),
-            LastState(nn.LSTM(FILTERS, SIZE, batch_first=True)),
+            LastState(nn.LSTM(FILTERS, SIZE)),
             *head(SIZE),
         ],
     }

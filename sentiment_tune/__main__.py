@@ -332,15 +332,21 @@ def _table(texts: tuple[str, ...], source: str | None) -> "Table":
 
     if bool(source) == any(texts):
         raise InputError("give either texts, or --input FILE, or --input - for one text a line from standard input")
-    if source and source != "-":
-        return tables.read_table(Path(source))
-    lines = [line.rstrip("\r\n") for line in sys.stdin] if source else texts
-    return tables.Table(Path("-"), ("text",), [(line,) for line in lines])
+    if source:
+        return tables.read_lines() if Path(source) == tables.STANDARD else tables.read_table(Path(source))
+    for number, text in enumerate(texts, 1):
+        try:
+            text.encode()  # what is not UTF-8 arrives as half characters, which nothing can be written with
+        except UnicodeEncodeError:
+            raise InputError(f"text {number} is not UTF-8: set the terminal to that encoding, or use a file") from None
+    return tables.Table(tables.STANDARD, ("text",), [(text,) for text in texts])
 
 
 def run() -> None:
     """The console script: what goes wrong by the user's hand is one line and exit code 2."""
     signal.signal(signal.SIGTERM, _terminate)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
+        signal.signal(signal.SIGHUP, _terminate)
     gc.set_threshold(10_000)  # the imports make a million objects that stay: looking through them less saves a second
     atexit.register(gc.freeze)  # and so does not looking through them at the end
     try:

@@ -158,9 +158,12 @@ def register(run_id: str, name: str | None = None) -> list[Entry]:
 
 
 def _registered(name: str, uri: str, run: Recorded, tags: Mapping[str, str]) -> Entry:
-    with tracking.opened(Place(run_id=run.run_id)):
-        card = _card(name, run)
-        tracking.log_text(card, f"cards/{name}.md")
+    """The run's version of this name: a new one, unless it has one with an alias."""
+    present = registry.version_of(run.run_id, name)
+    if present:
+        return present
+    card = _card(name, run)
+    tracking.add_text(run.run_id, f"cards/{name}.md", card)
     return registry.add(name, uri, run.run_id, tags, card)
 
 

@@ -13,4 +13,4 @@ class InputError(ValueError):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends everything the way Ctrl-C does, but for the exit code."""
+    """SIGTERM, or a terminal that closes: ends everything the way Ctrl-C does, but for the exit code."""

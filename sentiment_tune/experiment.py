@@ -71,19 +71,25 @@ def run(
 
 def built(plan: Plan, corpus: Corpus) -> nn.Module:
     """The network with its fresh weights, on its device, prepared with the training reviews where it asks for them."""
-    device = device_for(plan.conditions.device)
     if plan.conditions.threads:
         torch.set_num_threads(plan.conditions.threads)
     with seeded(plan.conditions.seed):
-        network = models.build(plan.model, plan.reading.vocabulary, plan.network)
+        network = fresh(plan)
         if hasattr(network, "prepare"):
             network.prepare(_labelled_batches(corpus.train, plan.reading))  # type: ignore[operator]
+    return network.to(device_for(plan.conditions.device))
+
+
+def fresh(plan: Plan) -> nn.Module:
+    """The network that knows no data yet; InputError if it, its device or its recipe cannot be as planned."""
+    device_for(plan.conditions.device)
+    network = models.build(plan.model, plan.reading.vocabulary, plan.network)
     if plan.recipe.adversarial and not lookup_tables(network):
         raise InputError(
             f"adversarial cannot be {plan.recipe.adversarial:g} for {plan.model}: it has no vectors of words to "
             "change, leave it at 0"
         )
-    return network.to(device)
+    return network
 
 
 def _labelled_batches(reviews: Reviews, reading: Reading) -> Iterator[tuple[Tensor, Tensor]]:
@@ -92,10 +98,10 @@ def _labelled_batches(reviews: Reviews, reading: Reading) -> Iterator[tuple[Tens
 
 
 def device_for(name: str) -> torch.device:
-    """The device of that name; `auto` takes a GPU where there is one."""
+    """The device of that name; `auto` takes CUDA where it is, and leaves alone MPS, on which nobody has tried this."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(device for device, is_there in present.items() if is_there))
+        return torch.device("cuda" if present["cuda"] else "cpu")
     if not present[name]:
         raise InputError(f"device cannot be {name!r}: torch {torch.__version__} finds none here; choose auto or cpu")
     return torch.device(name)

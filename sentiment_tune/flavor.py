@@ -127,7 +127,7 @@ def trust_code(folder: Path) -> None:
 
 
 def _source(module: Any) -> str:
-    file = Path(module.__file__)
+    file = Path(module.__file__ or next(iter(module.__path__)))  # a folder without an __init__.py has no file
     return str(file.parent if file.name == "__init__.py" else file)
 
 

@@ -1,5 +1,6 @@
 """Optuna's parts by the names that a user gives them: storage, sampler, pruner."""
 
+import importlib
 import inspect
 import socket
 import warnings
@@ -18,6 +19,7 @@ from sqlalchemy.engine import make_url
 
 from sentiment_tune import tracking
 from sentiment_tune.errors import InputError
+from sentiment_tune.experiment import fresh
 from sentiment_tune.search import Search
 from sentiment_tune.space import no_such
 
@@ -29,9 +31,11 @@ HYPERBAND_FROM = 51  # trials; its brackets need so many to begin with
 
 
 def check(search: Search) -> None:
-    """InputError if the search's sampler, pruner or storage is none, or a setting it fixes cannot be so."""
+    """InputError if the search's sampler, pruner or storage is none, or what it fixes no trial could train with."""
     sampler_of(search.sampler, 0, search.joint)
     pruner_of(search)
+    for defaults in search.defaults():
+        fresh(search.plan(defaults))
     with _explained(search.storage):
         _reach(search.storage)
 
@@ -83,8 +87,9 @@ def _reach(url: str) -> None:
 
 def sampler_of(name: str, seed: int, joint: bool) -> BaseSampler:
     """The sampler that Optuna calls so."""
+    for_grids = ("GridSampler", "BruteForceSampler")  # which cannot search a learning rate
     known = [
-        held for held in optuna.samplers.__all__ if _takes(optuna.samplers, held, "seed") and held != "GridSampler"
+        held for held in optuna.samplers.__all__ if _takes(optuna.samplers, held, "seed") and held not in for_grids
     ]
     if name not in known:
         raise no_such("sampler", name, known)
@@ -93,6 +98,8 @@ def sampler_of(name: str, seed: int, joint: bool) -> BaseSampler:
         # A study has ten or twenty trials; with Optuna's ten random ones there would be little left to search.
         chosen |= {"n_startup_trials": 5, "multivariate": True, "group": joint}
     try:
+        if name == "CmaEsSampler":
+            importlib.import_module("cmaes")  # Optuna would look for it in a trial
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             return getattr(optuna.samplers, name)(**chosen)
     except ImportError as error:

@@ -58,6 +58,17 @@ def add(name: str, model_uri: str, run_id: str, tags: Mapping[str, str], card: s
     return Entry(name, version, alias, reason)
 
 
+def version_of(run_id: str, name: str) -> Entry | None:
+    """The version of this name that was made of the run's model, if it has an alias."""
+    client = mlflow.MlflowClient()
+    aliases = client.get_registered_model(name).aliases if _exists(client, name) else {}
+    for alias in (CHAMPION, CHALLENGER):
+        held = client.get_model_version(name, str(aliases[alias])) if alias in aliases else None
+        if held is not None and held.run_id == run_id:
+            return Entry(name, int(held.version), alias, held.tags["reason"])
+    return None
+
+
 def _model_id(uri: str) -> str | None:
     return uri.removeprefix("models:/") if uri.startswith("models:/m-") else None
 

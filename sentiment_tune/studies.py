@@ -5,11 +5,12 @@ runs or starts the workers, and writes the report. Whoever comes while the owner
 """
 
 import csv
+import hashlib
 import io
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -59,9 +60,18 @@ def studied(search: Search, corpus: Corpus, place: Place, say: Say) -> Iterator[
     study = study_of(search, corpus.digest)
     reclaim(study)
     joined = _run_of_another(study)
+    if not joined and RUN_ID in study.user_attrs:  # several may have come to take it over: the last to say so does
+        sign_of_life(study)
+        time.sleep(1)
+        joined = _run_of_another(study)
     if joined:
+        if not tracking.exists(joined):
+            raise InputError(
+                f"the runs of study {search.study!r} are not at {tracking.address()}: give the --tracking-uri of the "
+                "process that began it"
+            )
         tracking.leave_project_run()
-        _run_trials(search, study, corpus, joined, say)
+        _run_trials(search, study, corpus, joined, say, first=_number())
         yield Studied(search, study, joined, owned=False)
         return
     with _owning(study), tracking.opened(_place(study, search, place)) as run_id:
@@ -108,7 +118,8 @@ def _owning(study: optuna.Study) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(BEAT):
-            sign_of_life(study)
+            with suppress(Exception):  # the database may be back at the next beat
+                sign_of_life(study)
 
     sign_of_life(study)
     beating = threading.Thread(target=beat, daemon=True)
@@ -121,17 +132,23 @@ def _owning(study: optuna.Study) -> Iterator[None]:
         study.set_user_attr(OWNER, None)
 
 
-def _run_trials(search: Search, study: optuna.Study, corpus: Corpus, run_id: str, say: Say) -> None:
+def _number() -> int:
+    """A number for the first worker of one who joins: no two who begin together are to try the same settings."""
+    return int.from_bytes(hashlib.sha256(WORKER_ID.encode()).digest()[:4])
+
+
+def _run_trials(search: Search, study: optuna.Study, corpus: Corpus, run_id: str, say: Say, first: int = 0) -> None:
     if search.workers == 1:
-        work(search, study, corpus, run_id, say)
+        work(search, study, corpus, run_id, say, first)
         return
     # The trial of a worker that dies goes to the others at once.
-    side_by_side(search.workers, search.source, partial(_trials_of, search, run_id, say), partial(reclaim, study))
+    job = partial(_trials_of, search, run_id, say, first)
+    side_by_side(search.workers, search.source, job, partial(reclaim, study))
 
 
-def _trials_of(search: Search, run_id: str, say: Say, corpus: Corpus, number: int) -> None:
+def _trials_of(search: Search, run_id: str, say: Say, first: int, corpus: Corpus, number: int) -> None:
     """What a worker of the study does."""
-    work(search, study_of(search, corpus.digest), corpus, run_id, say, number)
+    work(search, study_of(search, corpus.digest), corpus, run_id, say, first + number)
 
 
 def _report(search: Search, study: optuna.Study) -> None:

@@ -12,13 +12,14 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from sentiment_tune.errors import InputError
 
+STANDARD = Path("-")  # the standard input or output
 LONGEST_CELL = 10_000_000  # characters of a CSV cell; a longer one comes from a quote that nobody closed
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PACKINGS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
@@ -52,10 +53,16 @@ class Table:
         return cells
 
     def with_columns(self, added: Mapping[str, Iterable[Any]]) -> "Table":
-        """The same rows with columns behind them; one whose name is taken is called `predicted_...`."""
-        names = [f"predicted_{name}" if name in self.columns else name for name in added]
+        """The same rows with columns behind them; `predicted_` stands before a name that is taken, once or more."""
+        names = [_free(name, self.columns) for name in added]
         rows = [(*row, *cells) for row, *cells in zip(self.rows, *added.values(), strict=True)]
         return Table(self.path, (*self.columns, *names), rows)
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    while name in taken:
+        name = f"predicted_{name}"
+    return name
 
 
 def is_table(path: Path) -> bool:
@@ -80,12 +87,17 @@ def read_table(path: Path) -> Table:
     return Table(path, tuple(columns), rows)
 
 
+def read_lines() -> Table:
+    """The lines of the standard input, as the column `text`; InputError names the line that is not UTF-8."""
+    return Table(STANDARD, ("text",), [(line.rstrip("\r\n"),) for line in _lines(STANDARD)])
+
+
 def write_table(path: Path | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table in the form that the suffix names, as CSV to the standard output for None and `-`.
 
     The file appears complete or not at all. InputError where it cannot be written.
     """
-    if path is None or path == Path("-"):
+    if path is None or path == STANDARD:
         _write_stdout(columns, rows)
         return
     form = _form(path)
@@ -114,13 +126,13 @@ def _open(path: Path, mode: Literal["rb", "wb"]) -> IO[bytes]:
 
 def _lines(path: Path) -> Iterator[str]:
     """Lines with their ends; decoded one by one, so that an error knows its line."""
-    number = 0
+    name, number = "standard input" if path == STANDARD else path, 0
     try:
-        with _open(path, "rb") as file:
+        with _open(path, "rb") if path != STANDARD else nullcontext(sys.stdin.buffer) as file:
             for number, line in enumerate(file, 1):  # the handlers below tell the number
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError:
-        raise InputError(f"{path}, line {number}: this is not UTF-8; save the file in that encoding") from None
+        raise InputError(f"{name}, line {number}: this is not UTF-8; save it in that encoding") from None
     except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path} is damaged behind line {number} ({error}): pack or fetch it again") from None
     except OSError as error:

@@ -1,13 +1,13 @@
 """Runs in MLflow: how they begin, what they hold, how they end."""
 
 import functools
+import getpass
 import hashlib
 import logging
 import os
 import subprocess
 import tempfile
 import traceback
-import urllib.request
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,7 +61,8 @@ def connect(uri: str | None = None, make: bool = True) -> None:
         raise InputError(f"no finished run at {uri}: train one first, or give --tracking-uri or --model FOLDER")
     try:
         if uri.startswith("http"):
-            urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5).close()
+            with _asked_once():
+                mlflow.search_experiments(max_results=1)
             return
         if uri.startswith("sqlite:///"):
             can_be_file(Path(uri.removeprefix("sqlite:///")))
@@ -70,6 +71,20 @@ def connect(uri: str | None = None, make: bool = True) -> None:
     except Exception as error:  # each kind of store raises what its own library does
         reason = str(error).partition("\n")[0]
         raise InputError(f"no MLflow tracking at {uri!r}: {reason}; start it, or give another --tracking-uri") from None
+
+
+@contextmanager
+def _asked_once() -> Iterator[None]:
+    """A block in which MLflow does not try again for minutes where no server answers."""
+    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+    before = {name: os.environ[name] for name in limits if name in os.environ}
+    os.environ |= limits
+    try:
+        yield
+    finally:
+        for name in limits:
+            del os.environ[name]
+        os.environ |= before
 
 
 def can_be_file(path: Path) -> None:
@@ -81,8 +96,11 @@ def can_be_file(path: Path) -> None:
 
 
 def once(uri: str) -> FileLock:
-    """A lock that the processes of this machine hold one after another, by what they are about to make."""
-    name = hashlib.sha256(uri.encode()).hexdigest()
+    """A lock that a user's processes on this machine hold one after another, by what they are about to make.
+
+    Another user's lock cannot be opened.
+    """
+    name = hashlib.sha256(f"{getpass.getuser()} {uri}".encode()).hexdigest()
     return FileLock(Path(tempfile.gettempdir(), f"sentiment_tune-{name}.lock"))
 
 
@@ -128,10 +146,12 @@ def opened(place: Place) -> Iterator[str]:
         raise
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
-        mlflow.set_tag("error", f"{type(error).__name__}: {error}")
-        if not stopped:
-            mlflow.log_text(traceback.format_exc(), "traceback.txt")
-        mlflow.end_run("KILLED" if stopped else "FAILED")
+        try:
+            mlflow.set_tag("error", f"{type(error).__name__}: {error}")
+            if not stopped:
+                mlflow.log_text(traceback.format_exc(), "traceback.txt")
+        finally:  # what went wrong may be that nothing can be logged
+            mlflow.end_run("KILLED" if stopped else "FAILED")
         raise
     mlflow.end_run("FINISHED")
 
@@ -151,6 +171,11 @@ def _begun(place: Place) -> mlflow.ActiveRun:
     if PROJECT_RUN not in os.environ:
         _enter(place.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or _project_experiment() or EXPERIMENT)
     return mlflow.start_run(run_name=place.name, log_system_metrics=place.system_metrics, tags=tags)
+
+
+def add_text(run_id: str, name: str, text: str) -> None:
+    """Log a text to a run that has ended, without opening it again: what fails here is no fault of the run."""
+    mlflow.MlflowClient().log_text(run_id, text, name)
 
 
 def end_abandoned(run_id: str, reason: str) -> None:

@@ -106,7 +106,7 @@ def fit(
         started = time.perf_counter()
         passing = passing.ordered(shuffled(np.random.default_rng([seed, number])), recipe.batch)
         rates = [recipe.rate(number - 1 + (step + 0.5) / len(passing)) for step in range(len(passing))]
-        with seeded(seed, number):
+        with seeded(seed, number, device=device):
             loss, accuracy = _pass(descent, watch(passing, number), train.labels, rates, number)
         descent.mean.show()
         val_loss, val_accuracy = measure(predict(network, held), validation.labels)
@@ -289,7 +289,7 @@ def predict(network: nn.Module, passing: Batches) -> NDArray[np.float64]:
     device = device_of(network)
     logits = np.empty(sum(map(len, passing.rows)))
     for batch in passing:
-        logits[batch.rows] = network(batch.ids.to(device)).double().cpu().numpy()
+        logits[batch.rows] = network(batch.ids.to(device)).cpu().double().numpy()
     return logits
 
 
@@ -304,8 +304,11 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 @contextmanager
-def seeded(*seed: int) -> Iterator[None]:
-    """A block whose random numbers come from `seed` alone; those of the rest of the program go on untouched."""
-    with torch.random.fork_rng():
+def seeded(*seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """A block whose random numbers come from `seed` alone; those of the rest of the program go on untouched.
+
+    Of GPUs only `device` is looked at: the others may be in the hands of others.
+    """
+    with torch.random.fork_rng([device] if device and device.type == "cuda" else []):
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         yield

@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,7 @@ from typing import Any
 import numpy as np
 import optuna
 import psutil
-from optuna.exceptions import DuplicatedStudyError, TrialPruned, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, TrialPruned, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sentiment_tune import records, tracking
@@ -106,7 +106,9 @@ def work(search: Search, study: optuna.Study, corpus: Corpus, run_id: str, say: 
         study.sampler = sampler_of(search.sampler, int(seed), search.joint)
         try:
             study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[say])
-        except (AssertionError, UpdateFinishedTrialError):
+        except (AssertionError, UpdateFinishedTrialError, ValueError) as error:
+            if isinstance(error, ValueError) and "Cannot tell" not in str(error):
+                raise
             # Somebody took this worker for dead, since it had stood still for long, and gave its trial to another.
             print("a trial came too late and does not count: it was given to another worker", file=sys.stderr)
 
@@ -140,7 +142,7 @@ def reclaim(study: optuna.Study) -> None:
 
     Those of this machine are known at once; Optuna's heartbeat tells of those of others.
     """
-    if isinstance(study._storage, RDBStorage):
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         optuna.storages.fail_stale_trials(study)
     for trial in _trials(study):
         if trial.state == TrialState.RUNNING and gone(trial.user_attrs.get(WORKER)):
@@ -183,9 +185,9 @@ def _objective(trial: Trial, search: Search, corpus: Corpus, run_id: str) -> flo
     """Best validation accuracy of one trial, in a run of its own; tells what became of it, and ends with it."""
     trial.set_user_attr(WORKER, WORKER_ID)
     _give_way(trial, search.trials)
-    plan = search.plan(suggested(trial, search))
     tags = {"trial": str(trial.number), "study": search.study, "stage": SEARCHED, WORKER: WORKER_ID}
     try:
+        plan = search.plan(suggested(trial, search))
         with recorded(plan, corpus, Place(name=f"trial {trial.number}", tags=tags, parent=run_id)) as child:
             trial.set_user_attr(RUN_ID, child)
             with _state():
@@ -194,6 +196,8 @@ def _objective(trial: Trial, search: Search, corpus: Corpus, run_id: str) -> flo
         raise TrialPruned from None
     except KeyboardInterrupt:
         _again(trial.study, trial)
+        raise
+    except UpdateFinishedTrialError:
         raise
     except Exception as error:
         trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}"[:500])

@@ -26,11 +26,12 @@ class Answer(NamedTuple):
         return self.err
 
 
-def ask(*words: str, stdin: str = "") -> Answer:
+def ask(*words: str, stdin: str | bytes = "") -> Answer:
     """What the console script does, in this process."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="", write_through=True) for _ in range(2))
     before = sys.argv, sys.stdin, signal.getsignal(signal.SIGTERM)
-    sys.argv, sys.stdin = ["sentiment-tune", *words], io.StringIO(stdin)
+    typed = io.BytesIO(stdin if isinstance(stdin, bytes) else stdin.encode())
+    sys.argv, sys.stdin = ["sentiment-tune", *words], io.TextIOWrapper(typed, "utf-8")
     code: Any = 0
     try:
         with redirect_stdout(out), redirect_stderr(err):

@@ -61,7 +61,8 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     yield tmp_path
     mlflow.set_tracking_uri(None)
-    sys.modules.pop("mynet", None)
+    for name in ("mynet", "nets", "nets.mynet"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture

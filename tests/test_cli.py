@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -390,10 +391,13 @@ def test_a_signal_kills_the_run(tmp_path: Path, number: int, code: int) -> None:
 # ---- a network of one's own
 
 
-def test_an_own_network_trains_and_scores_anywhere(here: Path) -> None:
-    (here / "mynet.py").write_text(OWN)
+@pytest.mark.parametrize("module", ["mynet", "nets.mynet"])  # a file, and a folder without an __init__.py
+def test_an_own_network_trains_and_scores_anywhere(here: Path, module: str) -> None:
+    file = here / f"{module.replace('.', '/')}.py"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(OWN)
     (here / "elsewhere").mkdir()
-    answer = ask("train", "--model", "mynet:Tiny", "--size", "3", "--data", "sample", "--epochs", "1")
+    answer = ask("train", "--model", f"{module}:Tiny", "--size", "3", "--data", "sample", "--epochs", "1")
     database = f"sqlite:///{here}/mlflow.db"
     (made,) = runs(database)
     assert (answer.code, answer.err, made.data.params["size"]) == (0, "", "3")
@@ -469,6 +473,20 @@ def test_each_line_of_the_standard_input_is_a_review(trained: Trained, beside: P
     assert [(row[0], float(row[1])) for row in rows[1:]] == list(
         zip(reviews, trained.probabilities(reviews), strict=True)
     )
+
+
+def test_bytes_that_are_no_text_are_refused(trained: Trained, beside: Path) -> None:
+    address = ("score", "--model", str(trained.model))
+    assert "standard input, line 2: this is not UTF-8" in ask(*address, "--input", "-", stdin=b"fine\ncaf\xe9").refusal
+    assert "text 2 is not UTF-8" in ask(*address, "fine", os.fsdecode(b"caf\xe9")).refusal
+
+
+def test_a_table_scored_twice_keeps_both_answers(trained: Trained, beside: Path) -> None:
+    source, once = table(beside / "a.csv"), ("score", "--model", str(trained.model), "--output", "a.csv")
+    for _ in range(2):
+        assert ask(*once, "--input", "a.csv").code == 0
+    added = ("probability", "predicted_label", "predicted_probability", "predicted_predicted_label")
+    assert read_table(source).columns == ("label", "text", "stars", *added)
 
 
 @pytest.mark.parametrize("target", ["nowhere/b.csv", "folder.csv", "b.xlsx"])

@@ -257,6 +257,16 @@ def test_the_way_of_a_gpu_is_that_of_a_cpu(
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["linear", "embedding", "cnn"])
+def test_best_weights_are_put_back_where_the_network_is(name: str) -> None:
+    variant = {} if name == "linear" else {"ngrams": 2}
+    network = models.build(name, VOCABULARY, variant)
+    kept = network.state_dict()
+    with warnings.catch_warnings(action="ignore"):  # nothing is copied to it
+        network.to("meta").load_state_dict(kept)  # a device that every machine has
+    assert {held.device.type for held in (*network.parameters(), *network.buffers())} == {"meta"}
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.99])
 def test_dropout_drops_its_share_keeps_the_mean_and_ends_with_training(rate: float) -> None:
     layer, ones = Dropout(rate), torch.ones(1001, 333)
@@ -267,6 +277,20 @@ def test_dropout_drops_its_share_keeps_the_mean_and_ends_with_training(rate: flo
     kept = out[out != 0]
     assert torch.equal(kept, torch.full_like(kept, 1 / (1 - share)))
     assert torch.equal(layer.eval()(ones), ones)
+
+
+@torch.enable_grad()
+@pytest.mark.parametrize("width", [2, 3])
+def test_a_phrase_over_the_edge_of_a_batch_teaches_the_words_in_it_alone(width: int) -> None:
+    with seeded(1):
+        phrases, vectors = Phrases(8, 50, width).double(), torch.randn(3, 8, dtype=torch.double, requires_grad=True)
+    words = Words(vectors, torch.tensor([[0, 1, 2, 1], [2, 0, 1, 0]]))  # as long as the batch is wide
+    real = torch.ones(2, 4, dtype=torch.bool)
+    answers = max_over_time(phrases(words, real), real, 2)
+    for one, other in zip(
+        *(torch.autograd.grad(found.sum(), vectors) for found in (phrases.strongest(words, real), answers)), strict=True
+    ):
+        torch.testing.assert_close(one, other)
 
 
 @torch.enable_grad()

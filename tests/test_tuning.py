@@ -20,7 +20,7 @@ from commands import SCRIPT, Answer, artifact, ask, ended, runs, started
 from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 
-from sentiment_tune import registry
+from sentiment_tune import optuna_parts, registry, tuning
 from sentiment_tune.plan import Plan, read_settings
 from sentiment_tune.tuning import finished
 
@@ -44,6 +44,28 @@ class Moody(nn.Module):
     def forward(self, ids):
         if self.training and self.size % 2:
             raise RuntimeError("odd sizes do not fit into memory")
+        return self.output(self.vectors(ids).sum(1)).squeeze(-1)
+"""
+
+LATE = """
+import optuna
+from torch import nn
+from sentiment_tune.space import Width
+
+
+class Late(nn.Module):
+    told = False
+
+    def __init__(self, vocabulary: int, size: Width = 32):
+        super().__init__()
+        self.vectors = nn.Embedding(vocabulary, size, padding_idx=0)
+        self.output = nn.Linear(size, 1)
+
+    def forward(self, ids):
+        if self.training and not Late.told and optuna.get_all_study_names("sqlite:///o.db"):
+            study = optuna.load_study(study_name="late", storage="sqlite:///o.db")
+            study.tell(0, state=optuna.trial.TrialState.FAIL)  # as whoever takes its worker for dead does
+            Late.told = True
         return self.output(self.vectors(ids).sum(1)).squeeze(-1)
 """
 
@@ -247,6 +269,53 @@ def test_a_study_whose_owner_is_elsewhere_is_joined_and_taken_over_when_it_vanis
     assert study.user_attrs["owner"] is None
 
 
+def test_whoever_joins_has_to_name_the_place_of_the_runs(again: Path) -> None:
+    study = optuna.load_study(study_name="embedding-sample", storage=f"sqlite:///{again}/optuna.db")
+    trials = study.get_trials()
+    study.set_user_attr("owner", {"id": "elsewhere:1:0.00", "seen": time.time()})
+    address = ("--tracking-uri", "sqlite:///other.db", "--storage", f"sqlite:///{again}/optuna.db")
+    refusal = ask(*TUNING, *address, "--trials", "8", "--pruner", "PercentilePruner").refusal
+    assert "are not at sqlite:///other.db: give the --tracking-uri" in refusal
+    assert study.get_trials() == trials
+
+
+def test_the_trial_of_a_machine_that_is_gone_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optuna_parts, "HEARTBEAT", 1)
+    monkeypatch.setattr(optuna_parts, "GRACE", 1)
+    storage = optuna_parts.storage_at(f"sqlite:///{tmp_path}/optuna.db", tuning._again)
+    study = optuna.create_study(storage=storage)
+    with warnings.catch_warnings(action="ignore"):  # the heart is to stand still
+        lost = study.ask({"dropout": optuna.distributions.FloatDistribution(0, 1)})
+    lost.set_user_attr("worker", "elsewhere:1:0.00")
+    study._storage.record_heartbeat(lost._trial_id)  # type: ignore[attr-defined]
+    tuning.reclaim(study)
+    assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING]
+    time.sleep(3)
+    tuning.reclaim(study)
+    assert [trial.state for trial in study.get_trials()] == [TrialState.FAIL, TrialState.WAITING]
+    assert finished(study.get_trials()) == []
+    assert study.get_trials()[1].system_attrs["fixed_params"] == lost.params
+
+
+def test_a_trial_that_was_given_to_another_does_not_end_its_worker(here: Path) -> None:
+    (here / "mynet.py").write_text(LATE)
+    named = ("--study", "late", "--storage", "sqlite:///o.db", "--trials", "3", "--top", "0")
+    code, _, err = ask("tune", "--model", "mynet:Late", *SMALL, *named)
+    trials = optuna.load_study(study_name="late", storage="sqlite:///o.db").get_trials()
+    assert (code, err.count("came too late")) == (0, 1)
+    assert [trial.state for trial in trials if not finished([trial])] == [TrialState.FAIL]
+    assert len(finished(trials)) == 3
+
+
+def test_registering_again_changes_nothing(tuned: Tuned, again: Path) -> None:
+    winner = tuned.parent.data.tags["winner"]
+    before = MlflowClient().get_run(winner).info
+    told = ask("register", "--run", winner)
+    versions = MlflowClient().search_model_versions("name = 'sentiment-embedding'")
+    assert (told.code, [int(held.version) for held in versions]) == (0, [1])
+    assert MlflowClient().get_run(winner).info == before
+
+
 def test_a_study_repeats_exactly_interrupted_or_not(tuned: Tuned, here: Path) -> None:
     same = (*TUNING, "--pruner", "PercentilePruner", "--top", "0")
     assert ask(*same, "--trials", "3").code == 0
@@ -399,6 +468,9 @@ def closed() -> str:
         ("--model rrn", ["'rrn'", "did you mean 'rnn'?"]),
         ("--model rnn,grru", ["'grru'", "did you mean 'gru'?"]),
         ("--sampler TPSampler", ["'TPSampler'", "did you mean 'TPESampler'?"]),
+        ("--sampler BruteForceSampler", ["'BruteForceSampler'", "choose from"]),
+        ("--sampler CmaEsSampler", ["'CmaEsSampler'", "'cmaes'", "not installed"]),
+        ("--model linear --adversarial 0.1", ["adversarial cannot be 0.1 for linear"]),
         ("--pruner MedianPrunner", ["'MedianPrunner'", "did you mean 'MedianPruner'?"]),
         ("--storage nowhere", ["'nowhere'", "--storage"]),
         ("--storage postgresql://127.0.0.1:PORT/x", ["127.0.0.1:PORT", "refused", "--storage"]),

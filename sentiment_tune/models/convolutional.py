@@ -88,10 +88,11 @@ class _Strongest(Function):
         to_weight = functional.embedding_bag(bags, vectors, mode="sum", per_sample_weights=amounts)
         word, order = winners.flatten().sort()
         filter_rows = weight.transpose(1, 2).reshape(filters * width, embedding)
-        starts = torch.searchsorted(word, torch.arange(len(vectors) - 1))
+        starts = torch.searchsorted(word, torch.arange(len(vectors)))
         to_vectors = functional.embedding_bag(
             *(order % (filters * width), filter_rows, starts), mode="sum", per_sample_weights=share.flatten()[order]
         )
+        to_vectors = to_vectors[:-1]  # what follows a review's last word learns nothing
         return to_vectors, None, None, to_weight.reshape(filters, width, embedding).transpose(1, 2), wanted.sum(0)
 
 

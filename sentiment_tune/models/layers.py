@@ -79,10 +79,7 @@ def max_over_time(features: Tensor, real: Tensor, reviews: int) -> Tensor:
 
 
 class Dropout(nn.Module):
-    """What nn.Dropout does, with eight decisions from one random number of 64 bits: on a CPU drawing is what it costs.
-
-    The rate is rounded to the nearest 256th.
-    """
+    """What nn.Dropout does, at a rate rounded to the nearest 256th."""
 
     def __init__(self, rate: float):
         super().__init__()
@@ -91,6 +88,14 @@ class Dropout(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         if not (self.training and self.dropped):
             return features
-        drawn = torch.empty(-(-features.numel() // 8), dtype=torch.int64, device=features.device)
-        dice = drawn.random_(-(2**63), None).view(torch.uint8)[: features.numel()].view(features.shape)
+        dice = _dice(features.shape, features.device)
         return features * ((dice >= self.dropped) * (256 / (256 - self.dropped)))
+
+
+def _dice(shape: torch.Size, device: torch.device) -> Tensor:
+    """Random numbers from 0 to 255 of that shape."""
+    if device.type != "cpu":
+        return torch.randint(256, shape, dtype=torch.uint8, device=device)
+    # Eight from one of 64 bits: on a CPU drawing is what dropout costs.
+    drawn = torch.empty(-(-shape.numel() // 8), dtype=torch.int64)
+    return drawn.random_(-(2**63), None).view(torch.uint8)[: shape.numel()].view(shape)

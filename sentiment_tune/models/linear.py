@@ -69,7 +69,9 @@ class NGrams(nn.Module):
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Take the table's size from what is loaded: it is a fact of the training data."""
+        device = self.keys.device
         self._resize(len(state[f"{prefix}keys"]))
+        self.to(device)
         super()._load_from_state_dict(state, prefix, *rest)
 
 
