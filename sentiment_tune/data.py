@@ -61,6 +61,11 @@ class Reviews:
         """Lengths [review] in words, the start id included."""
         return self.offsets[self.rows + 1] - self.starts
 
+    def and_those_of(self, other: "Reviews") -> "Reviews":
+        """The reviews of two parts of one store as one part."""
+        digest = hashlib.sha256(f"{self.digest} {other.digest}".encode()).hexdigest()[:16]
+        return replace(self, rows=np.union1d(self.rows, other.rows), digest=digest)
+
     def with_any_of(self, ids: Sequence[int]) -> NDArray[np.bool_]:
         """Whether each review holds one of the ids: [review]."""
         wanted = np.zeros(self.ids.max(initial=0) + 1, bool)

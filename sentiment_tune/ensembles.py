@@ -18,7 +18,7 @@ from sentiment_tune import packaging, records, registry, tracking
 from sentiment_tune.batches import in_order
 from sentiment_tune.data import Corpus
 from sentiment_tune.errors import InputError
-from sentiment_tune.experiment import count_parameters, described, device_for, logged, tested
+from sentiment_tune.experiment import REFIT, count_parameters, described, device_for, logged, tested
 from sentiment_tune.models import ENSEMBLE
 from sentiment_tune.models.ensemble import Ensemble
 from sentiment_tune.packaging import Package
@@ -62,13 +62,11 @@ def members_of(names: Sequence[str], corpus: Corpus) -> list[Member]:
         present = registry.champion(name)
         if present is None:
             raise InputError(f"no champion of {name!r} at {tracking.address()}: tune or register it first")
-        if present.tags.get(registry.DIGEST) == corpus.digest:
+        objection = _objection(name, present.tags.get(registry.DIGEST), present.run_id or "", corpus)
+        if objection is None:
             chosen.append(present)
         elif names:
-            raise InputError(
-                f"the champion of {name!r} was trained on other data, {present.tags.get(registry.DIGEST)}, than "
-                f"{corpus.name}, {corpus.digest}: leave it out, or give --data"
-            )
+            raise InputError(objection)
     if len(chosen) < 2:
         raise InputError(
             f"an ensemble needs two champions or more on {corpus.name}, {corpus.digest}, and finds {len(chosen)}: "
@@ -83,6 +81,21 @@ def members_of(names: Sequence[str], corpus: Corpus) -> list[Member]:
         )
         for present in chosen
     ]
+
+
+def _objection(name: str, digest: str | None, run_id: str, corpus: Corpus) -> str | None:
+    """Why the champion of a name, trained in a run on data of that digest, cannot be a member, if it cannot."""
+    if digest != corpus.digest:
+        return (
+            f"the champion of {name!r} was trained on other data, {digest}, than {corpus.name}, {corpus.digest}: leave "
+            "it out, or give --data"
+        )
+    if REFIT in records.read(run_id).tags:
+        return (
+            f"the champion of {name!r} was trained on the validation reviews too (refit), on which weights are to be "
+            "found: leave it out, or promote another version"
+        )
+    return None
 
 
 def _networks() -> list[str]:

@@ -7,7 +7,8 @@ and `trained`, and its winner is `tested` later.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ from sentiment_tune.training import (
 )
 
 Told = Callable[[Epoch], None]
+REFIT = "refit"  # tag of a run whose model has seen the validation reviews
 
 
 def untold(epoch: Epoch) -> None:
@@ -64,6 +66,8 @@ def run(
     with recorded(plan, corpus, place) as run_id:
         epochs, best = trained(network, plan, corpus, watch, told)
         pictured(epochs)
+        if plan.recipe.refit:
+            network = refitted(plan, corpus, best.epoch, watch)
         test = tested(network, plan.reading, corpus)
         uri = logged(Package(plan.model, network.cpu(), plan.network, corpus.vocabulary, plan.reading))
     return Result(run_id, uri, best, test, count_parameters(network), sum(epoch.seconds for epoch in epochs))
@@ -164,6 +168,23 @@ def trained(
         }
     )
     return epochs, chosen
+
+
+def refitted(plan: Plan, corpus: Corpus, epochs: int, watch: Watch = unwatched) -> nn.Module:
+    """A network trained from the start on train and validation together, for as many epochs as validation chose.
+
+    What an epoch says of the validation reviews means nothing then, and is not logged.
+    """
+    everything = replace(corpus, train=corpus.train.and_those_of(corpus.validation))
+    network, end, started = built(plan, everything), Best(), time.perf_counter()
+    training = fit(network, everything.train, corpus.validation, plan.recipe, plan.reading, plan.conditions.seed, watch)
+    for epoch in islice(training, epochs):
+        if epoch.epoch == epochs:
+            end.see(epoch, network)
+    end.restore(network)
+    tracking.set_tags({REFIT: True})
+    tracking.log_results({"refit_seconds": time.perf_counter() - started})
+    return network
 
 
 def pictured(epochs: Sequence[Epoch]) -> None:

@@ -34,8 +34,10 @@ def check(search: Search) -> None:
     """InputError if the search's sampler, pruner or storage is none, or what it fixes no trial could train with."""
     sampler_of(search.sampler, 0, search.joint)
     pruner_of(search)
-    for defaults in search.defaults():
-        fresh(search.plan(defaults))
+    for plan in map(search.plan, search.defaults()):
+        fresh(plan)
+        if plan.recipe.refit:
+            raise InputError("refit cannot be true in a study, which compares: train its best settings with it")
     with _explained(search.storage):
         _reach(search.storage)
 

@@ -388,6 +388,20 @@ def test_a_signal_kills_the_run(tmp_path: Path, number: int, code: int) -> None:
     assert (killed.info.status, killed.info.end_time > killed.info.start_time) == ("KILLED", True)
 
 
+def test_a_refit_learns_from_the_validation_reviews_too(here: Path) -> None:
+    address, held = f"sqlite:///{here}/mlflow.db", []
+    for more in ((), ("--refit", "true")):
+        assert ask("train", "--model", "linear", "--data", "sample", "--epochs", "2", *more).code == 0
+        (run, *_) = runs(address)
+        folder = Path(run.info.artifact_uri).parents[1] / "models" / run.outputs.model_outputs[0].model_id / "artifacts"
+        held.append((run, load_package(folder / "data" / "scorer").network))
+    (plain, network), (refit, other) = held
+    assert refit.data.metrics["best_val_accuracy"] == plain.data.metrics["best_val_accuracy"]
+    assert len(other.keys) > len(network.keys)  # phrases that stand in one training and one validation review
+    assert (refit.data.tags["refit"], refit.data.params["refit"]) == ("True", "True")
+    assert refit.data.metrics["refit_seconds"] > 0 and "refit" not in plain.data.tags
+
+
 # ---- a network of one's own
 
 

@@ -470,6 +470,7 @@ def closed() -> str:
         ("--sampler TPSampler", ["'TPSampler'", "did you mean 'TPESampler'?"]),
         ("--sampler BruteForceSampler", ["'BruteForceSampler'", "choose from"]),
         ("--sampler CmaEsSampler", ["'CmaEsSampler'", "'cmaes'", "not installed"]),
+        ("--refit true", ["refit cannot be true in a study"]),
         ("--model linear --adversarial 0.1", ["adversarial cannot be 0.1 for linear"]),
         ("--pruner MedianPrunner", ["'MedianPrunner'", "did you mean 'MedianPruner'?"]),
         ("--storage nowhere", ["'nowhere'", "--storage"]),
