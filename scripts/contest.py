@@ -39,7 +39,7 @@ PUBLISHED = {
     "rnn": 0.884,  # UnICORNN (Rusch and Mishra 2021)
     "lstm": 0.9186,  # oh-2LSTMp (Johnson and Zhang 2016)
     "cnn_lstm": 0.8954,
-    "linear": 0.9248,  # tri-grams of the full vocabulary
+    "linear": 0.9248,  # tri-grams of the full vocabulary, all 25,000 reviews: measured before there was this package
     ENSEMBLE: 0.9233,  # seq2-bown-CNN (Johnson and Zhang 2015)
 }
 HEADER = (

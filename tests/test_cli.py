@@ -375,7 +375,7 @@ def test_an_exception_is_the_reason_of_a_failed_run(here: Path) -> None:
     assert failed.info.end_time
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_a_signal_kills_the_run(tmp_path: Path, number: int, code: int) -> None:
     process = started(tmp_path, SCRIPT, "train", *SMALL, "--epochs", "10000", "--patience", "10000")
     assert process.stdout is not None
