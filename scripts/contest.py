@@ -32,7 +32,7 @@ from sentiment_tune.evaluation import by_length, right
 from sentiment_tune.models import ENSEMBLE, NETWORKS, named
 
 # Highest test accuracies found for each kind of network, learnt from IMDB's labelled reviews alone (rnn: GloVe too).
-PUBLISHED = {
+KNOWN = {
     "feedforward": 0.88,  # word presence, two layers
     "embedding": 0.909,  # hashed bigrams
     "cnn": 0.9196,  # seq2-CNN (Johnson and Zhang 2015)
@@ -219,13 +219,13 @@ def mistakes(by_contestant: dict[str, list[Run]]) -> list[str]:
 
 
 def drawn(by_contestant: dict[str, list[Run]], path: Path) -> None:
-    """Test accuracy of every run, beside the highest one published for the kind of network."""
+    """Test accuracy of every run, beside the highest one known for the kind of network."""
     figure = Figure(figsize=(9, 0.45 * len(by_contestant) + 1.4), dpi=120, layout="constrained")
     axes = figure.subplots()
     networks = [runs[0].data.tags["network"] for runs in by_contestant.values()]
     ours = [(run.data.metrics["test_accuracy"], row) for row, runs in enumerate(by_contestant.values()) for run in runs]
-    published = [(PUBLISHED[network], row) for row, network in enumerate(networks) if network in PUBLISHED]
-    axes.plot(*zip(*published, strict=True), "D", color="#767676", markersize=7, label="highest published")
+    known = [(KNOWN[network], row) for row, network in enumerate(networks) if network in KNOWN]
+    axes.plot(*zip(*known, strict=True), "D", color="#767676", markersize=7, label="highest known")
     axes.plot(*zip(*ours, strict=True), "o", color="#0072B2", markersize=7, alpha=0.7, label="ours, one mark a seed")
     axes.set(xlabel="test accuracy", yticks=range(len(networks)), yticklabels=list(by_contestant))
     axes.invert_yaxis()

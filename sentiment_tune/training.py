@@ -42,9 +42,7 @@ class Recipe:
     word_dropout: Annotated[float, Range(0.0, 0.99)] = 0.0  # share of a review's words read as unknown ones
     adversarial: Annotated[float, Range(0.0, 10.0)] = 0.0  # size of the change that `worse` makes; 0 makes none
     averaging: Annotated[float, Range(0.0, 0.99999)] = 0.0  # what a step leaves of the weights' running mean
-    refit: Annotated[bool, Fixed(False, True)] = (
-        False  # train again on train and validation, as many epochs as were best, for test and use
-    )
+    refit: Annotated[bool, Fixed(False, True)] = False  # train once more, on train and validation, before the test
     precision: Annotated[str, Fixed("float32", "bfloat16")] = "float32"  # bfloat16: of matrix products, for a GPU
 
     def rate(self, passed: float) -> float:
