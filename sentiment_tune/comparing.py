@@ -115,7 +115,7 @@ def _row(run: Recorded, names: Sequence[str]) -> Row:
         Share(int(correct.sum()), len(correct)),
         int(run.tags["parameters"]),
         run.metrics["model_bytes"] / 1e6,
-        run.metrics["train_seconds"],
+        run.metrics["train_seconds"] + run.metrics.get("refit_seconds", 0.0),
         run.metrics["test_reviews_per_second"],
         NOTEBOOK.get(run.tags["network"]) if run.tags["data"] == "imdb" else None,
         correct,

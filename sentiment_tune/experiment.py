@@ -66,11 +66,13 @@ def run(
     with recorded(plan, corpus, place) as run_id:
         epochs, best = trained(network, plan, corpus, watch, told)
         pictured(epochs)
+        seconds = sum(epoch.seconds for epoch in epochs)
         if plan.recipe.refit:
-            network = refitted(plan, corpus, best.epoch, watch)
+            network, more = refitted(plan, corpus, best.epoch, watch)
+            seconds += more
         test = tested(network, plan.reading, corpus)
         uri = logged(Package(plan.model, network.cpu(), plan.network, corpus.vocabulary, plan.reading))
-    return Result(run_id, uri, best, test, count_parameters(network), sum(epoch.seconds for epoch in epochs))
+    return Result(run_id, uri, best, test, count_parameters(network), seconds)
 
 
 def built(plan: Plan, corpus: Corpus) -> nn.Module:
@@ -170,8 +172,8 @@ def trained(
     return epochs, chosen
 
 
-def refitted(plan: Plan, corpus: Corpus, epochs: int, watch: Watch = unwatched) -> nn.Module:
-    """A network trained from the start on train and validation together, for as many epochs as validation chose.
+def refitted(plan: Plan, corpus: Corpus, epochs: int, watch: Watch = unwatched) -> tuple[nn.Module, float]:
+    """A network trained anew on train and validation, for as many epochs as validation chose; and the seconds it took.
 
     What an epoch says of the validation reviews means nothing then, and is not logged.
     """
@@ -182,9 +184,10 @@ def refitted(plan: Plan, corpus: Corpus, epochs: int, watch: Watch = unwatched) 
         if epoch.epoch == epochs:
             end.see(epoch, network)
     end.restore(network)
+    seconds = time.perf_counter() - started
     tracking.set_tags({REFIT: True})
-    tracking.log_results({"refit_seconds": time.perf_counter() - started})
-    return network
+    tracking.log_results({"refit_seconds": seconds})
+    return network, seconds
 
 
 def pictured(epochs: Sequence[Epoch]) -> None:

@@ -73,11 +73,11 @@ def _line(epoch: Epoch) -> str:
 
 def result(plan: Plan, corpus: Corpus, result: Result) -> None:
     """The figures of a finished run, and three lines that say what to do next."""
-    console = _console()
+    console, once_more = _console(), ", then on train and validation," if plan.recipe.refit else ""
     console.print(
         f"\n{plan.model} on {corpus.name}: test accuracy {result.test['test_accuracy']:.4f}, validation "
-        f"{result.best.val_accuracy:.4f} in epoch {result.best.epoch}, {result.parameters:,} parameters, trained in "
-        f"{result.seconds:.0f} s\nrun {result.run_id}, model {result.model_uri}\n",
+        f"{result.best.val_accuracy:.4f} in epoch {result.best.epoch}, {result.parameters:,} parameters, "
+        f"trained{once_more} in {result.seconds:.0f} s\nrun {result.run_id}, model {result.model_uri}\n",
         style="bold",
     )
     console.print(f"compare the runs   {_ui()}")
