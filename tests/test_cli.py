@@ -375,6 +375,18 @@ def test_an_exception_is_the_reason_of_a_failed_run(here: Path) -> None:
     assert failed.info.end_time
 
 
+def test_a_run_that_cannot_be_logged_to_ends_all_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("mlflow.log_text", full)
+    (here / "mynet.py").write_text(OWN)
+    with pytest.raises(OSError, match="no space left"):
+        ask("train", "--model", "mynet:Fragile", "--data", "sample", "--epochs", "1")
+    (failed,) = runs(f"sqlite:///{here}/mlflow.db")
+    assert failed.info.status == "FAILED"
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_a_signal_kills_the_run(tmp_path: Path, number: int, code: int) -> None:
     process = started(tmp_path, SCRIPT, "train", *SMALL, "--epochs", "10000", "--patience", "10000")

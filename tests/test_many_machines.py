@@ -135,6 +135,7 @@ def test_machines_that_join_share_the_trials_of_one_study(joined: Joined) -> Non
     assert len(finished(trials)) == 12
     assert {trial.state for trial in trials if trial in finished(trials)} <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert len({trial.user_attrs["worker"] for trial in finished(trials)}) >= 3
+    assert len({tuple(sorted(trial.params.items())) for trial in finished(trials)}) == 12  # nobody repeats another
     assert TrialState.RUNNING not in [trial.state for trial in trials]
 
 
