@@ -1,6 +1,6 @@
 """Networks that look for phrases: a convolution over the words, and the strongest answer of each filter."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from sentiment_tune.models.layers import Dropout, Words, word_vectors
 from sentiment_tune.models.linear import Beside, WithNGrams
-from sentiment_tune.space import Range, Rate, Width
+from sentiment_tune.space import Range, Rate, Value, Width
 from sentiment_tune.text import PADDING
 
 FilterWidth = Annotated[int, Range(1, 25, search=(2, 5))]
@@ -99,6 +99,9 @@ class _Strongest(Function):
 class CNN(WithNGrams):
     """Filters of several widths, each one's strongest answer, a hidden layer (Kim 2014)."""
 
+    # As the dropout below, chosen on validation: docs/benchmarks.md says what other values cost.
+    recipe: ClassVar[dict[str, Value]] = {"learning_rate": 1e-3}
+
     def __init__(
         self,
         vocabulary: int,
@@ -107,7 +110,7 @@ class CNN(WithNGrams):
         shortest: FilterWidth = 2,
         branches: Annotated[int, Range(1, 8, search=(1, 3))] = 3,
         hidden: Width = 100,
-        dropout: Rate = 0.3,
+        dropout: Rate = 0.1,
         ngrams: Beside = 0,
     ):
         super().__init__(vocabulary, ngrams)
