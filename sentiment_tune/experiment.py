@@ -4,6 +4,8 @@
 and `trained`, and its winner is `tested` later.
 """
 
+import ctypes
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -77,6 +79,7 @@ def run(
 
 def built(plan: Plan, corpus: Corpus) -> nn.Module:
     """The network with its fresh weights, on its device, prepared with the training reviews where it asks for them."""
+    keep_freed_memory()
     if plan.conditions.threads:
         torch.set_num_threads(plan.conditions.threads)
     with seeded(plan.conditions.seed):
@@ -84,6 +87,17 @@ def built(plan: Plan, corpus: Corpus) -> nn.Module:
         if hasattr(network, "prepare"):
             network.prepare(_labelled_batches(corpus.train, plan.reading))  # type: ignore[operator]
     return network.to(device_for(plan.conditions.device))
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep up to 1 GiB of freed memory for what asks next; glibc only, elsewhere nothing happens.
+
+    Else each step gets the memory of its large tensors from the system anew, page by page: a seventh of an LSTM's time.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        trim_threshold, mmap_threshold = -1, -3  # numbers of malloc.h
+        for parameter in (trim_threshold, mmap_threshold):
+            ctypes.CDLL(None).mallopt(parameter, 2**30)
 
 
 def fresh(plan: Plan) -> nn.Module:
