@@ -22,11 +22,14 @@ import click
 import mlflow
 import torch
 
-from sentiment_tune import data, packaging, records, tracking
-from sentiment_tune.batches import in_order
-from sentiment_tune.data import Corpus, Source
-from sentiment_tune.models import NETWORKS
-from sentiment_tune.scoring import Encoded
+from sentiment_tune.data import load as data
+from sentiment_tune.data.batches import in_order
+from sentiment_tune.data.load import Corpus, Source
+from sentiment_tune.inference import package as packaging
+from sentiment_tune.inference.scorer import Encoded
+from sentiment_tune.models.registry import NETWORKS
+from sentiment_tune.tracking import records
+from sentiment_tune.tracking import runs as tracking
 
 TEXTS = 2_000
 

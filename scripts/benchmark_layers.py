@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sentiment_tune import data
-from sentiment_tune.batches import batches, shuffled
+from sentiment_tune.data import load as data
+from sentiment_tune.data.batches import batches, shuffled
+from sentiment_tune.data.text import PADDING, Reading
 from sentiment_tune.models.convolutional import Phrases
 from sentiment_tune.models.layers import Words, max_over_time, word_vectors
 from sentiment_tune.models.recurrent import Direction, in_pieces
-from sentiment_tune.text import PADDING, Reading
 
 Layer = Callable[[Tensor], Tensor]  # ids [batch, word] -> [batch, feature]
 

@@ -19,11 +19,12 @@ from statistics import median
 import click
 import numpy as np
 
-from sentiment_tune import cache, data
-from sentiment_tune.data import Corpus, Source
+from sentiment_tune.config import Plan
+from sentiment_tune.data import load as data
+from sentiment_tune.data import store as cache
+from sentiment_tune.data.load import Corpus, Source
 from sentiment_tune.experiment import built
-from sentiment_tune.plan import Plan
-from sentiment_tune.training import fit
+from sentiment_tune.training.loop import fit
 
 SIZES = (1, 4, 16)
 

@@ -28,13 +28,13 @@ import numpy as np
 import platformdirs
 from matplotlib.figure import Figure
 
-from sentiment_tune import data
-from sentiment_tune.batches import in_order
-from sentiment_tune.data import Reviews
+from sentiment_tune.config import Plan
+from sentiment_tune.data import load as data
+from sentiment_tune.data.batches import in_order
+from sentiment_tune.data.load import Reviews
+from sentiment_tune.data.text import PADDING, Reading
 from sentiment_tune.experiment import built
-from sentiment_tune.plan import Plan
-from sentiment_tune.text import PADDING, Reading
-from sentiment_tune.training import fit
+from sentiment_tune.training.loop import fit
 
 BACKENDS = ["tensorflow-cpu==2.21.0", "jax==0.10.2"]
 SHARED = ("keras==", "torch==", "numpy==")  # with us, at the versions of constraints.txt

@@ -22,8 +22,10 @@ import mlflow
 import optuna
 from optuna.trial import FrozenTrial, create_trial
 
-from sentiment_tune import data, tracking, tuning
-from sentiment_tune.search import Search
+from sentiment_tune.data import load as data
+from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tuning import trials as tuning
+from sentiment_tune.tuning.search import Search
 
 
 @click.command()

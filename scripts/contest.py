@@ -26,10 +26,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from mlflow.entities import Run
 
-from sentiment_tune import champions, data, records, registry, tracking
-from sentiment_tune.comparing import NOTEBOOK
-from sentiment_tune.evaluation import by_length, right
-from sentiment_tune.models import ENSEMBLE, NETWORKS, named
+from sentiment_tune.data import load as data
+from sentiment_tune.evaluation.metrics import by_length, right
+from sentiment_tune.leaderboard import NOTEBOOK
+from sentiment_tune.models.registry import ENSEMBLE, NETWORKS, named
+from sentiment_tune.tracking import records, registry
+from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tuning import confirm as champions
 
 # Highest test accuracies found for each kind of network, learnt from IMDB's labelled reviews alone (rnn: GloVe too).
 KNOWN = {

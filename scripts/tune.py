@@ -8,7 +8,7 @@ trials it has, and a finished confirmation is not repeated.
 
 import sys
 
-from sentiment_tune.__main__ import run
+from sentiment_tune.cli.main import run
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["tune", "--model", "all"]

@@ -15,17 +15,21 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from sentiment_tune import __version__, evaluation, flavor, models, tracking
-from sentiment_tune.batches import in_order
-from sentiment_tune.data import Corpus, Reviews
+from sentiment_tune import __version__
+from sentiment_tune.config import Plan
+from sentiment_tune.data.batches import in_order
+from sentiment_tune.data.load import Corpus, Reviews
+from sentiment_tune.data.text import Reading
 from sentiment_tune.errors import InputError
-from sentiment_tune.packaging import GOLDEN, Package
-from sentiment_tune.plan import Plan
-from sentiment_tune.scoring import probability
+from sentiment_tune.evaluation import metrics as evaluation
+from sentiment_tune.inference.package import GOLDEN, Package
+from sentiment_tune.inference.scorer import probability
+from sentiment_tune.models import registry as models
 from sentiment_tune.space import Value
-from sentiment_tune.text import Reading
-from sentiment_tune.tracking import Place
-from sentiment_tune.training import (
+from sentiment_tune.tracking import flavor
+from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tracking.runs import Place
+from sentiment_tune.training.loop import (
     Best,
     Epoch,
     Watch,
@@ -206,14 +210,14 @@ def refitted(plan: Plan, corpus: Corpus, epochs: int, watch: Watch = unwatched) 
 
 def pictured(epochs: Sequence[Epoch]) -> None:
     """Log the learning curves; a study's trials go without, since hundreds of pictures are looked at by nobody."""
-    from sentiment_tune import plots  # slow to import, and not needed before
+    from sentiment_tune.evaluation import plots  # slow to import, and not needed before
 
     tracking.log_picture("learning_curves", plots.learning_curves([asdict(epoch) for epoch in epochs]))
 
 
 def tested(network: nn.Module, reading: Reading, corpus: Corpus) -> dict[str, float]:
     """Read the test split, once: log its figures, its pictures and what was said of each review."""
-    from sentiment_tune import plots
+    from sentiment_tune.evaluation import plots
 
     reviews, started = corpus.test, time.perf_counter()
     logits = predict(network, in_order(reviews, reading, device_of(network)))

@@ -6,21 +6,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from support import ROOT
+
 PACKAGE = "sentiment_tune"
 TREES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_bytes())
     for path in (ROOT / PACKAGE).rglob("*.py")
 }
 OWNERS = {
-    "keras": {"imdb"},
-    "mlflow": {"tracking", "records", "flavor", "registry"},
-    "matplotlib": {"plots", "study_plots"},
-    "optuna": {"tuning", "optuna_parts", "studies", "study_plots"},
+    "keras": {"data.imdb"},
+    "mlflow": {"tracking.runs", "tracking.records", "tracking.flavor", "tracking.registry"},
+    "matplotlib": {"evaluation.plots", "tuning.plots"},
+    "optuna": {"tuning.trials", "tuning.backend", "tuning.study", "tuning.plots"},
 }
 
 

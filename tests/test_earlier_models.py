@@ -1,7 +1,7 @@
 """Models that an earlier version has logged open in every later one, through each of their doors.
 
-`data/models-0.1.0.tar.xz` holds what version 0.1.0 logged of tiny networks, one a folder, as MLflow stored it, and with
-each the scores of a few texts from the process that made it.
+`assets/models-0.1.0.tar.xz` holds what version 0.1.0 logged of tiny networks, one a folder, as MLflow stored it, and
+with each the scores of a few texts from the process that made it.
 """
 
 import csv
@@ -15,9 +15,10 @@ import mlflow
 import numpy as np
 import pytest
 import torch
-from commands import ask
 
-ARCHIVE = Path(__file__).with_name("data") / "models-0.1.0.tar.xz"
+from support import ask
+
+ARCHIVE = Path(__file__).with_name("assets") / "models-0.1.0.tar.xz"
 NETWORKS = ("feedforward", "embedding", "cnn", "rnn", "lstm", "gru", "cnn_lstm", "linear", "ensemble")
 
 

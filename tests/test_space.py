@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from sentiment_tune.data.text import Reading
 from sentiment_tune.errors import InputError
-from sentiment_tune.models import NETWORKS
+from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Choice, Fixed, Range, Rate, Setting, Switch, Width, resolve, settings_of
-from sentiment_tune.text import Reading
-from sentiment_tune.training import Recipe
+from sentiment_tune.training.loop import Recipe
 
 with warnings.catch_warnings(action="ignore"):  # mlflow's own, when it is first imported
-    from sentiment_tune.plan import Conditions, Plan, read_settings, settings_for
+    from sentiment_tune.config import Conditions, Plan, read_settings, settings_for
 
 
 class Configured:

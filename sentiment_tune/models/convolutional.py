@@ -8,10 +8,10 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from sentiment_tune.data.text import PADDING
 from sentiment_tune.models.layers import Dropout, Words, word_vectors
 from sentiment_tune.models.linear import Beside, WithNGrams
 from sentiment_tune.space import Range, Rate, Value, Width
-from sentiment_tune.text import PADDING
 
 FilterWidth = Annotated[int, Range(1, 25, search=(2, 5))]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sentiment_tune.text import PADDING, UNKNOWN
+from sentiment_tune.data.text import PADDING, UNKNOWN
 
 
 class Ensemble(nn.Module):
@@ -19,7 +19,7 @@ class Ensemble(nn.Module):
 
     def __init__(self, vocabulary: int, members: str):
         """`members` is JSON: for each member its `model`, the settings `network`, and `reading`."""
-        from sentiment_tune import models  # which knows this module
+        from sentiment_tune.models import registry as models  # which knows this module
 
         super().__init__()
         described: Sequence[Mapping[str, Any]] = json.loads(members)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sentiment_tune.data.text import PADDING
 from sentiment_tune.models.layers import Dropout, Words, word_vectors
 from sentiment_tune.models.linear import NGramVectors
 from sentiment_tune.space import Range, Rate, Width
-from sentiment_tune.text import PADDING
 
 
 class Feedforward(nn.Module):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sentiment_tune.text import PADDING
+from sentiment_tune.data.text import PADDING
 
 
 class Words(NamedTuple):

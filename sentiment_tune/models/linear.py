@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sentiment_tune.data.text import PADDING
 from sentiment_tune.models.layers import word_vectors
 from sentiment_tune.space import Range, Value
-from sentiment_tune.text import PADDING
 
 
 class NGrams(nn.Module):

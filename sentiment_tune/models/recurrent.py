@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
 from torch.nn import functional
 
-from sentiment_tune.models.cells import read
+from sentiment_tune.data.text import PADDING
 from sentiment_tune.models.convolutional import FilterWidth, Phrases
+from sentiment_tune.models.kernels.recurrent import read
 from sentiment_tune.models.layers import Dropout, Words, max_over_time, word_vectors
 from sentiment_tune.models.linear import Beside, WithNGrams
 from sentiment_tune.space import Range, Rate, Switch, Width
-from sentiment_tune.text import PADDING
 
 Cell = type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]
 

@@ -1,0 +1,216 @@
+"""What the terminal shows: progress while a network trains, results, and what to do next."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sentiment_tune.config import Plan
+from sentiment_tune.data.batches import Batch
+from sentiment_tune.data.load import Corpus
+from sentiment_tune.experiment import Result, Told, untold
+from sentiment_tune.inference.scorer import label
+from sentiment_tune.models.registry import NETWORKS
+from sentiment_tune.space import Value
+from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.training.loop import Epoch, Watch, unwatched
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+    from sentiment_tune.ensembling import Combined
+    from sentiment_tune.leaderboard import Ranked
+    from sentiment_tune.tracking.registry import Entry
+    from sentiment_tune.tuning.confirm import Confirmed
+
+
+def warn(text: str) -> None:
+    """One loud line on standard error."""
+    _console(stderr=True).print(f"WARNING: {text}", style="bold yellow")
+
+
+def _console(stderr: bool = False) -> Console:
+    """A terminal or a file, on which a text is printed as it is."""
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, emoji=False, markup=False)
+
+
+@contextmanager
+def epochs(plan: Plan, corpus: Corpus, quiet: bool) -> Iterator[tuple[Watch, Told]]:
+    """What `experiment.run` asks for to tell how far it is: a bar on a terminal, a line an epoch everywhere."""
+    if quiet:
+        yield unwatched, untold
+        return
+    console = _console()
+    train, validation, test = (f"{len(part):,}" for part in (corpus.train, corpus.validation, corpus.test))
+    console.print(f"{plan.model} on {corpus.name}: {train} reviews to train, {validation} to validate, {test} to test")
+    columns = TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+
+        def watch(passing: Iterable[Batch], epoch: int) -> Iterable[Batch]:
+            return bar.track(passing, description=f"{epoch} of at most {plan.recipe.epochs}")
+
+        yield watch, lambda epoch: console.print(_line(epoch))
+
+
+def _line(epoch: Epoch) -> str:
+    return (
+        f"epoch {epoch.epoch:>3}  train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}"
+        f"  validation loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.4f}  {epoch.seconds:.1f} s"
+    )
+
+
+def result(plan: Plan, corpus: Corpus, result: Result) -> None:
+    """The figures of a finished run, and three lines that say what to do next."""
+    console, once_more = _console(), ", then on train and validation," if plan.recipe.refit else ""
+    console.print(
+        f"\n{plan.model} on {corpus.name}: test accuracy {result.test['test_accuracy']:.4f}, validation "
+        f"{result.best.val_accuracy:.4f} in epoch {result.best.epoch}, {result.parameters:,} parameters, "
+        f"trained{once_more} in {result.seconds:.0f} s\nrun {result.run_id}, model {result.model_uri}\n",
+        style="bold",
+    )
+    console.print(f"compare the runs   {_ui()}")
+    console.print(
+        f'score a text       {_command("sentiment-tune")} score --model {result.model_uri} "a fine film" "a dull one"'
+    )
+    console.print(f"train another      {_command('sentiment-tune')} train --model {_another(plan.model)}")
+
+
+def trial(study: "Study", trial: "FrozenTrial", total: int, workers: int) -> None:
+    """A line a trial: state, value, best so far, time left."""
+    from sentiment_tune.tuning.trials import best_trials, finished
+
+    done = finished(study.get_trials(deepcopy=False))
+    best, left = best_trials(study, 1), max(0, total - len(done))
+    seconds = [held.duration.total_seconds() for held in done if held.duration]
+    rest = left * fmean(seconds) / workers if seconds else 0.0
+    value = f"{trial.value:.4f}" if trial.value is not None else "      "
+    so_far = f"best {best[0].value:.4f} (trial {best[0].number})" if best else "no best yet"
+    took = trial.duration.total_seconds() if trial.duration else 0.0
+    why = f"  {trial.user_attrs['error']}" if "error" in trial.user_attrs else ""
+    _console().print(
+        f"trial {trial.number:>3}  {trial.state.name.lower():<8}  {value}  {so_far}  {took:.0f} s  "
+        f"{left} left, about {rest / 60:.0f} min{why}"
+    )
+
+
+def trials_table(study: "Study") -> None:
+    """All trials of a study with their settings, the best first."""
+    trials = sorted(study.get_trials(deepcopy=False), key=lambda held: (-(held.value or 0.0), held.number))
+    names = list(dict.fromkeys(name for held in trials for name in held.params))
+    table = Table(title=f"study {study.study_name}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("trial", "state", "validation", *names):
+        table.add_column(column, justify="right", no_wrap=True)
+    for held in trials:
+        value = "" if held.value is None else f"{held.value:.4f}"
+        settings = [_short(held.params.get(name)) for name in names]
+        table.add_row(str(held.number), held.state.name.lower(), value, *settings)
+    _show(table)
+
+
+def _short(value: Value | None) -> str:
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value).lower()
+
+
+def said(text: str) -> None:
+    _console().print(text)
+
+
+def confirmed(found: "Sequence[Confirmed]") -> None:
+    """What came of training the best settings again."""
+    table = Table(title="trained again", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("trial", "mean validation", "spread", "by seed"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in found:
+        each = " ".join(f"{accuracy:.4f}" for accuracy in one.accuracies)
+        table.add_row(str(one.trial), f"{one.mean:.4f}", f"{one.spread:.4f}", each)
+    _show(table)
+
+
+def ensemble(found: "Combined") -> None:
+    """What came of putting champions together."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("member", "weight", "validation"):
+        table.add_column(column, justify="left" if column == "member" else "right", no_wrap=True)
+    for member, weight, accuracy in zip(found.members, found.weights, found.alone, strict=True):
+        table.add_row(f"{member.name} version {member.version}", f"{weight:.3f}", f"{accuracy:.4f}")
+    table.add_row("together", "", f"{found.validation:.4f}", style="bold")
+    _show(table)
+    said(f"test accuracy {found.test:.4f}")
+
+
+def registered(entries: "Iterable[Entry]") -> None:
+    """A line a registered version, and how to use the champion."""
+    for entry in entries:
+        _console().print(f"{entry.name} version {entry.version} is {entry.alias}: {entry.reason}", style="bold")
+        if entry.alias == "champion":
+            _console().print(f'score with it      {_command("sentiment-tune")} score --model {entry.uri} "a fine film"')
+
+
+def after_tuning(storage: str) -> None:
+    """What to do next with what a study has left."""
+    console, program = _console(), _command("sentiment-tune")
+    console.print(f"\nlook at the study  {_ui()}\nrank all networks  {program} compare --html leaderboard.html")
+    console.print(f"with Optuna's own  optuna-dashboard {shlex.quote(storage)}   (pip install optuna-dashboard)")
+
+
+def leaderboard(board: "Sequence[Ranked]") -> None:
+    """The leaderboard as a table."""
+    from sentiment_tune import leaderboard as comparing
+
+    shown = [place for place, name in enumerate(comparing.COLUMNS) if name not in ("data", "run")]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place in shown:
+        table.add_column(comparing.COLUMNS[place], justify="left" if place == 0 else "right", no_wrap=True)
+    for ranked in board:
+        row = comparing.cells(ranked)
+        table.add_row(*(row[place] for place in shown), style="bold" if ranked.by_chance is None else "")
+    _show(table)
+
+
+def _show(table: Table) -> None:
+    """The table at its own width: a terminal may wrap it, but no figure is cut."""
+    console = _console()
+    console.width = 1_000
+    console.print(table)
+
+
+def _ui() -> str:
+    uri = tracking.address()
+    if uri.startswith("http"):
+        return uri
+    return f"{_command('mlflow')} ui --backend-store-uri {shlex.quote(uri)}   then open http://127.0.0.1:5000"
+
+
+def _another(model: str) -> str:
+    """A network to try next: the one after `model` in the registry."""
+    names = list(NETWORKS)
+    return names[(names.index(model) + 1) % len(names)] if model in names else names[0]
+
+
+def _command(name: str) -> str:
+    """How the user of this terminal calls a script of this environment: by name if it is active, else by its path."""
+    script = Path(sys.executable).with_name(name)
+    if not script.exists():
+        return f"{shlex.quote(sys.executable)} -m {name.replace('-', '_')}"
+    # The search path tells nothing: under `make` and `mlflow run` it is not the user's own.
+    active = sys.prefix == sys.base_prefix or os.environ.get("VIRTUAL_ENV") == sys.prefix
+    return name if active else shlex.quote(os.path.relpath(script))
+
+
+def scores(texts: Sequence[str], probabilities: NDArray[np.float64]) -> None:
+    """One line a text: label, probability of being positive, the text."""
+    console = _console()
+    for text, probability in zip(texts, probabilities, strict=True):
+        console.print(f"{label(probability)}  {probability:.4f}  {text}")

@@ -1,0 +1,1 @@
+"""Where reviews come from, and how they become batches of word ids."""

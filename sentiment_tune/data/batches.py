@@ -1,0 +1,108 @@
+"""Which reviews go together: neighbours in length, so that little is padding."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sentiment_tune.data.text import PADDING, UNKNOWN, Reading
+
+SCORED_TOGETHER = 64  # reviews in a batch that is not trained on; larger ones take memory and save no time
+GRAIN = 16  # words; widths are multiples of it, since a CPU keeps a compiled convolution for each width it has seen
+POOL = 50  # batches sorted by length together: enough to save the padding, few enough to keep the order random
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Reviews padded on the right, to the length of the longest and a little more."""
+
+    ids: Tensor  # [batch, word]
+    rows: NDArray[np.int64]  # [batch], their places among the reviews batched
+
+
+Order = Callable[[NDArray[np.int64], int], list[NDArray[np.int64]]]
+
+
+def by_length(lengths: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """Rows of each batch, shortest reviews first."""
+    return _cut(np.argsort(lengths, kind="stable"), size)
+
+
+def shuffled(generator: np.random.Generator) -> Order:
+    """An order for training: random pools, batches of similar length within a pool, batches in random order."""
+
+    def order(lengths: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+        pools = _cut(generator.permutation(len(lengths)), size * POOL)
+        batches = [batch for pool in pools for batch in _cut(pool[np.argsort(lengths[pool], kind="stable")], size)]
+        return [batches[place] for place in generator.permutation(len(batches))]
+
+    return order
+
+
+def _cut(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+class Encoded(Protocol):
+    """Reviews as word ids of any rarity, one after another."""
+
+    @property
+    def ids(self) -> NDArray[np.integer]: ...  # of all reviews, and perhaps of others; not empty
+    @property
+    def starts(self) -> NDArray[np.int64]: ...  # [review], places in `ids`
+    @property
+    def lengths(self) -> NDArray[np.int64]: ...  # [review], in words
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of one pass over the reviews; they can be passed again, and counted."""
+
+    reviews: Encoded
+    ids: Tensor  # of the reviews, on the device where the batches are made
+    reading: Reading
+    rows: list[NDArray[np.int64]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows in self.rows:
+            ids = padded(self.ids, *self.reading.cut(self.reviews.starts[rows], self.reviews.lengths[rows]))
+            yield Batch(ids.masked_fill_(ids >= self.reading.vocabulary, UNKNOWN), rows)
+
+    def ordered(self, order: Order, size: int) -> "Batches":
+        """Another pass over the same reviews."""
+        return replace(self, rows=order(np.minimum(self.reviews.lengths, self.reading.length), size))
+
+
+def batches(
+    reviews: Encoded, reading: Reading, size: int, order: Order = by_length, device: torch.device | None = None
+) -> Batches:
+    """One pass over all reviews in batches of `size`; the last of a pool may be smaller.
+
+    A GPU takes all ids at once and keeps them; on a CPU they stay where they are, on disk if they are memory-mapped.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and nobody writes
+        ids = torch.from_numpy(reviews.ids).to(device)
+    return Batches(reviews, ids, reading, []).ordered(order, size)
+
+
+def in_order(reviews: Encoded, reading: Reading, device: torch.device | None = None) -> Batches:
+    """One pass for measuring or scoring: large batches, shortest reviews first."""
+    return batches(reviews, reading, SCORED_TOGETHER, device=device)
+
+
+def padded(ids: Tensor, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:
+    """The ids of some reviews, of any lengths, filled up on the right: [review, word]."""
+    longest = max(1, int(lengths.max()))
+    place = torch.arange(longest + -longest % GRAIN, device=ids.device)
+    beyond = place >= torch.from_numpy(lengths).to(ids.device).unsqueeze(1)
+    places = torch.from_numpy(starts).to(ids.device).unsqueeze(1) + place
+    return ids[places.masked_fill_(beyond, 0)].long().masked_fill_(beyond, PADDING)

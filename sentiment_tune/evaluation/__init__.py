@@ -1,0 +1,1 @@
+"""What answers are worth: figures, pictures, the model card."""

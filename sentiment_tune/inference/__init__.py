@@ -1,0 +1,1 @@
+"""A finished network answering: logits, raw texts, the files it is kept in."""

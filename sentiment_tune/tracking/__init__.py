@@ -1,0 +1,1 @@
+"""MLflow: the server, its runs, the models they log and the registry."""

@@ -1,0 +1,135 @@
+"""One logged model, two doors: an MLflow flavor of our own.
+
+`mlflow.pyfunc.load_model(uri).predict(["a fine film"])` takes raw text; `mlflow.pytorch.load_model(uri)` gives the
+torch network for word ids [batch, word], exported, of any batch size and length. Neither reads a pickle, and the
+package's code travels with the model, so both open where the package is not installed.
+"""
+
+import importlib.metadata
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import pandas as pd
+import torch
+from mlflow.models import Model, ModelSignature
+from mlflow.models.model import ModelInfo
+from mlflow.types import ColSpec, DataType, Schema
+from torch import nn
+
+from sentiment_tune.errors import InputError
+from sentiment_tune.inference import package as packaging
+from sentiment_tune.inference.scorer import label
+from sentiment_tune.training.loop import device_of
+
+EXAMPLE = ["a fine film", "a dull one"]
+NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "torch")
+FOLDER = "scorer"  # of the four data files, in the logged model
+SIZE = "bytes"  # in the model's metadata
+_EXPORT = "network"
+_SIGNATURE = ModelSignature(
+    Schema([ColSpec(DataType.string)]),
+    Schema([ColSpec(DataType.double, "probability"), ColSpec(DataType.string, "label")]),
+)
+
+
+class TextModel:
+    """What `mlflow.pyfunc` asks: texts in one column, a probability and a label a row out."""
+
+    def __init__(self, package: packaging.Package):
+        self.scorer = package.scorer
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Score texts [text], a list, a Series or the only column of a table; rows keep their order and their index."""
+        texts = _column(model_input)
+        wrong = [row for row, text in enumerate(texts) if not isinstance(text, str)]
+        if wrong:
+            raise InputError(f"row {wrong[0]} is {texts.iloc[wrong[0]]!r}, not a text; give strings only")
+        probabilities = self.scorer.probabilities(texts)
+        return pd.DataFrame({"probability": probabilities, "label": [label(p) for p in probabilities]}, texts.index)
+
+
+def _column(given: Any) -> "pd.Series[str]":
+    if not isinstance(given, pd.DataFrame):
+        return pd.Series(given, dtype=object)
+    if given.shape[1] != 1:
+        raise InputError(f"columns {list(given.columns)}: give one column, of texts")
+    return given.iloc[:, 0]
+
+
+def _load_pyfunc(path: str) -> TextModel:
+    return TextModel(packaging.load(Path(path)))
+
+
+def save_model(path: str, package: packaging.Package, mlflow_model: Model | None = None) -> None:
+    """Write an MLflow model with both flavors into the folder `path`."""
+    model = mlflow_model or Model()
+    with tempfile.TemporaryDirectory() as temporary:
+        packaging.save(package, Path(temporary, FOLDER))
+        mlflow.pyfunc.save_model(
+            path,
+            loader_module=__name__,
+            data_path=str(Path(temporary, FOLDER)),
+            code_paths=code_of(package.network),
+            mlflow_model=model,
+            signature=_SIGNATURE,
+            input_example=EXAMPLE,
+            pip_requirements=[f"{name}=={_version(name)}" for name in NEEDED],
+        )
+    Path(path, _EXPORT).mkdir()
+    try:
+        export(package.network, Path(path, _EXPORT, "model.pt2"))
+    except Exception as error:
+        raise InputError(f"network {package.model!r} cannot be exported for mlflow.pytorch: {error}") from error
+    files = [file for file in Path(path).rglob("*") if file.is_file() and file.name != "MLmodel"]  # which holds times
+    model.metadata = {SIZE: sum(file.stat().st_size for file in files)}
+    model.add_flavor("pytorch", model_data=_EXPORT, pytorch_version=str(torch.__version__), code="code")
+    model.save(str(Path(path, "MLmodel")))
+
+
+def log_model(package: packaging.Package, name: str = "model") -> ModelInfo:
+    """Log the model to the active run, under `name`."""
+    return Model.log(artifact_path=None, name=name, flavor=sys.modules[__name__], package=package)
+
+
+def size_of(model: ModelInfo) -> int:
+    """Bytes of a logged model's files, its code and both flavors' data."""
+    held: dict[str, int] = model.metadata or {}
+    return held[SIZE]
+
+
+def export(network: nn.Module, path: Path) -> None:
+    """Write the network as it scores as a torch.export archive for ids [batch, word], both of any size."""
+    device = device_of(network)
+    # A size of 0 or 1 would be frozen, here and wherever the network thins the words: so the example is long.
+    example = torch.ones(2, 512, dtype=torch.int64, device=device)
+    free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about its own future
+        program = torch.export.export(network.eval(), (example,), dynamic_shapes=(free,))
+        torch.export.save(program, path)
+        ids = torch.arange(1, 36, device=device).reshape(5, 7) % 3
+        torch.testing.assert_close(program.module()(ids), network(ids))
+
+
+def code_of(network: nn.Module) -> list[str]:
+    """Folders or files of the code that builds the network: this package, and the module of a user's own class."""
+    packages = {__name__.split(".")[0], type(network).__module__.split(".")[0]}
+    return [_source(sys.modules[name]) for name in sorted(packages)]
+
+
+def trust_code(folder: Path) -> None:
+    """Let the code that was logged beside the data files in `folder` be imported where nothing else has its name."""
+    sys.path.append(str(folder.parents[1] / "code"))
+
+
+def _source(module: Any) -> str:
+    file = Path(module.__file__ or next(iter(module.__path__)))  # a folder without an __init__.py has no file
+    return str(file.parent if file.name == "__init__.py" else file)
+
+
+def _version(name: str) -> str:
+    return importlib.metadata.version(name).split("+")[0]

@@ -1,0 +1,131 @@
+"""Optuna's parts by the names that a user gives them: storage, sampler, pruner."""
+
+import importlib
+import inspect
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FrozenTrial
+from sqlalchemy.engine import make_url
+
+from sentiment_tune.errors import InputError
+from sentiment_tune.experiment import fresh
+from sentiment_tune.space import no_such
+from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tuning.search import Search
+
+HEARTBEAT, GRACE = 60, 180  # seconds; shorter ones give up live workers on a busy machine
+PATIENCE = 5  # seconds for a database server to answer
+DATABASES = ("sqlite:", "postgresql", "mysql")
+PORTS = {"postgresql": 5432, "mysql": 3306, "redis": 6379}
+HYPERBAND_FROM = 51  # trials; its brackets need so many to begin with
+
+
+def check(search: Search) -> None:
+    """InputError if the search's sampler, pruner or storage is none, or what it fixes no trial could train with."""
+    sampler_of(search.sampler, 0, search.joint)
+    pruner_of(search)
+    for plan in map(search.plan, search.defaults()):
+        fresh(plan)
+        if plan.recipe.refit:
+            raise InputError("refit cannot be true in a study, which compares: train its best settings with it")
+    with _explained(search.storage):
+        _reach(search.storage)
+
+
+def storage_at(url: str, again: Callable[[optuna.Study, FrozenTrial], None]) -> BaseStorage:
+    """Optuna's storage at `url`; its tables are made once, by the first who comes. InputError where there is none.
+
+    `again` hears of each trial whose process has given no sign of life for long.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what there is to say, the program says itself
+    with _explained(url):
+        _reach(url)
+        if not url.startswith(DATABASES):
+            return optuna.storages.get_storage(url)
+        waiting = {"timeout": 60} if url.startswith("sqlite:") else {"connect_timeout": PATIENCE}
+        with tracking.once(url), warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            return RDBStorage(
+                url,
+                {"connect_args": waiting},
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=again,
+            )
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Whatever goes wrong in the block as an InputError; each kind of storage raises what its own library does."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"no storage at {url!r}: {reason}; give --storage sqlite:///FILE.db or postgresql://USER@HOST/DATABASE"
+        ) from None
+
+
+def _reach(url: str) -> None:
+    """Raise at once where a database is not to be had, instead of after minutes of retries; nothing is made."""
+    place = make_url(url)
+    if place.get_backend_name() != "redis":
+        place.get_dialect().import_dbapi()
+    if place.get_backend_name() == "sqlite":
+        tracking.can_be_file(Path(place.database or ""))
+    port = place.port or PORTS.get(place.get_backend_name())
+    if place.host and port:
+        socket.create_connection((place.host, port), timeout=PATIENCE).close()
+
+
+def sampler_of(name: str, seed: int, joint: bool) -> BaseSampler:
+    """The sampler that Optuna calls so."""
+    for_grids = ("GridSampler", "BruteForceSampler")  # which cannot search a learning rate
+    known = [
+        held for held in optuna.samplers.__all__ if _takes(optuna.samplers, held, "seed") and held not in for_grids
+    ]
+    if name not in known:
+        raise no_such("sampler", name, known)
+    chosen: dict[str, Any] = {"seed": seed}
+    if name == "TPESampler":
+        # A study has ten or twenty trials; with Optuna's ten random ones there would be little left to search.
+        chosen |= {"n_startup_trials": 5, "multivariate": True, "group": joint}
+    try:
+        if name == "CmaEsSampler":
+            importlib.import_module("cmaes")  # Optuna would look for it in a trial
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            return getattr(optuna.samplers, name)(**chosen)
+    except ImportError as error:
+        raise InputError(f"sampler {name!r} needs a package that is not installed: {error}") from None
+
+
+def _takes(module: Any, name: str, parameter: str) -> bool:
+    held = getattr(module, name)
+    return inspect.isclass(held) and parameter in inspect.signature(held.__init__).parameters
+
+
+def pruner_of(search: Search) -> BasePruner:
+    """The pruner that Optuna calls so, at its defaults but for what a study of epochs needs."""
+    most = search.plan(search.defaults()[0]).recipe.epochs
+    median = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1, n_min_trials=3)
+    known: dict[str, Callable[[], BasePruner]] = {
+        "MedianPruner": lambda: median,
+        "HyperbandPruner": lambda: optuna.pruners.HyperbandPruner(1, most, 3),
+        "SuccessiveHalvingPruner": lambda: optuna.pruners.SuccessiveHalvingPruner(1),
+        "PercentilePruner": lambda: optuna.pruners.PercentilePruner(25.0, 3, 1, n_min_trials=3),
+        "PatientPruner": lambda: optuna.pruners.PatientPruner(median, patience=1),
+        "NopPruner": optuna.pruners.NopPruner,
+    }
+    name = search.pruner or ("MedianPruner" if search.trials < HYPERBAND_FROM else "HyperbandPruner")
+    if name not in known:
+        raise no_such("pruner", name, known)
+    return known[name]()

@@ -1,0 +1,131 @@
+"""What a study searches: which networks, which of their settings, between which bounds, and what the user has fixed."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from sentiment_tune.config import Plan, settings_for
+from sentiment_tune.data.load import Source
+from sentiment_tune.errors import InputError
+from sentiment_tune.space import Choice, Range, Setting, Value
+
+MODEL = "model"  # parameter of a joint study that chooses the network
+_ELSEWHERE = {"device", "threads", *(field.name for field in fields(Source))}  # no matter for what a trial is worth
+
+
+def plan_of(model: str, models: tuple[str, ...], given: Mapping[str, Any]) -> Plan:
+    """The training of one of several networks; what only the others have of the settings is left out."""
+    others = {name for other in models for name in settings_for(other)} - settings_for(model).keys()
+    return Plan.of(model, {name: value for name, value in given.items() if name not in others})
+
+
+@dataclass(frozen=True)
+class Search:
+    """A study as the user means it; plain data, so that a worker process gets it whole."""
+
+    study: str  # its name in the storage; see `called`
+    models: tuple[str, ...]  # one, or several that one study searches together
+    given: Mapping[str, Any]  # settings and source of data by name, the same in every trial
+    trials: int  # finished ones that the study is to have, whoever runs them
+    storage: str  # Optuna's URL
+    timeout: float | None = None  # seconds after which no further trial begins
+    stale: int | None = None  # trials without a better one after which none begins
+    sampler: str = "TPESampler"
+    pruner: str | None = None  # None: median pruning up to 50 trials, Hyperband above
+    workers: int = 1  # processes on this machine
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise InputError(f"trials cannot be {self.trials}: give the number of trials the study is to have, from 1")
+        if self.workers < 1:
+            raise InputError(f"workers cannot be {self.workers}: give the number of processes, from 1")
+        if self.timeout is not None and not self.timeout > 0:
+            raise InputError(f"timeout cannot be {self.timeout:g}: give seconds, more than 0")
+        if self.stale is not None and self.stale < 1:
+            raise InputError(f"stale cannot be {self.stale}: give a number of trials, from 1")
+        if not self.space:
+            raise InputError(f"nothing is left to search of {', '.join(self.models)}: fix fewer settings")
+
+    @property
+    def joint(self) -> bool:
+        return len(self.models) > 1
+
+    @property
+    def space(self) -> dict[str, Setting]:
+        """The settings searched, by the name of their parameter; those of a joint study stand behind the network's."""
+        return {
+            self._parameter(model, name): setting
+            for model in self.models
+            for name, setting in settings_for(model).items()
+            if setting.bounds.searched and name not in self.given
+        }
+
+    def _parameter(self, model: str, name: str) -> str:
+        return f"{model}.{name}" if self.joint else name
+
+    def plan(self, parameters: Mapping[str, Any], **more: Value) -> Plan:
+        """The training that the parameters of a trial mean."""
+        model = parameters[MODEL] if self.joint else self.models[0]
+        chosen = {
+            name: parameters[self._parameter(model, name)]
+            for name in settings_for(model)
+            if self._parameter(model, name) in parameters
+        }
+        return plan_of(model, self.models, {**self.given, **chosen, **more})
+
+    def called(self, data: str, alone: bool) -> "Search":
+        """The same search, its study named: as the user did, or after its networks and data.
+
+        One of several studies has its networks behind the name that the user gave to all.
+        """
+        networks = self.models[0] if not self.joint else f"joint-{'+'.join(self.models)}"
+        own = f"{networks}-{data}"
+        return replace(self, study=self.study if self.study and alone else f"{self.study}-{own}".lstrip("-"))
+
+    def defaults(self) -> list[dict[str, Value]]:
+        """Parameters of the trials with which a study begins: every network as it is without a search."""
+        return [self._defaults_of(model) for model in self.models]
+
+    def _defaults_of(self, model: str) -> dict[str, Value]:
+        if not self.joint:
+            return {name: setting.default for name, setting in self.space.items()}
+        own = {name: line.default for name, line in self.space.items() if name.startswith(f"{model}.")}
+        return {MODEL: model, **own}
+
+    @property
+    def source(self) -> Source:
+        """Where the data comes from."""
+        return self.plan(self.defaults()[0]).source
+
+    @property
+    def seed(self) -> int:
+        """Of the trainings and of the sampler."""
+        return self.plan(self.defaults()[0]).conditions.seed
+
+    def facts(self, digest: str) -> dict[str, str]:
+        """What trials must have in common to be compared, by name: the study is bound to it."""
+        fixed = {
+            f"{model}.{name}": value
+            for model, parameters in zip(self.models, self.defaults(), strict=True)
+            for name, value in self.plan(parameters).values.items()
+            if self._parameter(model, name) not in parameters and name not in _ELSEWHERE
+        }
+        bounds = {name: _described(setting.bounds) for name, setting in self.space.items()}
+        return {"data digest": digest, **{name: json.dumps(value) for name, value in fixed.items()}, **bounds}
+
+
+def _described(bounds: Range | Choice) -> str:
+    if isinstance(bounds, Range) and bounds.search:
+        return f"from {bounds.search[0]:g} to {bounds.search[1]:g}"
+    return f"one of {bounds}"
+
+
+def refuse_other(study: str, known: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """InputError, naming the first difference, if a study was begun with other facts than those wanted now."""
+    for name in (*wanted, *known):
+        if known.get(name) != wanted.get(name):
+            raise InputError(
+                f"study {study!r} was begun with {name}: {known.get(name, 'not searched')}, and this is "
+                f"{wanted.get(name, 'not searched')}: begin another one with --study {study}-2"
+            )

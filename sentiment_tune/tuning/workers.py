@@ -1,0 +1,80 @@
+"""Processes of this machine that work side by side on the same data."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+import torch
+
+from sentiment_tune.data import load as data
+from sentiment_tune.data.load import Corpus, Source
+from sentiment_tune.errors import InputError, Terminated
+from sentiment_tune.tracking import runs as tracking
+
+Job = Callable[[Corpus, int], None]  # the data and the worker's number, from 0; travels to the process, so no lambda
+
+
+def side_by_side(count: int, source: Source, job: Job, lost: Callable[[], None]) -> None:
+    """Do the job in `count` processes, each with its share of the cores; `lost` is called when one has died.
+
+    InputError if all have died. Whatever ends this process early ends them too.
+    """
+    processes = _started(count, source, job)
+    try:
+        _wait(processes, lost)
+    finally:
+        _end(processes)
+    ended = [process.exitcode for process in processes]
+    if all(ended):
+        raise InputError(f"every worker died (exit codes {ended}): see the messages above, or try --workers 1")
+
+
+def _started(count: int, source: Source, job: Job) -> list[BaseProcess]:
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's and MLflow's threads half
+    threads = max(1, (os.cpu_count() or 1) // count)
+    processes: list[BaseProcess] = [
+        spawn.Process(target=_worker, args=(source, tracking.address(), job, number, threads), daemon=True)
+        for number in range(count)
+    ]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def _wait(processes: list[BaseProcess], lost: Callable[[], None]) -> None:
+    alive = set(processes)
+    while alive:
+        multiprocessing.connection.wait([process.sentinel for process in alive])
+        ended = {process for process in alive if process.exitcode is not None}
+        alive -= ended
+        if any(process.exitcode for process in ended):
+            lost()
+
+
+def _end(processes: list[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(timeout=15)
+        process.kill()
+        process.join()
+
+
+def _worker(source: Source, address: str, job: Job, number: int, threads: int) -> None:
+    """What a worker process does; its trainings are told and kept like any other's."""
+    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the owner ends its workers itself
+    torch.set_num_threads(threads)
+    tracking.choose(address)
+    try:
+        job(data.load(source), number)
+    except KeyboardInterrupt:
+        os._exit(128 + signal.SIGTERM)  # its run has been told
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise Terminated

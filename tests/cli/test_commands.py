@@ -1,0 +1,547 @@
+"""The commands as a user starts them: what they print, what they leave in MLflow, how they end."""
+
+import csv
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentiment_tune.data.load import Source, load
+from sentiment_tune.data.tables import read_table, write_table
+from sentiment_tune.inference.package import load as load_package
+from sentiment_tune.models import registry as models
+from sentiment_tune.space import Range, Setting
+from support import SCRIPT, Answer, artifact, ask, ended, runs, started
+
+EPOCHS = 3
+SMALL = (
+    "--model",
+    "embedding",
+    "--data",
+    "sample",
+    "--embedding",
+    "16",
+    "--hidden",
+    "8",
+    "--vocabulary",
+    "1000",
+    "--device",
+    "cpu",
+)
+TRAINING = ("train", *SMALL, "--learning-rate", "0.01", "--epochs", str(EPOCHS), "--patience", str(EPOCHS))
+TEXTS = ["the plot is clever", "", 'dull, "flat"\nand tired', "NA", " padded ", "=1+1", "naïve 電影 \U0001f600", "null"]
+OWN = """
+from typing import Annotated
+from torch import nn
+from sentiment_tune.space import Range
+
+
+class Tiny(nn.Module):
+    def __init__(self, vocabulary: int, size: Annotated[int, Range(1, 64)] = 4):
+        super().__init__()
+        self.vectors = nn.Embedding(vocabulary, size, padding_idx=0)
+        self.output = nn.Linear(size, 1)
+
+    def forward(self, ids):
+        return self.output(self.vectors(ids).sum(1)).squeeze(-1)
+
+
+class Fragile(Tiny):
+    steps = 0
+
+    def forward(self, ids):
+        self.steps += self.training and len(ids) == 64
+        if self.steps == 3:
+            raise RuntimeError("no third step")
+        return super().forward(ids)
+"""
+
+
+class Trained(NamedTuple):
+    folder: Path
+    answer: Answer
+    database: str
+    run: Any
+    settings: Path  # its settings.json
+    model: Path  # folder of its logged model
+    model_uri: str
+
+    def probabilities(self, texts: list[str]) -> list[float]:
+        """What the logged model says of the texts."""
+        return list(load_package(self.model / "data" / "scorer").scorer.probabilities(texts))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """One training by the console script, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("trained")
+    answer = ended(started(folder, SCRIPT, *TRAINING))
+    assert answer.code == 0, answer
+    database = f"sqlite:///{folder}/mlflow.db"
+    (run,) = runs(database)
+    (output,) = run.outputs.model_outputs
+    model = folder / "mlruns" / run.info.experiment_id / "models" / output.model_id / "artifacts"
+    return Trained(
+        folder,
+        answer,
+        database,
+        run,
+        Path(run.info.artifact_uri, "settings.json"),
+        model,
+        f"models:/{output.model_id}",
+    )
+
+
+@pytest.fixture
+def beside(bare: Path, trained: Trained) -> Path:
+    """An empty folder to work in, while MLflow is that of the training."""
+    import mlflow
+
+    mlflow.set_tracking_uri(trained.database)
+    return bare
+
+
+# ---- a training
+
+
+def test_train_prints_lines_that_tell_all(trained: Trained) -> None:
+    code, out, err = trained.answer
+    metrics = trained.run.data.metrics
+    assert (code, err) == (0, "")
+    assert not [character for character in out.replace("\n", "") if not character.isprintable()]
+    assert out.startswith("embedding on sample: 1,800 reviews to train, 200 to validate, 500 to test\nepoch   1  ")
+    assert out.count("\nepoch ") == EPOCHS
+    for told in (
+        f"test accuracy {metrics['test_accuracy']:.4f}",
+        f"validation {metrics['best_val_accuracy']:.4f} in epoch {metrics['best_epoch']:.0f}",
+        f"run {trained.run.info.run_id}, model {trained.model_uri}\n",
+        f"mlflow ui --backend-store-uri {trained.database} ",
+    ):
+        assert told in out
+
+
+def test_the_printed_command_scores(trained: Trained) -> None:
+    (command,) = (line[19:] for line in trained.answer.out.splitlines() if line.startswith("score a text "))
+    code, out, err = ended(started(trained.folder, "sh", "-c", command))
+    first, second = trained.probabilities(["a fine film", "a dull one"])
+    assert (code, err) == (0, "")
+    assert [line.split(maxsplit=2)[1:] for line in out.splitlines()] == [
+        [f"{first:.4f}", "a fine film"],
+        [f"{second:.4f}", "a dull one"],
+    ]
+
+
+def test_the_run_holds_every_setting_resolved(trained: Trained) -> None:
+    from sentiment_tune.config import settings_for
+
+    held = json.loads(trained.settings.read_bytes())
+    known = settings_for("embedding")
+    assert set(held) == {"model", *known, *(field.name for field in fields(Source))}
+    given = {"embedding": 16, "hidden": 8, "vocabulary": 1000, "learning_rate": 0.01, "epochs": EPOCHS}
+    assert held | given == held
+    assert {name: held[name] for name in ("dropout", "batch")} == {
+        name: known[name].default for name in ("dropout", "batch")
+    }
+    assert trained.run.data.params == {name: str(value) for name, value in held.items() if value is not None}
+
+
+def test_the_run_holds_each_figure_once(trained: Trained) -> None:
+    from mlflow import MlflowClient
+
+    client, metrics = MlflowClient(trained.database), trained.run.data.metrics
+    history = {name: client.get_metric_history(trained.run.info.run_id, name) for name in metrics}
+    each_epoch = {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds"}
+    once = {"best_val_accuracy", "best_epoch", "test_accuracy", "test_f1", "test_roc_auc", "test_log_loss"}
+    assert metrics.keys() >= each_epoch | once | {"test_brier"}
+    for name, points in history.items():
+        steps = [point.step for point in points]
+        assert steps == ([*range(1, EPOCHS + 1)] if name in each_epoch else [0]), name
+    assert metrics["best_val_accuracy"] == max(point.value for point in history["val_accuracy"])
+    assert metrics["test_accuracy"] > 0.6
+    assert trained.run.info.status == "FINISHED"
+    assert trained.run.info.end_time > trained.run.info.start_time
+
+
+def test_the_run_tells_its_origin(trained: Trained) -> None:
+    from sentiment_tune.experiment import count_parameters
+
+    corpus, tags = load(Source("sample")), trained.run.data.tags
+    network = load_package(trained.model / "data" / "scorer").network
+    expected = {
+        "network": "embedding",
+        "data": "sample",
+        "data_digest": corpus.digest,
+        "seed": "1",
+        "package_version": "0.1.0",
+        "device": "cpu",
+        "parameters": str(count_parameters(network)),
+    }
+    assert tags | expected == tags
+    git = ["git", "-C", str(Path(models.__file__).parent), "rev-parse", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True)
+    if commit.returncode == 0:
+        assert tags["git_commit"].removesuffix("-dirty") == commit.stdout.strip()
+    assert [
+        (part.dataset.name, part.dataset.digest, [(tag.key, tag.value) for tag in part.tags])
+        for part in sorted(trained.run.inputs.dataset_inputs, key=lambda part: str(part.dataset.name))
+    ] == [
+        (f"sample-{name}", reviews.digest, [("mlflow.data.context", name)])
+        for name, reviews in (("test", corpus.test), ("train", corpus.train), ("validation", corpus.validation))
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["learning_curves", "confusion_matrix", "roc_curve", "reliability_diagram", "mistakes"]
+)
+def test_the_run_holds_the_picture(trained: Trained, name: str) -> None:
+    assert artifact(trained.run, f"plots/{name}.png").startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_the_run_holds_one_model_with_two_flavors(trained: Trained) -> None:
+    from mlflow import MlflowClient
+    from mlflow.models import Model
+
+    (logged,) = MlflowClient(trained.database).search_logged_models([trained.run.info.experiment_id])
+    model = Model.load(str(trained.model))
+    assert (logged.model_uri, str(logged.status)) == (trained.model_uri, "READY")
+    assert model.flavors.keys() >= {"python_function", "pytorch"}
+    assert [str(kind) for kind in model.get_input_schema().input_types()] == ["DataType.string"]
+    assert model.get_output_schema().input_names() == ["probability", "label"]
+    assert list(model.load_input_example(str(trained.model))) == ["a fine film", "a dull one"]
+    assert not [path.name for path in trained.model.rglob("*") if path.suffix in {".pkl", ".pth", ".pt", ".bin"}]
+
+
+def test_its_settings_file_reproduces_the_run(trained: Trained, here: Path) -> None:
+    answer = ask("train", "--settings", str(trained.settings), "--quiet")
+    (again,) = runs(f"sqlite:///{here}/mlflow.db")
+    first, second = (
+        {name: value for name, value in run.data.metrics.items() if "second" not in name}
+        for run in (trained.run, again)
+    )
+    assert (answer.code, answer.err) == (0, "")
+    assert second == first
+    assert again.data.params == trained.run.data.params
+
+
+def test_options_go_before_the_settings_file_and_quiet_is_quiet(trained: Trained, here: Path) -> None:
+    words = ("--settings", str(trained.settings), "--epochs", "1", "--learning_rate=2e-2", "--quiet", "true")
+    code, out, err = ask("train", *words, "--experiment", "mine", "--run-name", "one")
+    (made,) = runs(f"sqlite:///{here}/mlflow.db")
+    expected = {"epochs": "1", "learning_rate": "0.02", "embedding": "16", "data": "sample"}
+    assert (code, err) == (0, "")
+    assert made.data.params | expected == made.data.params
+    assert made.info.run_name == "one"
+    assert "epoch   1" not in out
+    assert "test accuracy" in out
+
+
+# ---- what cannot be
+
+
+def traces(folder: Path) -> list[Path]:
+    """What MLflow would have left in a folder."""
+    return [path for path in folder.iterdir() if "ml" in path.name]
+
+
+@pytest.fixture
+def closed_port() -> str:
+    """A port of this machine at which nobody answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("train --model rrn", ["'rrn'", "did you mean 'rnn'?", "cnn_lstm"]),
+        ("train --model nomodule:Tiny", ["'nomodule:Tiny'", "importable.module:Class"]),
+        ("train --model json:JSONDecoder", ["'json:JSONDecoder'", "torch.nn.Module"]),
+        ("train --model embedding --hiden 8", ["--hiden", "--hidden"]),
+        ("train --model embedding --filters 8", ["--filters"]),
+        ("train --model embedding --hidden 0", ["hidden", "'0'", "from 1 to 65,536"]),
+        ("train --model embedding --hidden wide", ["hidden", "'wide'", "whole number"]),
+        ("train --model embedding --learning-rate nan", ["learning_rate", "'nan'", "1e-08"]),
+        ("train --model embedding --keep middle", ["keep", "'middle'", "tail, head"]),
+        ("train --data nowhere.csv", ["cannot read nowhere.csv"]),
+        ("train --data smaple", ["'smaple'", "did you mean 'sample'?"]),
+        ("train --quiet perhaps", ["--quiet", "perhaps"]),
+        ("train --settings absent.json", ["absent.json"]),
+        ("train --settings broken.json", ["broken.json"]),
+        ("train --settings list.json", ["list.json", "object"]),
+        ("train --settings colour.json", ["'colour'", "embedding", "dropout"]),
+        ("train --settings five.json", ["data", "5"]),
+        ("train --model embedding --data sample --device mps", ["device", "'mps'", "auto or cpu"]),
+        ("train --data sample --tracking-uri http://127.0.0.1:PORT", ["http://127.0.0.1:PORT", "--tracking-uri"]),
+        ("train --data sample --tracking-uri sqlite:///list.json/x.db", ["list.json/x.db", "--tracking-uri"]),
+        ("train --data sample --tracking-uri sqlite:///folder", ["sqlite:///folder", "--tracking-uri"]),
+        ("train --data sample --tracking-uri nosuch://x", ["nosuch://x", "--tracking-uri"]),
+        ("tain", ["'tain'"]),
+        ("score", ["texts", "--input"]),
+        ("score fine", ["no finished run", "--model"]),
+        ("score fine --input list.csv", ["either texts, or --input"]),
+        ("score --input list.csv --column review", ["list.csv", "'review'", "--column", "text"]),
+        ("score --input absent.csv", ["cannot read absent.csv"]),
+        ("score --input list.json", ["list.json", ".csv"]),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_leaves_nothing(
+    words: str, told: list[str], bare: Path, closed_port: str
+) -> None:
+    (bare / "folder").mkdir()
+    (bare / "broken.json").write_text("{")
+    (bare / "list.json").write_text("[1]")
+    (bare / "list.csv").write_text("text\nfine\n")
+    (bare / "colour.json").write_text('{"model": "embedding", "colour": 3}')
+    (bare / "five.json").write_text('{"model": "embedding", "data": 5}')
+    refusal = ask(*words.replace("PORT", closed_port).split()).refusal
+    assert [part for part in told if part.replace("PORT", closed_port) not in refusal] == []
+    assert traces(bare) == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("models:/sentiment@champion", ["models:/sentiment@champion", "folder"]),
+        ("runs:/0123/model", ["runs:/0123/model", "folder"]),
+        ("nowhere", ["nowhere", "folder"]),
+        (".", ["'.'", "no model"]),
+        ("http://127.0.0.1:PORT/model", ["http://127.0.0.1:PORT/model", "folder"]),
+    ],
+)
+def test_what_is_no_model_is_one_line(uri: str, told: list[str], here: Path, closed_port: str) -> None:
+    refusal = ask("score", "fine", "--model", uri.replace("PORT", closed_port)).refusal
+    assert [part for part in told if part.replace("PORT", closed_port) not in refusal] == []
+
+
+def refused(setting: Setting) -> st.SearchStrategy[str]:
+    """Values that the setting cannot have."""
+    words = st.sampled_from(["", " ", "wide", "nan", "inf", "-inf", "1,5", "0x10", "True", "None"])
+    if not isinstance(setting.bounds, Range):
+        return words.filter(lambda word: word not in map(str, setting.bounds))
+    low, high = setting.bounds.low, setting.bounds.high
+    far = st.floats(max_value=low, exclude_max=True) | st.floats(min_value=high, exclude_min=True)
+    fractions = st.floats(low, high).filter(lambda number: not number.is_integer())
+    return words | (far | fractions if setting.type is int else far).map(repr)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.data())
+def test_no_setting_takes_what_it_cannot_be(choice: st.DataObject) -> None:
+    from sentiment_tune.config import settings_for
+
+    network = choice.draw(st.sampled_from(list(models.NETWORKS)))
+    name, setting = choice.draw(st.sampled_from(sorted(settings_for(network).items())))
+    value = choice.draw(refused(setting))
+    refusal = ask("train", "--model", network, f"--{name.replace('_', '-')}={value}").refusal
+    assert f"{name} cannot be {value!r}: choose " in refusal
+    assert str(setting.bounds) in refusal
+
+
+def test_without_a_command_it_shows_its_help() -> None:
+    code, out, err = ask()
+    assert code == 2
+    assert {"Commands:", "Options:"} <= {line.strip() for line in (out + err).splitlines()}
+
+
+# ---- how a training can end
+
+
+def test_a_diverged_training_has_failed(here: Path) -> None:
+    code, _, err = ask(*TRAINING, "--learning-rate", "1e12", "--warmup", "0")
+    (failed,) = runs(f"sqlite:///{here}/mlflow.db")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "epoch 1, step 3, at learning rate 1e+12; try a smaller learning_rate" in err
+    assert failed.data.tags["error"] == err.replace("sentiment-tune", "Diverged", 1).strip()
+    assert failed.info.status == "FAILED"
+    assert failed.info.end_time
+
+
+def test_an_exception_is_the_reason_of_a_failed_run(here: Path) -> None:
+    (here / "mynet.py").write_text(OWN)
+    with pytest.raises(RuntimeError, match="no third step"):
+        ask("train", "--model", "mynet:Fragile", "--data", "sample", "--epochs", "1")
+    (failed,) = runs(f"sqlite:///{here}/mlflow.db")
+    assert (failed.info.status, failed.data.tags["error"]) == ("FAILED", "RuntimeError: no third step")
+    assert failed.info.end_time
+
+
+def test_a_run_that_cannot_be_logged_to_ends_all_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("mlflow.log_text", full)
+    (here / "mynet.py").write_text(OWN)
+    with pytest.raises(OSError, match="no space left"):
+        ask("train", "--model", "mynet:Fragile", "--data", "sample", "--epochs", "1")
+    (failed,) = runs(f"sqlite:///{here}/mlflow.db")
+    assert failed.info.status == "FAILED"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_a_signal_kills_the_run(tmp_path: Path, number: int, code: int) -> None:
+    process = started(tmp_path, SCRIPT, "train", *SMALL, "--epochs", "10000", "--patience", "10000")
+    assert process.stdout is not None
+    while not (line := process.stdout.readline()).startswith("epoch   2"):
+        assert line, "it ended before it was told to"
+    process.send_signal(number)
+    answer = ended(process)
+    (killed,) = runs(f"sqlite:///{tmp_path}/mlflow.db")
+    assert (answer.code, answer.err.strip()) == (code, "sentiment-tune: ended")
+    assert (killed.info.status, killed.info.end_time > killed.info.start_time) == ("KILLED", True)
+
+
+def test_a_refit_learns_from_the_validation_reviews_too(here: Path) -> None:
+    address, held = f"sqlite:///{here}/mlflow.db", []
+    for more in ((), ("--refit", "true")):
+        assert ask("train", "--model", "linear", "--data", "sample", "--epochs", "2", *more).code == 0
+        (run, *_) = runs(address)
+        folder = Path(run.info.artifact_uri).parents[1] / "models" / run.outputs.model_outputs[0].model_id / "artifacts"
+        held.append((run, load_package(folder / "data" / "scorer").network))
+    (plain, network), (refit, other) = held
+    assert refit.data.metrics["best_val_accuracy"] == plain.data.metrics["best_val_accuracy"]
+    assert len(other.keys) > len(network.keys)  # phrases that stand in one training and one validation review
+    assert (refit.data.tags["refit"], refit.data.params["refit"]) == ("True", "True")
+    assert refit.data.metrics["refit_seconds"] > 0 and "refit" not in plain.data.tags
+
+
+# ---- a network of one's own
+
+
+@pytest.mark.parametrize("module", ["mynet", "nets.mynet"])  # a file, and a folder without an __init__.py
+def test_an_own_network_trains_and_scores_anywhere(here: Path, module: str) -> None:
+    file = here / f"{module.replace('.', '/')}.py"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(OWN)
+    (here / "elsewhere").mkdir()
+    answer = ask("train", "--model", f"{module}:Tiny", "--size", "3", "--data", "sample", "--epochs", "1")
+    database = f"sqlite:///{here}/mlflow.db"
+    (made,) = runs(database)
+    assert (answer.code, answer.err, made.data.params["size"]) == (0, "", "3")
+    here_scored = ask("score", "a fine film")
+    assert here_scored.code == 0
+    command = (SCRIPT, "score", "a fine film", "--tracking-uri", database)
+    assert "--trust-code true" in ended(started(here / "elsewhere", *command)).refusal
+    assert ended(started(here / "elsewhere", *command, "--trust-code")) == here_scored
+
+
+# ---- scoring
+
+
+@pytest.mark.parametrize("form", ["models", "runs", "folder", "newest"])
+def test_a_model_is_named_in_many_ways(trained: Trained, beside: Path, form: str) -> None:
+    named = {
+        "models": trained.model_uri,
+        "runs": f"runs:/{trained.run.info.run_id}/model",
+        "folder": str(trained.model),
+    }
+    chosen = ("--model", named[form]) if form in named else ()
+    (probability,) = trained.probabilities(["the plot is dull"])
+    code, out, err = ask("score", *chosen, "the plot is dull")
+    assert (code, out, err) == (0, f"negative  {probability:.4f}  the plot is dull\n", "")
+
+
+def test_texts_are_shown_as_they_are(trained: Trained, beside: Path) -> None:
+    texts = [":smiley: [bold]fine[/bold] http://x.y 42", "-- a  film --", "naïve 電影"]
+    code, out, _ = ask("score", "--model", str(trained.model), "--", *texts)
+    assert code == 0
+    assert [line.split("  ", 2)[2] for line in out.splitlines()] == texts
+
+
+def table(path: Path, name: str = "text") -> Path:
+    """Hostile texts between two other columns."""
+    rows = [(f"id {row}", text, row) for row, text in enumerate(TEXTS)]
+    write_table(path, ("label", name, "stars"), rows)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("a.csv", "b.csv"), ("a.jsonl", "b.parquet"), ("a.parquet", "b.jsonl.gz"), ("a.tsv.xz", "a.tsv.xz")],
+)
+def test_a_table_keeps_its_rows_and_gains_two_columns(trained: Trained, beside: Path, source: str, target: str) -> None:
+    before = read_table(table(beside / source, "review"))
+    answer = ask("score", f"--model={trained.model}", f"--input={source}", "--column=review", f"--output={target}")
+    after, probabilities = read_table(beside / target), trained.probabilities(TEXTS)
+    assert answer == Answer(0, "", "")
+    assert after.columns == ("label", "review", "stars", "probability", "predicted_label")
+    assert [row[:3] for row in after.rows] == before.rows
+    assert [float(row[3]) for row in after.rows] == probabilities
+    assert [row[4] for row in after.rows] == ["positive" if p > 0.5 else "negative" for p in probabilities]
+    assert {path.name for path in beside.iterdir()} == {source, target}
+
+
+def test_a_table_goes_to_the_standard_output(trained: Trained, beside: Path) -> None:
+    table(beside / "a.csv")
+    code, out, err = ask("score", "--model", str(trained.model), "--input", "a.csv")
+    rows = list(csv.reader(io.StringIO(out, newline="")))
+    assert (code, err) == (0, "")
+    assert rows[0] == ["label", "text", "stars", "probability", "predicted_label"]
+    assert [row[1] for row in rows[1:]] == TEXTS
+    assert [float(row[3]) for row in rows[1:]] == trained.probabilities(TEXTS)
+
+
+def test_each_line_of_the_standard_input_is_a_review(trained: Trained, beside: Path) -> None:
+    reviews = ["the plot is clever", "", 'dull, "flat"', "no line end"]
+    code, out, err = ask("score", "--model", str(trained.model), "--input", "-", stdin="\n".join(reviews))
+    rows = list(csv.reader(io.StringIO(out, newline="")))
+    assert (code, err) == (0, "")
+    assert rows[0] == ["text", "probability", "label"]
+    assert [(row[0], float(row[1])) for row in rows[1:]] == list(
+        zip(reviews, trained.probabilities(reviews), strict=True)
+    )
+
+
+def test_bytes_that_are_no_text_are_refused(trained: Trained, beside: Path) -> None:
+    address = ("score", "--model", str(trained.model))
+    assert "standard input, line 2: this is not UTF-8" in ask(*address, "--input", "-", stdin=b"fine\ncaf\xe9").refusal
+    assert "text 2 is not UTF-8" in ask(*address, "fine", os.fsdecode(b"caf\xe9")).refusal
+
+
+def test_a_table_scored_twice_keeps_both_answers(trained: Trained, beside: Path) -> None:
+    source, once = table(beside / "a.csv"), ("score", "--model", str(trained.model), "--output", "a.csv")
+    for _ in range(2):
+        assert ask(*once, "--input", "a.csv").code == 0
+    added = ("probability", "predicted_label", "predicted_probability", "predicted_predicted_label")
+    assert read_table(source).columns == ("label", "text", "stars", *added)
+
+
+@pytest.mark.parametrize("target", ["nowhere/b.csv", "folder.csv", "b.xlsx"])
+def test_what_cannot_be_written_leaves_nothing(trained: Trained, beside: Path, target: str) -> None:
+    table(beside / "a.csv")
+    (beside / "folder.csv").mkdir()
+    answer = ask("score", "--model", str(trained.model), "--input", "a.csv", "--output", target)
+    assert target in answer.refusal
+    assert sorted(path.name for path in beside.rglob("*")) == ["a.csv", "folder.csv"]
+
+
+def test_a_reader_that_goes_away_is_no_error(trained: Trained) -> None:
+    write_table(trained.folder / "many.csv", ["text"], [["the plot is clever"]] * 5_000)  # more than a pipe holds
+    piped = f"{SCRIPT} score --model {trained.model} --input many.csv | head -1"
+    assert ended(started(trained.folder, "sh", "-c", piped)) == Answer(0, "text,probability,label\n", "")
+
+
+# ---- help
+
+
+@pytest.mark.parametrize(("network", "foreign"), [("cnn", "--rarest"), ("linear", "--filters")])
+def test_help_lists_the_settings_of_the_network(network: str, foreign: str) -> None:
+    from sentiment_tune.config import settings_for
+
+    code, out, err = ask("train", "--model", network, "--help")
+    words = " ".join(out.split())
+    assert (code, err) == (0, "")
+    for name, setting in settings_for(network).items():
+        kind = setting.type.__name__.upper()
+        told = f"--{name.replace('_', '-')} {kind} {setting.bounds} [default: {setting.default}]"
+        assert told in words
+    assert foreign not in out

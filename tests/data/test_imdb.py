@@ -1,0 +1,117 @@
+"""The real IMDB: raw texts and Keras' ids are one, and what happens where it cannot be had."""
+
+import os
+import socket
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sentiment_tune.data.batches import in_order
+from sentiment_tune.data.imdb import SHUFFLE_SEED
+from sentiment_tune.data.load import Corpus, Reviews, Source, load
+from sentiment_tune.data.tables import read_table
+from sentiment_tune.data.text import Reading
+from sentiment_tune.inference.scorer import Scorer, probability
+from sentiment_tune.models import registry as models
+from sentiment_tune.training.loop import Recipe, fit, measure, predict, seeded
+
+SCRIPT = str(Path(sys.executable).with_name("sentiment-tune"))
+WAYS = ("place imdb.npz and imdb_word_index.json in ", "data=PATH.npz", "data=sample")
+
+
+class Scored(NamedTuple):
+    corpus: Corpus
+    texts: list[str]  # of the test split, in its order
+    labels: NDArray[np.uint8]  # of the texts
+    scorer: Scorer
+    logits: NDArray[np.float64]  # of Keras' ids
+
+
+@pytest.fixture(scope="module")
+def scored(imdb_folder: Path) -> Scored:
+    """A small network after one epoch on 4,000 reviews, and what it says of the whole test split."""
+    corpus = load(Source(str(imdb_folder / "imdb.npz")))
+    train = corpus.train
+    few = Reviews(train.ids, train.offsets, train.targets, train.rows[:4_000], train.digest)
+    reading = Reading(length=250)
+    with seeded(1):
+        network = models.build("embedding", reading.vocabulary, {"embedding": 16, "hidden": 8})
+    list(fit(network, few, corpus.validation, Recipe(epochs=1, learning_rate=0.02), reading, 1))
+    order = np.arange(25_000)
+    shuffling = np.random.RandomState(SHUFFLE_SEED)
+    shuffling.shuffle(np.arange(25_000))  # Keras shuffles train first
+    shuffling.shuffle(order)
+    rows = read_table(imdb_folder / "imdb_test.csv.xz").rows
+    texts, labels = zip(*(rows[row] for row in order), strict=True)
+    logits = predict(network, in_order(corpus.test, reading))
+    return Scored(
+        corpus, list(texts), np.array(labels).astype(np.uint8), Scorer(network, corpus.vocabulary, reading), logits
+    )
+
+
+def test_raw_texts_score_as_their_ids(scored: Scored) -> None:
+    test, encode = scored.corpus.test, scored.corpus.vocabulary.encode
+    different = [row for row, text in enumerate(scored.texts) if encode(text) != test[row].tolist()]
+    assert different == []
+    assert np.array_equal(scored.labels, test.labels)
+    probabilities, accuracy = scored.scorer.probabilities(scored.texts), measure(scored.logits, test.labels)[1]
+    assert np.array_equal(probabilities, probability(scored.logits))
+    assert ((probabilities > 0.5) == scored.labels).mean() == accuracy
+    assert accuracy > 0.75
+
+
+def test_a_review_scores_the_same_alone(scored: Scored) -> None:
+    alone = [scored.scorer.probabilities([text])[0] for text in scored.texts[:20]]
+    np.testing.assert_allclose(alone, probability(scored.logits)[:20], rtol=0, atol=1e-6)
+
+
+# ---- without it
+
+
+def started(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`train` where neither a download nor a proxy nor an earlier download gives IMDB."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(("MLFLOW", "NO_PROXY"))}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    away = {"KERAS_HOME": str(folder / "keras"), "https_proxy": nobody, "HTTPS_PROXY": nobody}
+    return subprocess.run(
+        [SCRIPT, "train", "--model", "embedding", "--embedding", "8", "--vocabulary", "500", "--epochs", "1", *words],
+        cwd=folder,
+        env=kept | away,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_auto_trains_on_the_sample_and_says_so(tmp_path: Path) -> None:
+    finished = started(tmp_path, "--quiet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # importing MLflow and its first store warn, of what is not ours
+        from mlflow import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+        (run,) = client.search_runs([held.experiment_id for held in client.search_experiments()])
+    (told,) = (line for line in finished.stderr.splitlines() if line.startswith("WARNING: "))
+    assert (finished.returncode, run.info.status) == (0, "FINISHED")
+    assert [way for way in ("the built-in sample stands in for IMDB", *WAYS) if way not in told] == []
+    assert (run.data.tags["data"], run.data.tags["data_warning"]) == ("sample", told.removeprefix("WARNING: "))
+    assert run.data.params["data"] == "auto"
+    assert "on sample: " in finished.stdout
+
+
+def test_imdb_that_cannot_be_had_is_one_error_that_tells_three_ways(tmp_path: Path) -> None:
+    finished = started(tmp_path, "--data", "imdb")
+    last = finished.stderr.splitlines()[-1]
+    assert (finished.returncode, finished.stdout, last[:16]) == (2, "", "sentiment-tune: ")
+    assert [way for way in WAYS if way not in last] == []
+    assert str(tmp_path / "keras" / "datasets") in last
+    assert "Traceback" not in finished.stderr
+    assert not (tmp_path / "mlflow.db").exists()

@@ -1,0 +1,560 @@
+"""Every source gives the same kind of corpus, is converted once, and is refused in one line where it is broken."""
+
+import io
+import json
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sentiment_tune.data import imdb, sample
+from sentiment_tune.data.load import Corpus, Reviews, Source, load
+from sentiment_tune.data.tables import read_table, write_table
+from sentiment_tune.data.text import Vocabulary
+from sentiment_tune.errors import InputError
+from support import ROOT
+
+WORDS = [f"word{number}" for number in range(50)]
+START = """
+import sys
+from pathlib import Path
+from sentiment_tune.data.load import Source, load
+corpus = load(Source(sys.argv[1]))
+print(corpus.digest, "keras" in sys.modules, "torch" in sys.modules)
+"""
+
+
+def started(data: Path | str, cache: Path) -> subprocess.Popen[str]:
+    """A fresh process that loads `data`; it prints the digest, and whether it imported keras and torch."""
+    environment = os.environ | {"SENTIMENT_TUNE_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", START, str(data)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def answer(process: subprocess.Popen[str]) -> list[str]:
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return printed.split()
+
+
+def refusal(source: Source, cache: Path | None = None) -> str:
+    with pytest.raises(InputError) as caught:
+        load(source, cache)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def texts_of(corpus: Corpus, reviews: Reviews) -> list[str]:
+    return [corpus.vocabulary.decode(ids) for ids in all_of(reviews)]
+
+
+def all_of(reviews: Reviews) -> list[NDArray[np.int32]]:
+    return [reviews[row] for row in range(len(reviews))]
+
+
+def table(folder: Path, rows: int = 100, name: str = "reviews.csv") -> Path:
+    """Reviews of distinct texts, a third of them positive."""
+    path = folder / name
+    write_table(path, ["text", "label"], [[f"{WORDS[row % 50]} only{row}", int(row % 3 == 0)] for row in range(rows)])
+    return path
+
+
+def npy(array: Any) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.asarray(array), allow_pickle=True)
+    return file.getvalue()
+
+
+def ragged(reviews: list[Any]) -> bytes:
+    held = np.empty(len(reviews), dtype=object)
+    held[:] = reviews
+    return npy(held)
+
+
+def members(rows: int = 40) -> dict[str, bytes]:
+    """A small corpus in the layout of Keras' imdb.npz, over the words of `WORDS`."""
+    reviews = [[1 + row % 50, 1 + row * 7 % 50, 1 + row * 3 % 49] * (1 + row % 3) for row in range(rows)]
+    labels = [int(row < rows // 2) for row in range(rows)]
+    return {
+        f"{kind}_{half}": made
+        for half in ("train", "test")
+        for kind, made in (("x", ragged(reviews)), ("y", npy(labels)))
+    }
+
+
+def archive(folder: Path, changed: dict[str, bytes] | None = None) -> Path:
+    """An .npz of `members`, some of them changed, beside its word index."""
+    path = folder / "small.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in (members() | (changed or {})).items():
+            file.writestr(f"{name}.npy", content)
+    (folder / imdb.WORD_INDEX).write_text(json.dumps({word: rank for rank, word in enumerate(WORDS, 1)}))
+    return path
+
+
+@pytest.fixture(scope="session")
+def corpus(imdb_folder: Path) -> Corpus:
+    """The real IMDB, read from its .npz."""
+    return load(Source(str(imdb_folder / "imdb.npz")))
+
+
+@pytest.fixture
+def fetch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., str]], None]:
+    """Puts a function in the place of Keras' download, which takes fname, origin and file_hash."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    return lambda stand_in: monkeypatch.setattr("keras.src.datasets.imdb.get_file", stand_in)
+
+
+def offline(fname: str, origin: str, file_hash: str) -> str:
+    raise Exception(f"URL fetch failure on {origin}:\nnobody there")
+
+
+# ---- the real corpus
+
+
+def test_imdb_is_the_one_keras_users_know(corpus: Corpus) -> None:
+    rows = np.arange(25_000)
+    assert corpus.train.ids[:7].tolist() == [1, 14, 22, 16, 43, 530, 973]
+    assert np.diff(corpus.train.offsets)[:5].tolist() == [218, 189, 141, 550, 147]
+    assert corpus.train.targets[0] == 1
+    assert corpus.vocabulary.decode(corpus.train.ids[:7]) == "this film was just brilliant casting"
+    assert [len(part) for part in (corpus.train, corpus.validation, corpus.test)] == [22_500, 2_500, 25_000]
+    assert [part.labels.mean() for part in (corpus.train, corpus.validation, corpus.test)] == [0.5] * 3
+    assert np.array_equal(np.sort(np.concatenate([corpus.train.rows, corpus.validation.rows])), rows)
+    assert np.array_equal(corpus.test.rows, rows + 25_000)
+    assert (corpus.name, corpus.warning, Path(corpus.source).name) == ("imdb", None, "imdb.npz")
+
+
+def test_a_part_is_a_sequence_of_reviews(corpus: Corpus) -> None:
+    part = corpus.validation
+    assert len(all_of(part)) == len(part) == len(part.labels) == len(part.lengths)
+    assert [len(review) for review in all_of(part)] == part.lengths.tolist()
+    assert all(review[0] == 1 for review in all_of(part))
+    assert part[0].dtype == np.int32
+    assert not part[0].flags.writeable
+    assert np.array_equal(part[-1], part[2_499])
+
+
+def test_keras_gives_the_same_corpus(
+    corpus: Corpus, imdb_folder: Path, tmp_path: Path, fetch: Callable[[Callable[..., str]], None]
+) -> None:
+    fetch(lambda fname, origin, file_hash: str(imdb_folder / fname))
+    through_keras = load(Source("imdb"), tmp_path)
+    assert through_keras.digest == corpus.digest
+    assert through_keras.source.startswith("https://")
+    for part in ("train", "validation", "test"):
+        assert getattr(through_keras, part).digest == getattr(corpus, part).digest
+    fetch(offline)  # from now on it comes from the cache
+    assert load(Source("imdb"), tmp_path).digest == load(Source(), tmp_path).digest == corpus.digest
+    assert load(Source(), tmp_path).warning is None
+
+
+@pytest.mark.parametrize("half", ["train", "test"])
+def test_raw_texts_encode_to_the_ids_of_keras(corpus: Corpus, imdb_folder: Path, half: str) -> None:
+    raw = read_table(imdb_folder / f"imdb_{half}.csv.xz")
+    first = 0 if half == "train" else 25_000
+    orders = np.random.RandomState(113)
+    order = [orders.permutation(25_000) for _ in range(2)][half == "test"]
+    reviews = Reviews(
+        corpus.train.ids, corpus.train.offsets, corpus.train.targets, np.arange(first, first + 25_000), ""
+    )
+    texts = raw.texts("text", "--text")
+    different = [
+        row
+        for row, review in enumerate(all_of(reviews))
+        if corpus.vocabulary.encode(texts[order[row]]) != review.tolist()
+    ]
+    # Keras takes the largest id for the number of words, so that the rarest word is unknown to it.
+    assert [corpus.vocabulary.decode(reviews[row]).count("?") for row in different] == ([1] if half == "train" else [])
+
+
+def test_a_later_start_converts_nothing_and_needs_no_keras(
+    corpus: Corpus, imdb_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert answer(started(imdb_folder / "imdb.npz", cache)) == [corpus.digest, "False", "False"]
+    monkeypatch.setattr(imdb, "read", None)
+    assert load(Source(str(imdb_folder / "imdb.npz")), cache).digest == corpus.digest
+
+
+# ---- Keras' layout
+
+
+def test_an_archive_is_read_as_keras_reads_it(tmp_path: Path, fetch: Callable[[Callable[..., str]], None]) -> None:
+    path = archive(tmp_path)
+    fetch(lambda fname, origin, file_hash: str(path if fname == "imdb.npz" else tmp_path / fname))
+    own, keras = imdb.read(path, tmp_path / imdb.WORD_INDEX), imdb.download()
+    assert own.words == keras.words
+    for ours, theirs in zip(own.halves, keras.halves, strict=True):
+        assert ours.ids.tolist() == theirs.ids.tolist()
+        assert ours.lengths.tolist() == theirs.lengths.tolist()
+        assert ours.labels.tolist() == theirs.labels.tolist()
+
+
+class Canary:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def claiming(shape: tuple[int, ...], dtype: str = "<i8") -> bytes:
+    """The header of a huge array before a few bytes."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return file.getvalue() + bytes(64)
+
+
+def test_a_pickle_in_the_archive_does_not_run(tmp_path: Path) -> None:
+    sprung = tmp_path / "sprung"
+    message = refusal(Source(str(archive(tmp_path, {"x_train": ragged([Canary(sprung)] * 40)}))), tmp_path / "cache")
+    assert "UnpicklingError" in message
+    assert "small.npz" in message
+    assert not sprung.exists()
+    np.load(io.BytesIO(ragged([Canary(sprung)])), allow_pickle=True)  # it would have
+    assert sprung.exists()
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "part"),
+    [
+        ("y_train", claiming((10**12,)), "claims the shape (1000000000000,)"),
+        ("x_train", claiming((10**12,)), "claims the shape"),
+        ("x_train", claiming((10**6, 10**6), "|O"), "claims the shape"),
+        ("x_train", bytes(2**26 + 1), "claims 67,108,865 bytes"),
+        ("x_train", ragged([[1] * 10_000] * 10_001), "100,010,000 words are more than"),
+        ("x_train", ragged([[1, 51]] * 40), "words that are not in imdb_word_index.json"),
+        ("x_train", ragged([[0]] * 40), "words that are not in"),
+        ("x_train", ragged([[2**40]] * 40), "OverflowError"),
+        ("x_train", ragged([[1.5]] * 40), "not lists of whole numbers"),
+        ("x_train", ragged([[[1]]] * 40), "not lists of whole numbers"),
+        ("x_train", ragged(["text"] * 40), "reviews are not lists"),
+        ("x_train", ragged([[1]] * 39), "reviews and labels do not match"),
+        ("x_train", npy([1] * 40), "reviews are not lists"),
+        ("y_train", npy([2] * 40), "labels are not 0 and 1"),
+        ("y_train", npy([0.5] * 40), "labels are not 0 and 1"),
+        ("y_train", npy([1] * 40), "0 negative and 36 positive reviews in train"),
+        ("y_train", b"no array at all", "small.npz"),
+        ("y_train", b"", "small.npz"),
+    ],
+)
+def test_a_hostile_archive_is_refused(tmp_path: Path, member: str, content: bytes, part: str) -> None:
+    changed = {member: content}
+    if part.startswith("100,"):
+        changed["y_train"] = npy([0] * 10_001)
+    message = refusal(Source(str(archive(tmp_path, changed))), tmp_path / "cache")
+    assert part in message
+    assert str(tmp_path / "small.npz") in message
+
+
+def test_a_truncated_archive_is_refused_at_every_place(tmp_path: Path) -> None:
+    path = archive(tmp_path)
+    whole = path.read_bytes()
+    for size in np.linspace(0, len(whole) - 1, 25, dtype=int):
+        path.write_bytes(whole[:size])
+        assert "data=sample" in refusal(Source(str(path)), tmp_path / "cache")
+
+
+def test_a_member_must_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "small.npz"
+    archive(tmp_path)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("x_train.npy", members()["x_train"])
+    assert "y_train.npy" in refusal(Source(str(path)), tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "index", ["", "[]", '{"a": 1, "b": 1}', '{"a": 2}', '{"a": "b"}', '{"a\\n": 1}', '{"\\ud83c": 1}', "[" * 100_000]
+)
+def test_a_word_index_must_rank_the_words(tmp_path: Path, index: str) -> None:
+    path = archive(tmp_path)
+    (tmp_path / imdb.WORD_INDEX).write_text(index)
+    assert imdb.WORD_INDEX in refusal(Source(str(path)), tmp_path / "cache")
+
+
+def test_an_archive_needs_its_word_index(tmp_path: Path) -> None:
+    path = archive(tmp_path)
+    (tmp_path / imdb.WORD_INDEX).unlink()
+    assert f"place Keras' {imdb.WORD_INDEX} in {tmp_path}" in refusal(Source(str(path)))
+    assert "No such file" in refusal(Source(str(tmp_path / "absent.npz")))
+
+
+# ---- the download
+
+
+def test_imdb_never_falls_back(
+    tmp_path: Path, fetch: Callable[[Callable[..., str]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    fetch(offline)
+    message = refusal(Source("imdb"), tmp_path)
+    for part in ("nobody there", str(tmp_path / "keras" / "datasets"), "data=PATH.npz", "data=sample"):
+        assert part in message
+
+
+def test_auto_takes_the_sample_and_says_why(tmp_path: Path, fetch: Callable[[Callable[..., str]], None]) -> None:
+    fetch(offline)
+    corpus = load(Source(), tmp_path)
+    assert corpus.name == "sample"
+    assert corpus.warning is not None
+    assert "nobody there" in corpus.warning
+    assert "\n" not in corpus.warning
+
+
+def test_a_silent_network_is_given_up_and_leaves_no_file(
+    tmp_path: Path,
+    fetch: Callable[[Callable[..., str]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from keras.utils import get_file
+
+    monkeypatch.setattr(imdb, "PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        origin = f"http://127.0.0.1:{server.getsockname()[1]}/imdb.npz"
+        fetch(lambda fname, origin_of_keras=origin, **others: str(get_file(fname, origin, cache_dir=str(tmp_path))))
+        message = refusal(Source("imdb"), tmp_path / "cache")
+    assert "timed out" in message
+    assert list((tmp_path / "datasets").iterdir()) == []
+    assert socket.getdefaulttimeout() is None
+    assert capsys.readouterr().out == ""
+
+
+# ---- tables
+
+
+def test_a_table_is_cut_by_label_and_always_alike(tmp_path: Path) -> None:
+    path = table(tmp_path, 300)
+    one, two = load(Source(str(path)), tmp_path / "one"), load(Source(str(path)), tmp_path / "two")
+    assert one.digest == two.digest
+    assert [len(part) for part in (one.train, one.validation, one.test)] == [216, 24, 60]
+    assert [int(part.labels.sum()) for part in (one.train, one.validation, one.test)] == [72, 8, 20]
+    assert np.array_equal(one.validation.rows, two.validation.rows)
+    assert (one.name, one.source, one.warning) == ("reviews", str(path), None)
+
+
+def test_words_of_other_parts_are_not_in_the_vocabulary(tmp_path: Path) -> None:
+    corpus = load(Source(str(table(tmp_path, 300))), tmp_path / "cache")
+    raw = [row[0] for row in read_table(tmp_path / "reviews.csv").rows]
+    own = [raw[row] for row in corpus.train.rows]
+    assert sorted(corpus.vocabulary.words) == sorted(set(" ".join(own).split()))
+    assert list(corpus.vocabulary.words) == Vocabulary.of(own).words
+    assert texts_of(corpus, corpus.train) == own
+    assert all("only" not in text for text in texts_of(corpus, corpus.test) + texts_of(corpus, corpus.validation))
+
+
+def test_a_second_table_is_the_test(tmp_path: Path) -> None:
+    train, test = table(tmp_path, 100), table(tmp_path, 50, "later.jsonl")
+    corpus = load(Source(str(train), test=str(test)), tmp_path / "cache")
+    assert [len(part) for part in (corpus.train, corpus.validation, corpus.test)] == [90, 10, 50]
+    assert corpus.test.rows.tolist() == list(range(100, 150))
+
+
+@pytest.mark.parametrize("validation", ["validation", "val", "Dev ", "valid", None])
+def test_a_column_can_name_the_parts(tmp_path: Path, validation: str | None) -> None:
+    names = ["train"] * 60 + [validation or "train"] * 20 + ["TEST"] * 20
+    rows = [[f"{WORDS[row % 50]} fine", row % 2, name] for row, name in enumerate(names)]
+    write_table(tmp_path / "reviews.csv", ["text", "label", "split"], rows)
+    corpus = load(Source(str(tmp_path / "reviews.csv")), tmp_path / "cache")
+    assert corpus.test.rows.tolist() == list(range(80, 100))
+    assert len(corpus.validation) == (20 if validation else 8)
+    if validation:
+        assert corpus.validation.rows.tolist() == list(range(60, 80))
+
+
+@pytest.mark.parametrize(
+    ("negative", "positive"),
+    [("0", "1"), ("neg", "POS"), (" Negative", "positive\t"), (0, 1), (False, True), (0.0, 1.0), ("neg", 1)],
+)
+def test_labels_are_understood_in_many_spellings(tmp_path: Path, negative: object, positive: object) -> None:
+    rows = [[f"fine {row}", positive if row % 2 else negative] for row in range(60)]
+    write_table(tmp_path / "reviews.jsonl", ["text", "label"], rows)
+    corpus = load(Source(str(tmp_path / "reviews.jsonl")), tmp_path / "cache")
+    assert np.array_equal(corpus.train.targets, np.arange(60) % 2)
+
+
+@pytest.mark.parametrize("label", ["", "2", "good", None, 0.5, float("nan"), 10**400, [1], "x" * 1000])
+def test_any_other_label_is_refused_by_its_row(tmp_path: Path, label: object) -> None:
+    write_table(tmp_path / "a.jsonl", ["text", "label"], [["fine", 1], ["bad", 0], ["odd", label]])
+    message = refusal(Source(str(tmp_path / "a.jsonl")))
+    assert f"{tmp_path / 'a.jsonl'}, row 3: no label" in message
+    assert "positive" in message
+    assert len(message) < 200 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "parts"),
+    [
+        ("review,label\nfine,1\n", {}, ["no column 'text'", "--text", "review, label"]),
+        ("text,stars\nfine,1\n", {}, ["no column 'label'", "--label", "text, stars"]),
+        ("text,label\nfine,1\n", {"split": "fold"}, ["no column 'fold'", "--split"]),
+        ("text,label,split\nfine,1,train\nfine,0,holdout\n", {}, ["row 2", "no split 'holdout'", "validation"]),
+        ("text,label\n", {}, ["0 negative and 0 positive", "train"]),
+        ("text,label\n" + "fine,1\n" * 50, {}, ["0 negative and 36 positive reviews in train"]),
+        ("text,label\n" + "fine,1\nbad,0\n" * 10, {}, ["14 reviews to train on", "at least 20"]),
+        ("text,label,split\n" + "a,1,train\nb,0,train\n" * 30, {}, ["0 negative and 0 positive reviews in test"]),
+        ("text,label,split\n" + "a,1,train\nb,0,test\n" * 30, {}, ["0 negative and 27 positive reviews in train"]),
+        ("", {}, ["is empty"]),
+        ("text,label\ngood, really,1\n", {}, ["line 2", "quote"]),
+        ("text,label\n", {"split": "fold", "test": "b.csv"}, ["split=fold", "test=b.csv", "leave one out"]),
+        ("text,label\n", {"test": "absent.csv"}, ["absent.csv", "No such file"]),
+    ],
+)
+def test_a_table_that_does_not_do_is_refused(
+    tmp_path: Path, text: str, given: dict[str, str], parts: list[str]
+) -> None:
+    path = tmp_path / "reviews.csv"
+    path.write_text(text)
+    message = refusal(Source(str(path), **given), tmp_path / "cache")
+    for part in parts:
+        assert part in message
+    if "test" not in given:
+        assert str(path) in message
+
+
+def test_empty_and_odd_texts_are_reviews_too(tmp_path: Path) -> None:
+    texts = ["", "NA", "null", " \t ", "🎬", "\x00", "fine\r\nfilm"] * 10
+    write_table(tmp_path / "reviews.csv", ["text", "label"], [[text, row % 2] for row, text in enumerate(texts)])
+    corpus = load(Source(str(tmp_path / "reviews.csv")), tmp_path / "cache")
+    assert set(corpus.vocabulary.words) == {"na", "null", "🎬", "\x00", "fine", "film"}
+    assert corpus.train.lengths.min() == 1
+
+
+def test_the_sample_needs_nothing(tmp_path: Path) -> None:
+    corpus = load(Source("sample"), tmp_path)
+    assert (corpus.name, corpus.source, corpus.warning) == ("sample", "sentiment_tune.sample", None)
+    assert len(corpus.train) + len(corpus.validation) == sample.TRAIN
+    assert len(corpus.test) == sample.TEST
+    assert load(Source("sample"), tmp_path).digest == corpus.digest
+
+
+@pytest.mark.parametrize(
+    ("data", "part"),
+    [
+        ("imbd", "did you mean 'imdb'?"),
+        ("reviews.txt", ".parquet"),
+        ("", "auto, imdb, sample"),
+        ("a.csv", "No such file"),
+    ],
+)
+def test_an_unknown_source_is_answered_with_the_known_ones(data: str, part: str) -> None:
+    message = refusal(Source(data))
+    assert part in message
+    assert data in message
+
+
+def test_a_test_table_goes_with_a_table_only(tmp_path: Path) -> None:
+    assert "test=b.csv goes with a table" in refusal(Source("sample", test="b.csv"))
+
+
+# ---- the cache
+
+
+def contents(cache: Path) -> list[str]:
+    return sorted(path.suffix for path in cache.iterdir() if path.suffix != ".lock")
+
+
+def test_the_digest_tells_contents_and_not_names(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    digest = load(Source(str(path)), tmp_path / "cache").digest
+    renamed = shutil.copy(path, tmp_path / "other.csv")
+    assert load(Source(str(renamed)), tmp_path / "cache").digest == digest
+    packed = tmp_path / "packed.jsonl.xz"
+    write_table(packed, ["text", "label"], read_table(path).rows)
+    assert load(Source(str(packed)), tmp_path / "cache").digest == digest
+    path.write_text(path.read_text().replace("only7,", "only7 word1,"))
+    assert load(Source(str(path)), tmp_path / "cache").digest != digest
+
+
+def test_other_columns_are_another_corpus(tmp_path: Path) -> None:
+    rows = [[f"fine {row}", f"bad {row}", row % 2, (row + 1) % 2] for row in range(60)]
+    write_table(tmp_path / "reviews.csv", ["text", "other", "label", "stars"], rows)
+    sources = [
+        Source(str(tmp_path / "reviews.csv"), text, label) for text in ("text", "other") for label in ("label", "stars")
+    ]
+    assert len({load(source, tmp_path / "cache").digest for source in sources}) == 4
+
+
+def test_four_processes_share_one_conversion(tmp_path: Path) -> None:
+    path, cache = table(tmp_path, 3000), tmp_path / "cache"
+    running = [started(path, cache) for _ in range(4)]
+    digests = {answer(process)[0] for process in running}
+    assert digests == {load(Source(str(path)), cache).digest}
+    assert contents(cache) == [""]
+
+
+@pytest.mark.parametrize("name", ["ids.npy", "offsets.npy", "targets.npy", "part.npy", "words.txt", "about.json"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "longer"])
+def test_a_damaged_cache_is_made_anew(tmp_path: Path, name: str, damage: str) -> None:
+    path, cache = table(tmp_path), tmp_path / "cache"
+    before = load(Source(str(path)), cache)
+    (file,) = cache.glob(f"*/{name}")
+    whole = file.read_bytes()
+    file.unlink()  # and made anew, because `before` has mapped it
+    if damage != "missing":
+        file.write_bytes({"empty": b"", "truncated": whole[:-1], "longer": whole + b"\0"}[damage])
+    after = load(Source(str(path)), cache)
+    assert after.digest == before.digest
+    assert texts_of(after, after.train) == texts_of(before, before.train)
+    assert file.read_bytes() == whole
+    assert contents(cache) == [""]
+
+
+def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
+    path, cache = table(tmp_path), tmp_path / "cache"
+    load(Source(str(path)), cache)
+    (folder,) = (folder for folder in cache.iterdir() if folder.is_dir())
+    folder.rename(folder.with_suffix(".partial"))
+    (folder.with_suffix(".partial") / "about.json").unlink()
+    load(Source(str(path)), cache)
+    assert contents(cache) == [""]
+
+
+def test_a_refused_source_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text("text,label\nfine,9\n")
+    refusal(Source(str(tmp_path / "reviews.csv")), tmp_path / "cache")
+    assert contents(tmp_path / "cache") == []
+
+
+def test_the_variable_names_the_cache_and_the_argument_overrides_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = table(tmp_path)
+    monkeypatch.setenv("SENTIMENT_TUNE_CACHE", str(tmp_path / "variable"))
+    load(Source(str(path)), tmp_path / "argument")
+    assert not (tmp_path / "variable").exists()
+    load(Source(str(path)))
+    assert contents(tmp_path / "variable") == contents(tmp_path / "argument") == [""]
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    message = refusal(Source(str(path)), tmp_path / "file" / "cache")
+    assert str(tmp_path / "file" / "cache") in message
+    assert "SENTIMENT_TUNE_CACHE" in message
+
+
+def test_a_full_disk_leaves_no_half_store(tmp_path: Path) -> None:
+    path, cache = table(tmp_path, 3000), tmp_path / "cache"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        assert "SENTIMENT_TUNE_CACHE" in refusal(Source(str(path)), cache)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert contents(cache) == []
+    assert len(load(Source(str(path)), cache).test) == 600

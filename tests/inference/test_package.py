@@ -1,0 +1,190 @@
+"""What is logged is what scores: two doors, data only, everywhere, and nothing that was tampered with."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from sentiment_tune.data.text import FIRST_WORD, Reading, Vocabulary
+from sentiment_tune.errors import InputError
+from sentiment_tune.inference import package as packaging
+from sentiment_tune.inference.package import MANIFEST, SETTINGS, WEIGHTS, Package
+from sentiment_tune.space import Value, resolve
+from sentiment_tune.tracking import flavor
+from support import CASES, ROOT, VOCABULARY, over, padded, toy, trained
+
+WORDS = Vocabulary([f"word{number}" for number in range(VOCABULARY - FIRST_WORD)])
+TEXTS = ["word1 word2 word9", "", "word7", "never seen", " ".join(["word3 word30"] * 40), "WORD1, word2. (word9)"]
+READING = Reading(vocabulary=VOCABULARY, length=50)
+# A process that may not read pickles, without this package on its path, opens both doors of a model.
+OPEN = """
+import importlib.util, json, sys
+assert importlib.util.find_spec("sentiment_tune") is None, "it is to be found in the model alone"
+import mlflow.pyfunc, mlflow.pytorch, torch
+texts, ids = json.loads(sys.stdin.read())
+scored = mlflow.pyfunc.load_model(sys.argv[1]).predict(texts)
+network = mlflow.pytorch.load_model(sys.argv[1])
+print(json.dumps([scored["probability"].tolist(), scored["label"].tolist(), network(torch.tensor(ids)).tolist()]))
+"""
+
+
+DATA = (WEIGHTS, packaging.VOCABULARY, SETTINGS)
+
+
+def packaged(name: str, variant: dict[str, Value]) -> Package:
+    from support import SMALL
+
+    given = {**SMALL, **variant}
+    return Package(
+        name, trained(name, bool(variant)), resolve(type(trained(name, bool(variant))), given), WORDS, READING
+    )
+
+
+@over(CASES)
+def test_a_saved_network_scores_as_before(name: str, variant: dict[str, Value], tmp_path: Path) -> None:
+    package = packaged(name, variant)
+    packaging.save(package, tmp_path / "saved")
+    loaded = packaging.load(tmp_path / "saved")
+    assert np.array_equal(loaded.scorer.probabilities(TEXTS), package.scorer.probabilities(TEXTS))
+    assert (loaded.model, loaded.settings, loaded.reading) == (name, package.settings, READING)
+    assert list(loaded.vocabulary.words) == list(WORDS.words)
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == sorted([MANIFEST, *DATA])
+
+
+@over(CASES)
+def test_the_exported_network_takes_any_batch_and_length(name: str, variant: dict[str, Value], tmp_path: Path) -> None:
+    network = trained(name, bool(variant))
+    network.train()  # as it is after an epoch: it must be exported as it scores
+    flavor.export(network, tmp_path / "model.pt2")
+    exported = torch.export.load(tmp_path / "model.pt2").module()
+    reviews = toy(count=64).reviews
+    with torch.no_grad():
+        for count in (1, 2, 5, 64):
+            for more in (0, 1, 30, 700):
+                ids = nn.functional.pad(padded(reviews[:count]), (0, more))
+                torch.testing.assert_close(exported(ids), network.eval()(ids), rtol=0, atol=2e-6)
+        one = torch.tensor([[5]])
+        torch.testing.assert_close(exported(one), network(one), rtol=0, atol=2e-6)
+
+
+@pytest.fixture(scope="module", params=["embedding", "lstm"])
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Package, Path]:
+    """A package and the MLflow model made of it."""
+    package = packaged(request.param, {})
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    flavor.save_model(str(folder), package)
+    return package, folder
+
+
+def test_both_doors_open_without_the_package_and_without_pickle(saved: tuple[Package, Path], tmp_path: Path) -> None:
+    package, folder = saved
+    ids = padded(toy(count=3).reviews)
+    hidden = tmp_path / "hidden.py"  # hides an installed package, so that the model's own code must do
+    hidden.write_text(
+        "import sys\n"
+        "sys.meta_path = [f for f in sys.meta_path if '__editable__' not in getattr(f, '__module__', '') + repr(f)]\n"
+        f"sys.path = [p for p in sys.path if p not in ('', {str(Path(packaging.__file__).parents[2])!r})]\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PYTHON"))}
+    finished = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", hidden.read_text() + OPEN, str(folder)],
+        cwd=tmp_path,
+        env=environment | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+        input=json.dumps([TEXTS, ids.tolist()]),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    probabilities, labels, logits = json.loads(finished.stdout)
+    expected = package.scorer.probabilities(TEXTS)
+    assert probabilities == pytest.approx(list(expected), abs=1e-12)
+    assert labels == ["positive" if p > 0.5 else "negative" for p in expected]
+    with torch.no_grad():
+        assert logits == pytest.approx(package.network(ids).tolist(), abs=2e-6)
+
+
+def test_its_requirements_are_the_pinned_versions(saved: tuple[Package, Path]) -> None:
+    listed = (saved[1] / "requirements.txt").read_text().splitlines()
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    assert [line for line in listed if line not in pins] == []
+    assert {line.split("==")[0] for line in listed} == set(flavor.NEEDED)
+
+
+def test_what_is_no_text_is_refused_with_its_row(saved: tuple[Package, Path]) -> None:
+    model = flavor._load_pyfunc(str(saved[1] / "data" / flavor.FOLDER))
+    with pytest.raises(InputError, match="row 1 is nan, not a text"):
+        model.predict(["fine", float("nan")])
+    assert model.predict([]).shape == (0, 2)
+
+
+def changed(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    """One file changed, and the manifest with it where the name says so."""
+
+    def apply(folder: Path) -> None:
+        (folder / name).write_bytes(change((folder / name).read_bytes()))
+
+    return apply
+
+
+def with_manifest(change: Callable[[Path], None]) -> Callable[[Path], None]:
+    """The change, by somebody who also writes the manifest anew."""
+
+    def apply(folder: Path) -> None:
+        change(folder)
+        (folder / MANIFEST).write_text(
+            json.dumps({name: packaging._digest((folder / name).read_bytes()) for name in DATA})
+        )
+
+    return apply
+
+
+def spoilt(folder: Path) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    tensors["output.bias"] = torch.tensor([float("nan")])
+    save_file(tensors, folder / WEIGHTS)
+
+
+def lacking(folder: Path) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    del tensors["output.bias"]
+    save_file(tensors, folder / WEIGHTS)
+
+
+def renamed(folder: Path) -> None:
+    held = json.loads((folder / SETTINGS).read_text())
+    (folder / SETTINGS).write_text(json.dumps(held | {"model": "antigravity_of_mine:Network"}))
+
+
+@pytest.mark.parametrize(
+    ("harm", "complaint"),
+    [
+        (changed(WEIGHTS, lambda content: content[:-1] + bytes([content[-1] ^ 1])), "SHA-256"),
+        (changed(WEIGHTS, lambda content: content[: len(content) // 2]), "SHA-256"),
+        (changed(SETTINGS, lambda content: content.replace(b"16", b"17")), "SHA-256"),
+        (changed(packaging.VOCABULARY, lambda content: content[::-1]), "SHA-256"),
+        (changed(MANIFEST, lambda content: b"{"), "no complete model"),
+        (lambda folder: (folder / WEIGHTS).unlink(), "no complete model"),
+        (with_manifest(spoilt), "not finite"),
+        (with_manifest(lacking), "no usable model"),
+        (with_manifest(renamed), "--trust-code true"),
+        (with_manifest(changed(WEIGHTS, lambda content: b"\x80\x04." + content)), "no usable model"),
+        (with_manifest(changed(SETTINGS, lambda content: content.replace(b'"format": 1', b'"format": 9'))), "format 9"),
+    ],
+)
+def test_a_model_that_was_harmed_is_refused(harm: Callable[[Path], None], complaint: str, tmp_path: Path) -> None:
+    packaging.save(packaged("embedding", {}), tmp_path / "saved")
+    shutil.copytree(tmp_path / "saved", tmp_path / "harmed")
+    harm(tmp_path / "harmed")
+    with pytest.raises(InputError, match=complaint) as refused:
+        packaging.load(tmp_path / "harmed")
+    assert "\n" not in str(refused.value)

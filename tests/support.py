@@ -1,0 +1,176 @@
+"""What tests share: commands as a user starts them, what they leave in MLflow, small networks with toy reviews."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sentiment_tune.cli.main import run
+from sentiment_tune.data import batches
+from sentiment_tune.data.text import START, Reading
+from sentiment_tune.inference.scorer import Encoded
+from sentiment_tune.models import registry as models
+from sentiment_tune.models.registry import NETWORKS
+from sentiment_tune.space import Value, resolve
+from sentiment_tune.training.loop import Recipe, fit, seeded
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = str(Path(sys.executable).with_name("sentiment-tune"))
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def refusal(self) -> str:
+        """The one line of an error."""
+        assert (self.code, self.err.count("\n"), self.err[:16]) == (2, 1, "sentiment-tune: "), self
+        return self.err
+
+
+def ask(*words: str, stdin: str | bytes = "") -> Answer:
+    """What the console script does, in this process."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="", write_through=True) for _ in range(2))
+    before = sys.argv, sys.stdin, signal.getsignal(signal.SIGTERM)
+    typed = io.BytesIO(stdin if isinstance(stdin, bytes) else stdin.encode())
+    sys.argv, sys.stdin = ["sentiment-tune", *words], io.TextIOWrapper(typed, "utf-8")
+    code: Any = 0
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            run()
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.argv, sys.stdin = before[:2]
+        signal.signal(signal.SIGTERM, before[2])
+    return Answer(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
+
+
+def started(folder: Path, *command: str) -> subprocess.Popen[str]:
+    """A process in `folder` that knows nothing of the MLflow of this one, and can be interrupted."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+    )
+
+
+def ended(process: subprocess.Popen[str], seconds: float = 120) -> Answer:
+    with process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        finally:
+            process.kill()
+    return Answer(process.returncode, out, err)
+
+
+def runs(database: str) -> list[Any]:
+    """All runs, whatever their status, the newest first."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(database)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(experiments, order_by=["attributes.start_time DESC"]))
+
+
+def artifact(run: Any, name: str) -> bytes:
+    return Path(run.info.artifact_uri, name).read_bytes()
+
+
+VOCABULARY, A, B = 50, 10, 11
+READING = Reading(vocabulary=VOCABULARY, length=200)
+SMALL = {"embedding": 16, "hidden": 16, "filters": 16}
+DEEP: dict[str, Value] = {"bidirectional": True, "layers": 2}
+RECURRENT = ("rnn", "lstm", "gru", "cnn_lstm")
+VARIANTS: dict[str, dict[str, Value]] = {
+    **dict.fromkeys(RECURRENT, DEEP),
+    "embedding": {"ngrams": 2},
+    "cnn": {"ngrams": 3},
+    "gru": DEEP | {"ngrams": 2},  # the others show that the layers learn without
+}
+CASES = [(name, {}) for name in NETWORKS] + list(VARIANTS.items())
+WITHOUT_ORDER = ("feedforward", "embedding")
+
+
+@dataclass(frozen=True)
+class Toy(Encoded):
+    """Reviews in memory, with labels."""
+
+    labels: NDArray[np.uint8]
+
+
+def padded(reviews: Sequence[NDArray[np.integer]]) -> Tensor:
+    """Reviews as one batch, in their order."""
+    held = Encoded(reviews)
+    return batches.padded(torch.from_numpy(held.ids), held.starts, held.lengths)
+
+
+def over(cases: list[tuple[str, dict[str, Value]]]) -> pytest.MarkDecorator:
+    ids = [name + "-more" * bool(variant) for name, variant in cases]
+    return pytest.mark.parametrize(("name", "variant"), cases, ids=ids)
+
+
+BATTERY = over(CASES)
+Rule = Callable[[list[int], int, np.random.Generator], list[int]]
+
+
+def as_drawn(words: list[int], label: int, chance: np.random.Generator) -> list[int]:
+    return words
+
+
+def a_means_positive(words: list[int], label: int, chance: np.random.Generator) -> list[int]:
+    return [*words[:3], A, *words[3:]] if label else words
+
+
+def a_before_b_means_positive(words: list[int], label: int, chance: np.random.Generator) -> list[int]:
+    place = chance.integers(len(words))
+    return [*words[:place], *((A, B) if label else (B, A)), *words[place:]]
+
+
+def toy(rule: Rule = as_drawn, count: int = 64, seed: int = 1) -> Toy:
+    """Short reviews of words behind A and B, half of them positive, changed as the rule says."""
+    chance = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    words = [chance.integers(B + 1, VOCABULARY, chance.integers(4, 12)).tolist() for _ in labels]
+    texts = [rule(held, int(label), chance) for held, label in zip(words, labels, strict=True)]
+    return Toy([np.array([START, *text]) for text in texts], labels.astype(np.uint8))
+
+
+def built(name: str, variant: dict[str, Value], train: Toy | None = None, **more: Value) -> nn.Module:
+    """A small network with fresh weights, prepared with toy reviews where it asks for them."""
+    train = train or toy()
+    given = {**SMALL, **variant, **more}
+    with seeded(3):
+        network = models.build(name, VOCABULARY, resolve(models.find(name), given))
+        if hasattr(network, "prepare"):
+            network.prepare([(padded(train.reviews), torch.from_numpy(train.labels))])
+    return network
+
+
+@cache
+def trained(name: str, more: bool) -> nn.Module:
+    """A network, or its variant, after some steps, so that no weight is where it started."""
+    network = built(name, VARIANTS[name] if more else {})
+    with torch.enable_grad():  # whatever the test that asks first
+        list(fit(network, toy(), toy(), Recipe(epochs=2, batch=16, learning_rate=0.01), READING, 1))
+    return network
