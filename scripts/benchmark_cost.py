@@ -23,10 +23,11 @@ import mlflow
 import torch
 
 from sentiment_tune.data import load as data
-from sentiment_tune.data.batches import in_order
-from sentiment_tune.data.load import Corpus, Source
+from sentiment_tune.data.batches import evaluation_batches
+from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.data.load import DataConfig
 from sentiment_tune.inference import package as packaging
-from sentiment_tune.inference.scorer import Encoded
+from sentiment_tune.inference.scorer import EncodedTexts
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
@@ -47,7 +48,7 @@ class Cost(NamedTuple):
 @click.option("--rounds", default=3, show_default=True, help="of scoring")
 def main(source: str, networks: str, rounds: int) -> None:
     """Measure and print a Markdown table."""
-    corpus = data.load(Source(source))
+    corpus = data.load(DataConfig(source))
     print(
         "| network | whole command s | to the first step s | rest s | rest, share | texts scored a second "
         "| bare network, reviews a second |\n|---|---|---|---|---|---|---|",
@@ -72,25 +73,25 @@ def trained(folder: Path, source: str, network: str, tested: int) -> Cost:
     own = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     subprocess.run(command, cwd=folder, env=own, check=True, stdout=subprocess.DEVNULL)
     wall = time.perf_counter() - started
-    run_id = records.runs({"network": network}, newest=1)[0].run_id
+    run_id = records.find_runs({"network": network}, newest=1)[0].run_id
     epochs = mlflow.MlflowClient().get_metric_history(run_id, "seconds")
     first = min(epochs, key=lambda point: point.step)
     to_first_step = first.timestamp / 1e3 - first.value - begun
-    metrics = records.read(run_id).metrics
+    metrics = records.read_run(run_id).metrics
     training = sum(point.value for point in epochs) + tested / metrics["test_reviews_per_second"]
     return Cost(run_id, wall, to_first_step, wall - to_first_step - training)
 
 
 def scoring(run_id: str, corpus: Corpus, rounds: int) -> tuple[float, float]:
     """Texts a second with the logged model, reviews a second with its network alone."""
-    package = packaging.load(records.fetch(f"runs:/{run_id}/model"))
+    package = packaging.load_package(records.download_model(f"runs:/{run_id}/model"))
     texts = [corpus.vocabulary.decode(corpus.test[row]) for row in range(min(TEXTS, len(corpus.test)))]
-    encoded = Encoded([corpus.test[row].astype("int64") for row in range(len(texts))])
-    batches = [batch.ids for batch in in_order(encoded, package.reading)]
+    encoded = EncodedTexts([corpus.test[row].astype("int64") for row in range(len(texts))])
+    batches = [batch.ids for batch in evaluation_batches(encoded, package.reading)]
     spent: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         started = time.perf_counter()
-        package.scorer.probabilities(texts)
+        package.scorer.predict_proba(texts)
         spent[0].append(time.perf_counter() - started)
         started = time.perf_counter()
         with torch.inference_mode():

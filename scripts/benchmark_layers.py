@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_tune.data import load as data
-from sentiment_tune.data.batches import batches, shuffled
-from sentiment_tune.data.text import PADDING, Reading
+from sentiment_tune.data.batches import make_batches, shuffle_by_length
+from sentiment_tune.data.text import PADDING, TextConfig
 from sentiment_tune.models.convolutional import Phrases
 from sentiment_tune.models.layers import Words, max_over_time, word_vectors
-from sentiment_tune.models.recurrent import Direction, in_pieces
+from sentiment_tune.models.recurrent import Direction, split_into_segments
 
 Layer = Callable[[Tensor], Tensor]  # ids [batch, word] -> [batch, feature]
 
@@ -31,8 +31,8 @@ Layer = Callable[[Tensor], Tensor]  # ids [batch, word] -> [batch, feature]
 @click.option("--count", default=40, show_default=True, help="batches")
 def main(source: str, count: int) -> None:
     """Measure and print a Markdown table."""
-    corpus, reading = data.load(data.Source(source)), Reading()
-    passing = batches(corpus.train, reading, 64, shuffled(np.random.default_rng(1)))
+    corpus, reading = data.load(data.DataConfig(source)), TextConfig()
+    passing = make_batches(corpus.train, reading, 64, shuffle_by_length(np.random.default_rng(1)))
     ids = [batch.ids for batch, _ in zip(passing, range(count), strict=False)]
     print("| layer | torch, ms | ours, ms | times faster |\n|---|---|---|---|")
     for name, (layer, modules) in layers(reading.vocabulary).items():
@@ -63,7 +63,7 @@ def layers(vocabulary: int) -> dict[str, tuple[Layer, list[nn.Module]]]:
             direction = Direction(cell, 100, 100)
 
             def read(ids: Tensor, direction: Direction = direction, segment: int = segment) -> Tensor:
-                pieces = in_pieces(ids, segment)
+                pieces = split_into_segments(ids, segment)
                 real = pieces != PADDING
                 return max_over_time(direction(Words.of(vectors, pieces), real), real, ids.shape[0])
 

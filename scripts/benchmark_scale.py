@@ -19,11 +19,12 @@ from statistics import median
 import click
 import numpy as np
 
-from sentiment_tune.config import Plan
+from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data import load as data
 from sentiment_tune.data import store as cache
-from sentiment_tune.data.load import Corpus, Source
-from sentiment_tune.experiment import built
+from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.data.load import DataConfig
+from sentiment_tune.experiment import build_network
 from sentiment_tune.training.loop import fit
 
 SIZES = (1, 4, 16)
@@ -59,8 +60,8 @@ def main(source: str, networks: str, rounds: int) -> None:
 
 def stored(folder: Path, source: str, size: int) -> Corpus:
     """The corpus of that size, mapped from the folder, where it is made if it is not there yet."""
-    corpus = data.load(Source(source))
-    store = cache.kept(f"times-{size}", folder, lambda: repeated(corpus, size))
+    corpus = data.load(DataConfig(source))
+    store = cache.load_or_convert(f"times-{size}", folder, lambda: repeated(corpus, size))
     return Corpus.of(f"{corpus.name}-{size}", corpus.source, store)
 
 
@@ -82,9 +83,9 @@ def repeated(corpus: Corpus, size: int) -> cache.Store:
 
 def trained(network: str, corpus: Corpus, source: str) -> tuple[float, float]:
     """Seconds a review of one epoch, and the process's peak memory in MiB."""
-    plan = Plan.of(network, {"data": source, "epochs": 1})
+    config = ExperimentConfig.of(network, {"data": source, "epochs": 1})
     one = replace(corpus.validation, rows=corpus.validation.rows[:1])
-    (epoch,) = fit(built(plan, corpus), corpus.train, one, plan.recipe, plan.reading, 1)
+    (epoch,) = fit(build_network(config, corpus), corpus.train, one, config.training, config.text, 1)
     return epoch.seconds / len(corpus.train), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -28,12 +28,12 @@ import numpy as np
 import platformdirs
 from matplotlib.figure import Figure
 
-from sentiment_tune.config import Plan
+from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data import load as data
-from sentiment_tune.data.batches import in_order
-from sentiment_tune.data.load import Reviews
-from sentiment_tune.data.text import PADDING, Reading
-from sentiment_tune.experiment import built
+from sentiment_tune.data.batches import evaluation_batches
+from sentiment_tune.data.corpus import Reviews
+from sentiment_tune.data.text import PADDING, TextConfig
+from sentiment_tune.experiment import build_network
 from sentiment_tune.training.loop import fit
 
 BACKENDS = ["tensorflow-cpu==2.21.0", "jax==0.10.2"]
@@ -69,7 +69,7 @@ def main(
     source: str, networks: str, peers: str, reviews: int, rounds: int, picture: Path | None, accuracy: int, epochs: int
 ) -> None:
     """Measure and print a Markdown table."""
-    corpus, names, ways = data.load(data.Source(source)), networks.split(","), [*peers.split(","), OURS]
+    corpus, names, ways = data.load(data.DataConfig(source)), networks.split(","), [*peers.split(","), OURS]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if accuracy:
@@ -94,7 +94,7 @@ def some(part: Reviews, count: int) -> Reviews:
 def write(part: Reviews, folder: Path, name: str) -> None:
     """Ids padded on the left to 500, as Keras pads them, and labels."""
     ids = np.zeros((len(part), 500), np.int32)
-    for batch in in_order(part, Reading()):
+    for batch in evaluation_batches(part, TextConfig()):
         for row, review in zip(batch.rows, batch.ids.numpy(), strict=True):
             words = review[review != PADDING]
             ids[row, 500 - len(words) :] = words
@@ -137,11 +137,11 @@ def turn(
 def ours(way: str, network: str, source: str, reviews: int, epochs: int, seed: int) -> Iterator[tuple[float, float]]:
     """Seconds and validation accuracy of each epoch."""
     sizes = SIZES[network] | ({"segment": 0} if way == WHOLE else {})
-    plan = Plan.of(network, {"data": source, "epochs": epochs, "seed": seed, **sizes})
-    corpus = data.load(plan.source)
+    config = ExperimentConfig.of(network, {"data": source, "epochs": epochs, "seed": seed, **sizes})
+    corpus = data.load(config.data)
     train = some(corpus.train, reviews) if reviews else corpus.train
     held = some(corpus.validation, 1) if reviews else corpus.validation
-    for epoch in fit(built(plan, corpus), train, held, plan.recipe, plan.reading, seed):
+    for epoch in fit(build_network(config, corpus), train, held, config.training, config.text, seed):
         yield epoch.seconds, epoch.val_accuracy
 
 
@@ -204,9 +204,9 @@ def race(source: str, epoch_seconds: float, rounds: int) -> None:
 
 def raced(source: str) -> None:
     """Train until the test accuracy, looked at after each epoch as the notebook did, is the notebook's best."""
-    plan = Plan.of("embedding", {"data": source})
-    corpus = data.load(plan.source)
-    for epoch in fit(built(plan, corpus), corpus.train, corpus.test, plan.recipe, plan.reading, 1):
+    config = ExperimentConfig.of("embedding", {"data": source})
+    corpus = data.load(config.data)
+    for epoch in fit(build_network(config, corpus), corpus.train, corpus.test, config.training, config.text, 1):
         if epoch.val_accuracy >= BEST:
             return
     raise SystemExit(f"{BEST} was not reached")

@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, create_trial
 from sentiment_tune.data import load as data
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tuning import trials as tuning
-from sentiment_tune.tuning.search import Search
+from sentiment_tune.tuning.search import StudyConfig
 
 
 @click.command()
@@ -80,8 +80,10 @@ def growth(source: str, model: str) -> None:
             folder = Path(name)
             tracking.connect(f"sqlite:///{folder}/mlflow.db")
             fixed = {"data": "sample", "epochs": 1, "vocabulary": 1000, "length": 50}
-            wanted = Search("growth", (model,), fixed, finished, f"sqlite:///{folder}/optuna.db", pruner="NopPruner")
-            study = tuning.study_of(wanted, data.load(data.Source("sample")).digest)
+            wanted = StudyConfig(
+                "growth", (model,), fixed, finished, f"sqlite:///{folder}/optuna.db", pruner="NopPruner"
+            )
+            study = tuning.open_study(wanted, data.load(data.DataConfig("sample")).digest)
             study.add_trials(made_up(wanted, finished))
             study.set_user_attr(tuning.OWNER, None)  # the command below is to own it
             words: tuple[str, ...] = ("--epochs", "1", "--vocabulary", "1000", "--length", "50", "--study", "growth")
@@ -96,13 +98,13 @@ def growth(source: str, model: str) -> None:
     )
 
 
-def made_up(wanted: Search, count: int) -> list[FrozenTrial]:
+def made_up(wanted: StudyConfig, count: int) -> list[FrozenTrial]:
     """Finished trials with random settings, as if they had been run."""
     drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     trials = []
     for number in range(count):
         trial = drawn.ask()
-        tuning.suggested(trial, wanted)
+        tuning.suggest_settings(trial, wanted)
         trials.append(
             create_trial(
                 params=trial.params,

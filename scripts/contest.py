@@ -27,12 +27,12 @@ from matplotlib.figure import Figure
 from mlflow.entities import Run
 
 from sentiment_tune.data import load as data
-from sentiment_tune.evaluation.metrics import by_length, right
+from sentiment_tune.evaluation.metrics import accuracy_by_length, is_correct
 from sentiment_tune.leaderboard import NOTEBOOK
-from sentiment_tune.models.registry import ENSEMBLE, NETWORKS, named
+from sentiment_tune.models.registry import ENSEMBLE, NETWORKS, parse_names
+from sentiment_tune.publish import register_run
 from sentiment_tune.tracking import records, registry
 from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.tuning import confirm as champions
 
 # Highest test accuracies found for each kind of network, learnt from IMDB's labelled reviews alone (rnn: GloVe too).
 KNOWN = {
@@ -81,9 +81,9 @@ def main(
     words: tuple[str, ...],
 ) -> None:
     """Train NETWORKS, at their defaults or by their RECIPES, on DATA and print the results as a Markdown table."""
-    wanted = named(networks)
+    wanted = parse_names(networks)
     tracking.connect()
-    digest = data.load(data.Source(source)).digest
+    digest = data.load(data.DataConfig(source)).digest
     commit = None if any_commit else tracking.git_commit()
     print(HEADER, flush=True)
     by_contestant: dict[str, list[Run]] = {}
@@ -166,7 +166,7 @@ def together(runs: list[Run], source: str, digest: str) -> Run:
         names.append(f"contest-{run.data.tags['contestant']}-{run.data.tags['seed']}")
         present = registry.champion(names[-1])
         if present is None or present.run_id != run.info.run_id:
-            added = champions.register(run.info.run_id, names[-1])[0]
+            added = register_run(run.info.run_id, names[-1])[0]
             registry.promote(added.name, added.version)
     return measured(
         ("ensemble", "--experiment", "contest", "--data", source, "--members", ",".join(names)), ENSEMBLE, digest
@@ -199,8 +199,10 @@ def row(name: str, runs: list[Run]) -> str:
 
 def mistakes(by_contestant: dict[str, list[Run]]) -> list[str]:
     """What the test mistakes of each contestant are made of, in the mean of its runs: a Markdown table."""
-    tests = {name: [records.test_of(run.info.run_id) for run in runs] for name, runs in by_contestant.items()}
-    wrong = {name: [~right(one["labels"], one["probabilities"]) for one in of] for name, of in tests.items()}
+    tests = {
+        name: [records.read_test_predictions(run.info.run_id) for run in runs] for name, runs in by_contestant.items()
+    }
+    wrong = {name: [~is_correct(one["labels"], one["probabilities"]) for one in of] for name, of in tests.items()}
     everybodys = [np.all(of_seed, axis=0) for of_seed in zip(*wrong.values(), strict=True)]
     lines: list[str] = []
     for name, of in tests.items():
@@ -211,7 +213,10 @@ def mistakes(by_contestant: dict[str, list[Run]]) -> list[str]:
                 "of them made by all": shared.sum() / missed.sum(),
                 "positive called negative": one["labels"][missed].mean(),
                 "surer than 0.9": (abs(one["probabilities"] - 0.5)[missed] > 0.4).mean(),
-                **{f"{words} words": 1 - share.value for words, share in by_length(~missed, one["lengths"]).items()},
+                **{
+                    f"{words} words": 1 - share.value
+                    for words, share in accuracy_by_length(~missed, one["lengths"]).items()
+                },
             }
             for title, share in shares.items():
                 cells.setdefault(title, []).append(share)

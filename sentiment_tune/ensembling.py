@@ -14,19 +14,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sentiment_tune.data.batches import in_order
-from sentiment_tune.data.load import Corpus
-from sentiment_tune.data.text import Reading
+from sentiment_tune.data.batches import evaluation_batches
+from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError
-from sentiment_tune.experiment import REFIT, count_parameters, described, device_for, logged, tested
+from sentiment_tune.evaluation.metrics import loss_and_accuracy
+from sentiment_tune.experiment import REFIT, count_parameters, evaluate_on_test, log_model, start_model_run
 from sentiment_tune.inference import package as packaging
-from sentiment_tune.inference.package import Package
+from sentiment_tune.inference import predict
+from sentiment_tune.inference.package import ModelPackage
 from sentiment_tune.models.ensemble import Ensemble
 from sentiment_tune.models.registry import ENSEMBLE
 from sentiment_tune.tracking import records, registry
 from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.tracking.runs import Place
-from sentiment_tune.training.loop import measure, predict
+from sentiment_tune.tracking.runs import RunSpec
 
 FOLDS, SEED = 10, 1  # of the parts of the validation reviews
 
@@ -37,7 +38,7 @@ class Member:
 
     name: str  # in the registry
     version: int
-    package: Package
+    package: ModelPackage
     train_seconds: float
 
     @property
@@ -46,7 +47,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Combined:
+class EnsembleResult:
     """An ensemble's run and what it found."""
 
     run_id: str
@@ -57,13 +58,13 @@ class Combined:
     test: float  # accuracy
 
 
-def members_of(names: Sequence[str], corpus: Corpus) -> list[Member]:
+def load_members(names: Sequence[str], corpus: Corpus) -> list[Member]:
     """The champions of these names, or with none named those of every network on this data; InputError below two."""
     chosen = []
     for name in names or _networks():
         present = registry.champion(name)
         if present is None:
-            raise InputError(f"no champion of {name!r} at {tracking.address()}: tune or register it first")
+            raise InputError(f"no champion of {name!r} at {tracking.tracking_uri()}: tune or register it first")
         objection = _objection(name, present.tags.get(registry.DIGEST), present.run_id or "", corpus)
         if objection is None:
             chosen.append(present)
@@ -78,8 +79,8 @@ def members_of(names: Sequence[str], corpus: Corpus) -> list[Member]:
         Member(
             present.name,
             int(present.version),
-            packaging.load(records.fetch(f"models:/{present.name}/{present.version}")),
-            records.read(present.run_id or "").metrics["train_seconds"],
+            packaging.load_package(records.download_model(f"models:/{present.name}/{present.version}")),
+            records.read_run(present.run_id or "").metrics["train_seconds"],
         )
         for present in chosen
     ]
@@ -92,7 +93,7 @@ def _objection(name: str, digest: str | None, run_id: str, corpus: Corpus) -> st
             f"the champion of {name!r} was trained on other data, {digest}, than {corpus.name}, {corpus.digest}: leave "
             "it out, or give --data"
         )
-    if REFIT in records.read(run_id).tags:
+    if REFIT in records.read_run(run_id).tags:
         return (
             f"the champion of {name!r} was trained on the validation reviews too (refit), on which weights are to be "
             "found: leave it out, or promote another version"
@@ -103,12 +104,12 @@ def _objection(name: str, digest: str | None, run_id: str, corpus: Corpus) -> st
 def _networks() -> list[str]:
     """Names under which networks have champions; neither the best of all nor an ensemble is one of them."""
     names = {name for several in registry.champions().values() for name in several}
-    return sorted(name for name in names if name not in (registry.BEST, registry.name_for(ENSEMBLE)))
+    return sorted(name for name in names if name not in (registry.BEST, registry.registered_name(ENSEMBLE)))
 
 
-def run(names: Sequence[str], corpus: Corpus, place: Place) -> Combined:
+def build_ensemble(names: Sequence[str], corpus: Corpus, place: RunSpec) -> EnsembleResult:
     """Put champions together: one run of MLflow, with weights, validation and test accuracy, and the model."""
-    members = members_of(names, corpus)
+    members = load_members(names, corpus)
     reading = common_reading([member.package.reading for member in members])
     described_members = [
         {
@@ -120,15 +121,15 @@ def run(names: Sequence[str], corpus: Corpus, place: Place) -> Combined:
     ]
     facts = {"members": json.dumps(described_members)}
     settings = {"model": ENSEMBLE, "members": " ".join(member.uri for member in members), **asdict(reading)}
-    with described(ENSEMBLE, settings, SEED, corpus, place) as run_id:
+    with start_model_run(ENSEMBLE, settings, SEED, corpus, place) as run_id:
         labels = corpus.validation.labels
         logits = np.stack([_said(member.package, corpus) for member in members], 1)  # [review, member]
-        weights, bias = fitted(logits, labels)
-        judged = cross_fitted(logits, labels)
-        loss, accuracy = measure(judged, labels)
-        network = assembled(members, weights, bias, reading.vocabulary, facts["members"])
+        weights, bias = fit_weights(logits, labels)
+        judged = cross_validate(logits, labels)
+        loss, accuracy = loss_and_accuracy(judged, labels)
+        network = assemble(members, weights, bias, reading.vocabulary, facts["members"])
         tracking.set_tags({"device": "cpu", "parameters": count_parameters(network)})
-        tracking.log_results(
+        tracking.log_metrics(
             {
                 "best_val_accuracy": accuracy,
                 "best_val_loss": loss,
@@ -136,31 +137,31 @@ def run(names: Sequence[str], corpus: Corpus, place: Place) -> Combined:
                 **{f"weight_{member.name}": float(weight) for member, weight in zip(members, weights, strict=True)},
             }
         )
-        test = tested(network.to(device_for("auto")), reading, corpus)
-        logged(Package(ENSEMBLE, network.cpu(), facts, corpus.vocabulary, reading))
+        test = evaluate_on_test(network.to(predict.resolve_device("auto")), reading, corpus)
+        log_model(ModelPackage(ENSEMBLE, network.cpu(), facts, corpus.vocabulary, reading))
     alone = ((logits > 0) == (labels == 1)[:, None]).mean(0)
-    return Combined(run_id, members, weights, alone, accuracy, test["test_accuracy"])
+    return EnsembleResult(run_id, members, weights, alone, accuracy, test["test_accuracy"])
 
 
-def common_reading(readings: Sequence[Reading]) -> Reading:
+def common_reading(readings: Sequence[TextConfig]) -> TextConfig:
     """How much of a review must be read so that every member finds what it reads; InputError if they cannot agree."""
     ends = {reading.keep for reading in readings}
     if len(ends) > 1:
         raise InputError("the members keep different ends of long reviews: leave out those of one --keep")
-    return Reading(
+    return TextConfig(
         max(reading.vocabulary for reading in readings), max(reading.length for reading in readings), ends.pop()
     )
 
 
-def _said(package: Package, corpus: Corpus) -> NDArray[np.float64]:
+def _said(package: ModelPackage, corpus: Corpus) -> NDArray[np.float64]:
     """A member's logits of the validation reviews."""
-    network = package.network.to(device_for("auto"))
-    logits = predict(network, in_order(corpus.validation, package.reading))
+    network = package.network.to(predict.resolve_device("auto"))
+    logits = predict.predict(network, evaluation_batches(corpus.validation, package.reading))
     network.cpu()
     return logits
 
 
-def fitted(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
+def fit_weights(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
     """Weights [member], none below 0, and the bias with the least log loss; logits [review, member], labels [review].
 
     A weight below 0 would trust a member to be wrong. A hundredth of the squared distance to equal weights is added to
@@ -184,17 +185,17 @@ def fitted(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> tuple[NDAr
     return found[:-1], float(found[-1])
 
 
-def cross_fitted(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> NDArray[np.float64]:
+def cross_validate(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The ensemble's logit of each review, by weights that were fitted without it: [review]."""
     part = np.random.default_rng(SEED).permutation(len(labels)) % FOLDS
     judged = np.empty(len(labels))
     for fold in range(FOLDS):
-        weights, bias = fitted(logits[part != fold], labels[part != fold])
+        weights, bias = fit_weights(logits[part != fold], labels[part != fold])
         judged[part == fold] = logits[part == fold] @ weights + bias
     return judged
 
 
-def assembled(
+def assemble(
     members: Sequence[Member], weights: NDArray[np.float64], bias: float, vocabulary: int, facts: str
 ) -> nn.Module:
     """The ensemble as one network."""

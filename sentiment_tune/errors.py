@@ -12,5 +12,5 @@ class InputError(ValueError):
         super().__init__(" ".join(message.split()))
 
 
-class Terminated(KeyboardInterrupt):
+class TerminatedError(KeyboardInterrupt):
     """SIGTERM, or a terminal that closes: ends everything the way Ctrl-C does, but for the exit code."""

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.errors import InputError
-from sentiment_tune.evaluation.metrics import Share, mcnemar, right
-from sentiment_tune.space import no_such
+from sentiment_tune.evaluation.metrics import Proportion, is_correct, mcnemar_test
+from sentiment_tune.space import unknown_name
 from sentiment_tune.tracking import records, registry
 from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.tracking.records import Recorded
+from sentiment_tune.tracking.records import RunRecord
 
 # Test accuracies of the course notebook "IMDB Review Classification Battlefield"; its LSTM stopped after one epoch.
 NOTEBOOK = {
@@ -38,7 +38,7 @@ class Row:
     digest: str
     champion_of: tuple[str, ...]
     validation: float
-    test: Share
+    test: Proportion
     parameters: int
     megabytes: float  # of the logged model
     train_seconds: float
@@ -48,7 +48,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedRow:
     """A row and how it stands to the leader of its data."""
 
     row: Row
@@ -71,41 +71,41 @@ SORTS: Mapping[str, Any] = {
 }
 
 
-def leaderboard(digest: str | None = None, sort: str = "validation", best_only: bool = True) -> list[Ranked]:
+def rank_runs(digest: str | None = None, sort: str = "validation", best_only: bool = True) -> list[RankedRow]:
     """Tested runs, of each network on each data only the best by validation and the champions unless told otherwise.
 
     The leader is the best by validation; against it each other model's difference on the same test reviews is tested.
     InputError where there is nothing to compare.
     """
     if sort not in SORTS:
-        raise no_such("order", sort, SORTS)
-    runs = [run for run in records.runs({}) if "test_accuracy" in run.metrics]
+        raise unknown_name("order", sort, SORTS)
+    runs = [run for run in records.find_runs({}) if "test_accuracy" in run.metrics]
     if digest is not None:
         runs = [run for run in runs if run.tags["data_digest"].startswith(digest)]
     if not runs:
         held = f" on data {digest!r}" if digest else ""
-        raise InputError(f"no tested run{held} at {tracking.address()}: train one first, or give --tracking-uri")
+        raise InputError(f"no tested run{held} at {tracking.tracking_uri()}: train one first, or give --tracking-uri")
     champions = registry.champions()
     runs.sort(key=lambda run: -run.metrics["best_val_accuracy"])
     chosen = [run for run in runs if run.run_id in champions or not best_only or run is _best_like(run, runs)]
     rows = sorted((_row(run, champions.get(run.run_id, [])) for run in chosen), key=SORTS[sort])
     leaders = {row.digest: row for row in sorted(rows, key=lambda row: row.validation)}
-    return [Ranked(row, _by_chance(row, leaders[row.digest])) for row in rows]
+    return [RankedRow(row, _by_chance(row, leaders[row.digest])) for row in rows]
 
 
-def _best_like(run: Recorded, ranked: Sequence[Recorded]) -> Recorded:
+def _best_like(run: RunRecord, ranked: Sequence[RunRecord]) -> RunRecord:
     """The best run of the same network on the same data."""
     alike = ("network", "data_digest")
     return next(other for other in ranked if all(other.tags[name] == run.tags[name] for name in alike))
 
 
 def _by_chance(row: Row, leader: Row) -> float | None:
-    return None if row is leader else mcnemar(leader.correct, row.correct)
+    return None if row is leader else mcnemar_test(leader.correct, row.correct)
 
 
-def _row(run: Recorded, names: Sequence[str]) -> Row:
-    test = records.test_of(run.run_id)
-    correct = right(test["labels"], test["probabilities"])
+def _row(run: RunRecord, names: Sequence[str]) -> Row:
+    test = records.read_test_predictions(run.run_id)
+    correct = is_correct(test["labels"], test["probabilities"])
     return Row(
         run.run_id,
         run.tags["network"],
@@ -113,7 +113,7 @@ def _row(run: Recorded, names: Sequence[str]) -> Row:
         run.tags["data_digest"],
         tuple(sorted(names)),
         run.metrics["best_val_accuracy"],
-        Share(int(correct.sum()), len(correct)),
+        Proportion(int(correct.sum()), len(correct)),
         int(run.tags["parameters"]),
         run.metrics["model_bytes"] / 1e6,
         run.metrics["train_seconds"] + run.metrics.get("refit_seconds", 0.0),
@@ -140,7 +140,7 @@ COLUMNS = (
 )
 
 
-def cells(ranked: Ranked) -> list[str]:
+def cells(ranked: RankedRow) -> list[str]:
     """The row as texts, in the order of COLUMNS."""
     row = ranked.row
     low, high = row.test.interval
@@ -162,7 +162,7 @@ def cells(ranked: Ranked) -> list[str]:
     ]
 
 
-def record(ranked: Ranked) -> dict[str, Any]:
+def record(ranked: RankedRow) -> dict[str, Any]:
     """The row as plain values by name, for a program to read."""
     row = ranked.row
     low, high = row.test.interval
@@ -186,7 +186,7 @@ def record(ranked: Ranked) -> dict[str, Any]:
     }
 
 
-def page(board: Sequence[Ranked], picture: bytes) -> str:
+def page(board: Sequence[RankedRow], picture: bytes) -> str:
     """The leaderboard as one HTML page that needs nothing else; `picture` is a PNG."""
     heads = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
     lines = "".join(

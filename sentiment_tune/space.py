@@ -74,7 +74,7 @@ class Setting:
     bounds: Range | Choice
     default: Value
 
-    def read(self, given: object) -> Value:
+    def parse(self, given: object) -> Value:
         """The value that a text or a number means; InputError names the setting, the value and what is allowed."""
         try:
             value = self._typed(given)
@@ -115,10 +115,10 @@ def settings_of(configured: Callable[..., Any]) -> dict[str, Setting]:
 
 def resolve(configured: Callable[..., Any], given: Mapping[str, object]) -> dict[str, Value]:
     """Every setting of `configured`: what is `given` for it, checked, and the default of the rest."""
-    return {name: setting.read(given.get(name, setting.default)) for name, setting in settings_of(configured).items()}
+    return {name: setting.parse(given.get(name, setting.default)) for name, setting in settings_of(configured).items()}
 
 
-def no_such(kind: str, name: str, names: Iterable[str]) -> InputError:
+def unknown_name(kind: str, name: str, names: Iterable[str]) -> InputError:
     """The error for a name nobody knows: what it is, the closest known one, all of them."""
     known = sorted(names)
     close = difflib.get_close_matches(name, known, n=1)

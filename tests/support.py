@@ -20,12 +20,13 @@ from torch import Tensor, nn
 
 from sentiment_tune.cli.main import run
 from sentiment_tune.data import batches
-from sentiment_tune.data.text import START, Reading
-from sentiment_tune.inference.scorer import Encoded
+from sentiment_tune.data.text import START, TextConfig
+from sentiment_tune.inference.scorer import EncodedTexts
 from sentiment_tune.models import registry as models
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Value, resolve
-from sentiment_tune.training.loop import Recipe, fit, seeded
+from sentiment_tune.training.config import TrainConfig
+from sentiment_tune.training.loop import fit, seeded
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = str(Path(sys.executable).with_name("sentiment-tune"))
@@ -98,7 +99,7 @@ def artifact(run: Any, name: str) -> bytes:
 
 
 VOCABULARY, A, B = 50, 10, 11
-READING = Reading(vocabulary=VOCABULARY, length=200)
+READING = TextConfig(vocabulary=VOCABULARY, length=200)
 SMALL = {"embedding": 16, "hidden": 16, "filters": 16}
 DEEP: dict[str, Value] = {"bidirectional": True, "layers": 2}
 RECURRENT = ("rnn", "lstm", "gru", "cnn_lstm")
@@ -113,7 +114,7 @@ WITHOUT_ORDER = ("feedforward", "embedding")
 
 
 @dataclass(frozen=True)
-class Toy(Encoded):
+class Toy(EncodedTexts):
     """Reviews in memory, with labels."""
 
     labels: NDArray[np.uint8]
@@ -121,8 +122,8 @@ class Toy(Encoded):
 
 def padded(reviews: Sequence[NDArray[np.integer]]) -> Tensor:
     """Reviews as one batch, in their order."""
-    held = Encoded(reviews)
-    return batches.padded(torch.from_numpy(held.ids), held.starts, held.lengths)
+    held = EncodedTexts(reviews)
+    return batches.pad(torch.from_numpy(held.ids), held.starts, held.lengths)
 
 
 def over(cases: list[tuple[str, dict[str, Value]]]) -> pytest.MarkDecorator:
@@ -161,7 +162,7 @@ def built(name: str, variant: dict[str, Value], train: Toy | None = None, **more
     train = train or toy()
     given = {**SMALL, **variant, **more}
     with seeded(3):
-        network = models.build(name, VOCABULARY, resolve(models.find(name), given))
+        network = models.create_network(name, VOCABULARY, resolve(models.network_class(name), given))
         if hasattr(network, "prepare"):
             network.prepare([(padded(train.reviews), torch.from_numpy(train.labels))])
     return network
@@ -172,5 +173,14 @@ def trained(name: str, more: bool) -> nn.Module:
     """A network, or its variant, after some steps, so that no weight is where it started."""
     network = built(name, VARIANTS[name] if more else {})
     with torch.enable_grad():  # whatever the test that asks first
-        list(fit(network, toy(), toy(), Recipe(epochs=2, batch=16, learning_rate=0.01), READING, 1))
+        list(
+            fit(
+                network,
+                toy(),
+                toy(),
+                TrainConfig(epochs=2, batch=16, learning_rate=0.01),
+                READING,
+                1,
+            )
+        )
     return network

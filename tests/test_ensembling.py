@@ -14,18 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentiment_tune import ensembling as ensembles
-from sentiment_tune.data.batches import in_order
-from sentiment_tune.data.text import Reading
+from sentiment_tune.data.batches import evaluation_batches
+from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError
-from sentiment_tune.inference.scorer import Encoded
+from sentiment_tune.inference.predict import predict
+from sentiment_tune.inference.scorer import EncodedTexts
 from sentiment_tune.models import registry as models
 from sentiment_tune.models.ensemble import Ensemble, reread
 from sentiment_tune.tracking import registry
-from sentiment_tune.training.loop import predict
 from support import VOCABULARY, Answer, ask, padded, runs, toy, trained
 
 SMALL = ("--data", "sample", "--vocabulary", "300", "--epochs", "2", "--device", "cpu", "--quiet")
-READINGS = [Reading(VOCABULARY - 5, 6), Reading(VOCABULARY, 9)]
+READINGS = [TextConfig(VOCABULARY - 5, 6), TextConfig(VOCABULARY, 9)]
 
 
 @given(
@@ -38,8 +38,11 @@ READINGS = [Reading(VOCABULARY - 5, 6), Reading(VOCABULARY, 9)]
 def test_what_is_read_again_is_what_would_have_been_read(
     reviews: list[list[int]], vocabulary: int, length: int, keep: str
 ) -> None:
-    encoded = Encoded([np.array(review, dtype=np.int64) for review in reviews])
-    (wide,), (narrow,) = in_order(encoded, Reading(50, 40)), in_order(encoded, Reading(vocabulary, length, keep))
+    encoded = EncodedTexts([np.array(review, dtype=np.int64) for review in reviews])
+    (wide,), (narrow,) = (
+        evaluation_batches(encoded, TextConfig(50, 40)),
+        evaluation_batches(encoded, TextConfig(vocabulary, length, keep)),
+    )
     again = reread(wide.ids, vocabulary, length, keep)
     for row, ids in zip(wide.rows, again, strict=True):
         (place,) = np.flatnonzero(narrow.rows == row)
@@ -53,7 +56,7 @@ def together() -> tuple[list[torch.nn.Module], Ensemble]:
     facts = []
     for name, reading in zip(("cnn", "linear"), READINGS, strict=True):
         facts.append({"model": name, "network": {}, "reading": asdict(reading)})
-    network = models.build("ensemble", VOCABULARY, {"members": json.dumps(facts)})
+    network = models.create_network("ensemble", VOCABULARY, {"members": json.dumps(facts)})
     assert isinstance(network, Ensemble)
     with torch.no_grad():
         network.weights.copy_(torch.tensor([0.3, 1.5]))
@@ -64,11 +67,11 @@ def together() -> tuple[list[torch.nn.Module], Ensemble]:
 
 def test_the_ensemble_is_the_weighted_sum_of_what_its_members_say() -> None:
     members, network = together()
-    reviews = Encoded(toy(count=32).reviews)
+    reviews = EncodedTexts(toy(count=32).reviews)
     one, other = (
-        predict(member, in_order(reviews, reading)) for member, reading in zip(members, READINGS, strict=True)
+        predict(member, evaluation_batches(reviews, reading)) for member, reading in zip(members, READINGS, strict=True)
     )
-    logits = predict(network, in_order(reviews, Reading(VOCABULARY, 9)))
+    logits = predict(network, evaluation_batches(reviews, TextConfig(VOCABULARY, 9)))
     assert logits == pytest.approx(0.3 * one + 1.5 * other - 0.2, abs=1e-5)
     assert not np.allclose(one, other)
 
@@ -95,7 +98,7 @@ def test_weights_are_those_of_least_loss_and_trust_nobody_to_be_wrong() -> None:
     logits, labels = logits_of(3, 4000, 1.5)
     logits[:, 1] = np.random.default_rng(2).standard_normal(4000)  # knows nothing
     logits[:, 2] *= -1  # is mostly wrong
-    weights, bias = ensembles.fitted(logits, labels)
+    weights, bias = ensembles.fit_weights(logits, labels)
     assert weights[0] > 0.5
     assert weights[1] < 0.1
     assert weights[2] == 0
@@ -115,17 +118,17 @@ def test_weights_are_those_of_least_loss_and_trust_nobody_to_be_wrong() -> None:
 
 def test_no_review_is_judged_by_weights_that_have_seen_it() -> None:
     logits, labels = logits_of(2, 200, 2.0)
-    judged = ensembles.cross_fitted(logits, labels)
+    judged = ensembles.cross_validate(logits, labels)
     turned = labels.copy()
     turned[7] = 1 - turned[7]
-    assert ensembles.cross_fitted(logits, turned)[7] == judged[7]
-    assert not np.array_equal(ensembles.cross_fitted(logits, turned), judged)
+    assert ensembles.cross_validate(logits, turned)[7] == judged[7]
+    assert not np.array_equal(ensembles.cross_validate(logits, turned), judged)
 
 
 def test_members_that_keep_different_ends_are_refused() -> None:
-    assert ensembles.common_reading(READINGS) == Reading(VOCABULARY, 9)
+    assert ensembles.common_reading(READINGS) == TextConfig(VOCABULARY, 9)
     with pytest.raises(InputError, match="different ends"):
-        ensembles.common_reading([READINGS[0], Reading(keep="head")])
+        ensembles.common_reading([READINGS[0], TextConfig(keep="head")])
 
 
 @pytest.fixture(scope="module")

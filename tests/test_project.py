@@ -18,7 +18,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from sentiment_tune.config import Plan, read_settings
+from sentiment_tune.config import ExperimentConfig, read_settings
 from sentiment_tune.data.tables import read_table, write_table
 from sentiment_tune.models.registry import NETWORKS
 from support import ROOT
@@ -219,6 +219,6 @@ def test_mlflow_takes_the_running_python_from_the_environment() -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_has_a_recipe_that_train_takes(network: str) -> None:
     settings = read_settings(ROOT / "sentiment_tune" / "recipes" / f"{network}.json")
-    plan = Plan.of(settings.pop("model"), settings)
+    plan = ExperimentConfig.of(settings.pop("model"), settings)
     assert plan.model == network
-    assert plan.recipe.patience >= plan.recipe.epochs, "a falling rate is to reach its end"
+    assert plan.training.patience >= plan.training.epochs, "a falling rate is to reach its end"

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from sentiment_tune.data.text import Reading
+from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Choice, Fixed, Range, Rate, Setting, Switch, Width, resolve, settings_of
-from sentiment_tune.training.loop import Recipe
+from sentiment_tune.training.config import TrainConfig
 
 with warnings.catch_warnings(action="ignore"):  # mlflow's own, when it is first imported
-    from sentiment_tune.config import Conditions, Plan, read_settings, settings_for
+    from sentiment_tune.config import ExperimentConfig, RuntimeConfig, read_settings, settings_for
 
 
 class Configured:
@@ -39,8 +39,8 @@ def test_a_dataclass_and_a_function_are_read_the_same_way() -> None:
     def function(keep: Switch = True, other: int = 3) -> None: ...
 
     assert list(settings_of(function)) == ["keep"]
-    assert settings_of(Recipe)["learning_rate"].default == Recipe().learning_rate
-    assert settings_of(Conditions)["device"].bounds == Fixed("auto", "cpu", "cuda", "mps")
+    assert settings_of(TrainConfig)["learning_rate"].default == TrainConfig().learning_rate
+    assert settings_of(RuntimeConfig)["device"].bounds == Fixed("auto", "cpu", "cuda", "mps")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_dataclass_and_a_function_are_read_the_same_way() -> None:
     ],
 )
 def test_a_value_is_read_from_text_and_numbers_into_its_own_type(name: str, given: object, value: object) -> None:
-    read = SETTINGS[name].read(given)
+    read = SETTINGS[name].parse(given)
     assert (read, type(read)) == (value, type(value))
 
 
@@ -79,28 +79,28 @@ def test_a_value_out_of_bounds_is_refused_with_name_value_and_bounds(name: str, 
         "backward": "one of: false, true",
     }
     with pytest.raises(InputError) as refused:
-        SETTINGS[name].read(given)
+        SETTINGS[name].parse(given)
     assert str(refused.value) == f"{name} cannot be {given!r}: choose {allowed[name]}"
 
 
 def test_a_text_must_be_one_of_its_choices() -> None:
-    keep = settings_of(Reading)["keep"]
-    assert keep.read("head") == "head"
+    keep = settings_of(TextConfig)["keep"]
+    assert keep.parse("head") == "head"
     with pytest.raises(InputError, match="keep cannot be 'middle': choose one of: tail, head"):
-        keep.read("middle")
+        keep.parse("middle")
 
 
 def test_what_is_not_given_has_its_default_and_what_is_not_declared_is_left_out() -> None:
     assert resolve(Configured, {"hidden": "9", "foreign": 1}) == {"hidden": 9, "dropout": 0.3, "backward": False}
 
 
-@pytest.mark.parametrize("configured", [*NETWORKS.values(), Recipe, Reading, Conditions])
+@pytest.mark.parametrize("configured", [*NETWORKS.values(), TrainConfig, TextConfig, RuntimeConfig])
 def test_every_default_and_search_space_lies_within_its_own_bounds(configured: type) -> None:
     assert settings_of(configured)
     for setting in settings_of(configured).values():
-        assert setting.read(setting.default) == setting.default
+        assert setting.parse(setting.default) == setting.default
         ends = (setting.bounds.search or ()) if isinstance(setting.bounds, Range) else setting.bounds
-        assert all(setting.read(end) == end for end in ends)
+        assert all(setting.parse(end) == end for end in ends)
         assert not (isinstance(setting.bounds, Range) and setting.bounds.log and min(ends, default=1) <= 0)
 
 
@@ -109,7 +109,7 @@ def test_every_default_and_search_space_lies_within_its_own_bounds(configured: t
 )
 def test_an_unknown_setting_is_refused_with_the_closest_one(name: str, hint: str) -> None:
     with pytest.raises(InputError, match=f"no setting of rnn '{name}'") as refused:
-        Plan.of("rnn", {name: 1})
+        ExperimentConfig.of("rnn", {name: 1})
     assert hint in str(refused.value)
     listed = str(refused.value).split("choose from ")[1].split(", ")
     assert {"hidden", "epochs", "length", "seed", "data"} <= set(listed)
@@ -133,9 +133,9 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_network_prefers_its_recipe_to_the_defaults_and_the_given_to_both(own: Any) -> None:
     model = own("depth: Width = 3", "{'learning_rate': 0.5, 'epochs': 4}")
-    plan = Plan.of(model, {"epochs": "7"})
-    assert (plan.recipe.learning_rate, plan.recipe.epochs) == (0.5, 7)
-    assert plan.recipe.batch == Recipe().batch
+    plan = ExperimentConfig.of(model, {"epochs": "7"})
+    assert (plan.training.learning_rate, plan.training.epochs) == (0.5, 7)
+    assert plan.training.batch == TrainConfig().batch
     assert settings_for(model)["learning_rate"].default == 0.5  # what --help shows
     assert plan.network == {"depth": 3}
 
@@ -143,16 +143,16 @@ def test_a_network_prefers_its_recipe_to_the_defaults_and_the_given_to_both(own:
 @pytest.mark.parametrize("taken", ["batch", "length", "seed", "data", "split", "model"])
 def test_a_network_cannot_call_a_setting_what_another_is_called(own: Any, taken: str) -> None:
     with pytest.raises(InputError, match=f"calls a setting '{taken}', a name that is taken"):
-        Plan.of(own(f"{taken}: Width = 3"), {})
+        ExperimentConfig.of(own(f"{taken}: Width = 3"), {})
 
 
 @pytest.mark.parametrize("model", NETWORKS)
 def test_a_plan_survives_its_settings_file(model: str, tmp_path: Path) -> None:
-    plan = Plan.of(model, {"seed": 7, "learning_rate": "3e-4", "data": "sample", "keep": "head"})
+    plan = ExperimentConfig.of(model, {"seed": 7, "learning_rate": "3e-4", "data": "sample", "keep": "head"})
     file = tmp_path / "settings.json"
-    file.write_text(json.dumps(plan.values), encoding="utf-8")
+    file.write_text(json.dumps(plan.as_dict), encoding="utf-8")
     held = read_settings(file)
-    assert Plan.of(held.pop("model"), held) == plan != Plan.of(model, {})
+    assert ExperimentConfig.of(held.pop("model"), held) == plan != ExperimentConfig.of(model, {})
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "3", "\0"])

@@ -16,24 +16,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sentiment_tune.config import Plan
+from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.batches import Batch
-from sentiment_tune.data.load import Corpus
+from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.experiment import Result, Told, untold
-from sentiment_tune.inference.scorer import label
+from sentiment_tune.inference.scorer import label_for
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Value
 from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.training.loop import Epoch, Watch, unwatched
+from sentiment_tune.training.loop import EpochRecord, Watch, unwatched
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-    from sentiment_tune.ensembling import Combined
-    from sentiment_tune.leaderboard import Ranked
-    from sentiment_tune.tracking.registry import Entry
-    from sentiment_tune.tuning.confirm import Confirmed
+    from sentiment_tune.ensembling import EnsembleResult
+    from sentiment_tune.leaderboard import RankedRow
+    from sentiment_tune.tracking.registry import Registration
+    from sentiment_tune.tuning.confirm import Confirmation
 
 
 def warn(text: str) -> None:
@@ -47,35 +47,37 @@ def _console(stderr: bool = False) -> Console:
 
 
 @contextmanager
-def epochs(plan: Plan, corpus: Corpus, quiet: bool) -> Iterator[tuple[Watch, Told]]:
+def epochs(config: ExperimentConfig, corpus: Corpus, quiet: bool) -> Iterator[tuple[Watch, Told]]:
     """What `experiment.run` asks for to tell how far it is: a bar on a terminal, a line an epoch everywhere."""
     if quiet:
         yield unwatched, untold
         return
     console = _console()
     train, validation, test = (f"{len(part):,}" for part in (corpus.train, corpus.validation, corpus.test))
-    console.print(f"{plan.model} on {corpus.name}: {train} reviews to train, {validation} to validate, {test} to test")
+    console.print(
+        f"{config.model} on {corpus.name}: {train} reviews to train, {validation} to validate, {test} to test"
+    )
     columns = TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
 
         def watch(passing: Iterable[Batch], epoch: int) -> Iterable[Batch]:
-            return bar.track(passing, description=f"{epoch} of at most {plan.recipe.epochs}")
+            return bar.track(passing, description=f"{epoch} of at most {config.training.epochs}")
 
         yield watch, lambda epoch: console.print(_line(epoch))
 
 
-def _line(epoch: Epoch) -> str:
+def _line(epoch: EpochRecord) -> str:
     return (
         f"epoch {epoch.epoch:>3}  train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}"
         f"  validation loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.4f}  {epoch.seconds:.1f} s"
     )
 
 
-def result(plan: Plan, corpus: Corpus, result: Result) -> None:
+def result(config: ExperimentConfig, corpus: Corpus, result: Result) -> None:
     """The figures of a finished run, and three lines that say what to do next."""
-    console, once_more = _console(), ", then on train and validation," if plan.recipe.refit else ""
+    console, once_more = _console(), ", then on train and validation," if config.training.refit else ""
     console.print(
-        f"\n{plan.model} on {corpus.name}: test accuracy {result.test['test_accuracy']:.4f}, validation "
+        f"\n{config.model} on {corpus.name}: test accuracy {result.test['test_accuracy']:.4f}, validation "
         f"{result.best.val_accuracy:.4f} in epoch {result.best.epoch}, {result.parameters:,} parameters, "
         f"trained{once_more} in {result.seconds:.0f} s\nrun {result.run_id}, model {result.model_uri}\n",
         style="bold",
@@ -84,14 +86,14 @@ def result(plan: Plan, corpus: Corpus, result: Result) -> None:
     console.print(
         f'score a text       {_command("sentiment-tune")} score --model {result.model_uri} "a fine film" "a dull one"'
     )
-    console.print(f"train another      {_command('sentiment-tune')} train --model {_another(plan.model)}")
+    console.print(f"train another      {_command('sentiment-tune')} train --model {_another(config.model)}")
 
 
 def trial(study: "Study", trial: "FrozenTrial", total: int, workers: int) -> None:
     """A line a trial: state, value, best so far, time left."""
-    from sentiment_tune.tuning.trials import best_trials, finished
+    from sentiment_tune.tuning.trials import best_trials, finished_trials
 
-    done = finished(study.get_trials(deepcopy=False))
+    done = finished_trials(study.get_trials(deepcopy=False))
     best, left = best_trials(study, 1), max(0, total - len(done))
     seconds = [held.duration.total_seconds() for held in done if held.duration]
     rest = left * fmean(seconds) / workers if seconds else 0.0
@@ -127,7 +129,7 @@ def said(text: str) -> None:
     _console().print(text)
 
 
-def confirmed(found: "Sequence[Confirmed]") -> None:
+def confirmed(found: "Sequence[Confirmation]") -> None:
     """What came of training the best settings again."""
     table = Table(title="trained again", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("trial", "mean validation", "spread", "by seed"):
@@ -138,7 +140,7 @@ def confirmed(found: "Sequence[Confirmed]") -> None:
     _show(table)
 
 
-def ensemble(found: "Combined") -> None:
+def ensemble(found: "EnsembleResult") -> None:
     """What came of putting champions together."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("member", "weight", "validation"):
@@ -150,7 +152,7 @@ def ensemble(found: "Combined") -> None:
     said(f"test accuracy {found.test:.4f}")
 
 
-def registered(entries: "Iterable[Entry]") -> None:
+def registered(entries: "Iterable[Registration]") -> None:
     """A line a registered version, and how to use the champion."""
     for entry in entries:
         _console().print(f"{entry.name} version {entry.version} is {entry.alias}: {entry.reason}", style="bold")
@@ -165,7 +167,7 @@ def after_tuning(storage: str) -> None:
     console.print(f"with Optuna's own  optuna-dashboard {shlex.quote(storage)}   (pip install optuna-dashboard)")
 
 
-def leaderboard(board: "Sequence[Ranked]") -> None:
+def leaderboard(board: "Sequence[RankedRow]") -> None:
     """The leaderboard as a table."""
     from sentiment_tune import leaderboard as comparing
 
@@ -187,7 +189,7 @@ def _show(table: Table) -> None:
 
 
 def _ui() -> str:
-    uri = tracking.address()
+    uri = tracking.tracking_uri()
     if uri.startswith("http"):
         return uri
     return f"{_command('mlflow')} ui --backend-store-uri {shlex.quote(uri)}   then open http://127.0.0.1:5000"
@@ -213,4 +215,4 @@ def scores(texts: Sequence[str], probabilities: NDArray[np.float64]) -> None:
     """One line a text: label, probability of being positive, the text."""
     console = _console()
     for text, probability in zip(texts, probabilities, strict=True):
-        console.print(f"{label(probability)}  {probability:.4f}  {text}")
+        console.print(f"{label_for(probability)}  {probability:.4f}  {text}")

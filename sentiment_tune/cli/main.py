@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sentiment_tune import __version__
-from sentiment_tune.errors import InputError, Terminated
+from sentiment_tune.errors import InputError, TerminatedError
 
 if TYPE_CHECKING:
     from sentiment_tune.data.tables import Table
@@ -34,11 +34,11 @@ class WithSettings(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         from sentiment_tune.config import settings_for
-        from sentiment_tune.models.registry import named
+        from sentiment_tune.models.registry import parse_names
 
         # Of several networks the options are those of all; each network takes those that it has.
         ctx.meta["settings"] = {
-            name: line for model in reversed(named(_model_in(args))) for name, line in settings_for(model).items()
+            name: line for model in reversed(parse_names(_model_in(args))) for name, line in settings_for(model).items()
         }
         return super().parse_args(ctx, args)
 
@@ -126,22 +126,22 @@ def train(
     """Train one network and log the run and the model to MLflow."""
     from sentiment_tune import experiment
     from sentiment_tune.cli import console as reporting
-    from sentiment_tune.config import Plan
+    from sentiment_tune.config import ExperimentConfig
     from sentiment_tune.data import load as data
     from sentiment_tune.tracking import runs as tracking
 
     chosen = _from_file(settings) if settings else {}
     chosen |= {name: value for name, value in given.items() if value is not None}
-    plan = Plan.of(_model(model, chosen.pop("model", None)), chosen)
-    corpus = data.load(plan.source)
+    config = ExperimentConfig.of(_model(model, chosen.pop("model", None)), chosen)
+    corpus = data.load(config.data)
     if corpus.warning:
         reporting.warn(corpus.warning)
-    network = experiment.built(plan, corpus)
+    network = experiment.build_network(config, corpus)
     tracking.connect(tracking_uri)
-    place = tracking.Place(folder, run_name or plan.model, system_metrics=system_metrics)
-    with reporting.epochs(plan, corpus, quiet) as (watch, told):
-        result = experiment.run(network, plan, corpus, place, watch, told)
-    reporting.result(plan, corpus, result)
+    place = tracking.RunSpec(folder, run_name or config.model, system_metrics=system_metrics)
+    with reporting.epochs(config, corpus, quiet) as (watch, told):
+        result = experiment.run_experiment(network, config, corpus, place, watch, told)
+    reporting.result(config, corpus, result)
 
 
 @main.command(cls=WithSettings, context_settings=NAMES)
@@ -192,19 +192,19 @@ def tune(
     from sentiment_tune.tracking import runs as tracking
     from sentiment_tune.tuning import backend as optuna_parts
     from sentiment_tune.tuning import trials as tuning
-    from sentiment_tune.tuning.search import Search, plan_of
+    from sentiment_tune.tuning.search import StudyConfig, config_for
 
     fixed = _from_file(settings) if settings else {}
     fixed |= {name: value for name, value in given.items() if value is not None}
-    networks = models.named(_model(model, fixed.pop("model", None)))
+    networks = models.parse_names(_model(model, fixed.pop("model", None)))
     if top < 0 or seeds < 1:
         raise InputError(f"top={top} and seeds={seeds}: give from 0 trials on, and from 1 seed on")
-    tracking.choose(tracking_uri)
+    tracking.configure(tracking_uri)
     searches = [
-        Search(
+        StudyConfig(
             study=study or "",
             models=group,
-            given=fixed,
+            fixed=fixed,
             trials=trials,
             storage=storage or tuning.default_storage(),
             timeout=timeout,
@@ -215,14 +215,14 @@ def tune(
         )
         for group in ([networks] if joint else [(network,) for network in networks])
     ]
-    corpus = data.load(plan_of(networks[0], networks, fixed).source)
+    corpus = data.load(config_for(networks[0], networks, fixed).data)
     if corpus.warning:
         reporting.warn(corpus.warning)
     for search in searches:
-        optuna_parts.check(search)
+        optuna_parts.check_backend(search)
     tracking.connect(tracking_uri)
-    named = [search.called(corpus.name, alone=len(searches) == 1) for search in searches]
-    campaign.run(named, corpus, tracking.Place(folder), top, seeds)
+    named = [search.with_name(corpus.name, alone=len(searches) == 1) for search in searches]
+    campaign.run(named, corpus, tracking.RunSpec(folder), top, seeds)
 
 
 @main.command(context_settings=NAMES)
@@ -232,16 +232,16 @@ def tune(
 @tracking_uri
 def register(run_id: str | None, name: str | None, promote: str | None, tracking_uri: str | None) -> None:
     """Register the model of a run, or make a version the champion on purpose."""
+    from sentiment_tune import publish
     from sentiment_tune.cli import console as reporting
     from sentiment_tune.tracking import registry
     from sentiment_tune.tracking import runs as tracking
-    from sentiment_tune.tuning import confirm as champions
 
     if bool(run_id) == bool(promote):
         raise InputError("give either --run ID, to register its model, or --promote NAME@VERSION")
     tracking.connect(tracking_uri, make=False)
     if run_id:
-        reporting.registered(champions.register(run_id, name))
+        reporting.registered(publish.register_run(run_id, name))
         return
     registered, _, version = (promote or "").rpartition("@")
     if not registered or not version.isdecimal():
@@ -257,19 +257,19 @@ def register(run_id: str | None, name: str | None, promote: str | None, tracking
 def ensemble(members: str | None, folder: str | None, tracking_uri: str | None, **given: str | None) -> None:
     """Put the champions of several networks together, and register what they are as one."""
     from sentiment_tune import ensembling as ensembles
+    from sentiment_tune import publish
     from sentiment_tune.cli import console as reporting
     from sentiment_tune.data import load as data
     from sentiment_tune.tracking import runs as tracking
-    from sentiment_tune.tuning import confirm as champions
 
     tracking.connect(tracking_uri, make=False)
-    corpus = data.load(data.Source(**{name: value for name, value in given.items() if value is not None}))
+    corpus = data.load(data.DataConfig(**{name: value for name, value in given.items() if value is not None}))
     if corpus.warning:
         reporting.warn(corpus.warning)
     names = [name.strip() for name in members.split(",")] if members else []
-    found = ensembles.run(names, corpus, tracking.Place(folder, "ensemble"))
+    found = ensembles.build_ensemble(names, corpus, tracking.RunSpec(folder, "ensemble"))
     reporting.ensemble(found)
-    reporting.registered(champions.register(found.run_id))
+    reporting.registered(publish.register_run(found.run_id))
 
 
 @main.command(context_settings=NAMES)
@@ -292,7 +292,7 @@ def compare(
     from sentiment_tune.tracking import runs as tracking
 
     tracking.connect(tracking_uri, make=False)
-    board = comparing.leaderboard(digest or None, sort, best_only=not every)
+    board = comparing.rank_runs(digest or None, sort, best_only=not every)
     reporting.leaderboard(board)
     if table:
         records = [comparing.record(ranked) for ranked in board]
@@ -336,18 +336,18 @@ def score(
     table = _table(texts, source)
     reviews = table.texts(column if source not in (None, "", "-") else "text", "--column")
     if model and Path(model).is_dir():
-        tracking.choose(tracking_uri)
+        tracking.configure(tracking_uri)
     else:
         tracking.connect(tracking_uri, make=False)
-    folder = records.fetch(model or records.newest_model())
+    folder = records.download_model(model or records.newest_model())
     if trust_code:
         flavor.trust_code(folder)
-    scorer = packaging.load(folder).scorer
-    probabilities = scorer.probabilities(reviews)
+    scorer = packaging.load_package(folder).scorer
+    probabilities = scorer.predict_proba(reviews)
     if not source and not output:
         reporting.scores(reviews, probabilities)
         return
-    scored = table.with_columns({"probability": probabilities.tolist(), "label": map(scoring.label, probabilities)})
+    scored = table.with_columns({"probability": probabilities.tolist(), "label": map(scoring.label_for, probabilities)})
     tables.write_table(Path(output) if output else None, scored.columns, scored.rows)
 
 
@@ -385,11 +385,11 @@ def run() -> None:
         _end(str(error), 1)
     except (KeyboardInterrupt, click.Abort) as error:
         told = error.__cause__ or error  # click wraps it
-        _end("ended", 128 + (signal.SIGTERM if isinstance(told, Terminated) else signal.SIGINT))
+        _end("ended", 128 + (signal.SIGTERM if isinstance(told, TerminatedError) else signal.SIGINT))
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated("SIGTERM")
+    raise TerminatedError("SIGTERM")
 
 
 def _end(message: str, code: int) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sentiment_tune.data.text import PADDING, UNKNOWN, Reading
+from sentiment_tune.data.text import PADDING, UNKNOWN, TextConfig
 
 SCORED_TOGETHER = 64  # reviews in a batch that is not trained on; larger ones take memory and save no time
 GRAIN = 16  # words; widths are multiples of it, since a CPU keeps a compiled convolution for each width it has seen
@@ -28,12 +28,12 @@ class Batch:
 Order = Callable[[NDArray[np.int64], int], list[NDArray[np.int64]]]
 
 
-def by_length(lengths: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+def sort_by_length(lengths: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
     """Rows of each batch, shortest reviews first."""
     return _cut(np.argsort(lengths, kind="stable"), size)
 
 
-def shuffled(generator: np.random.Generator) -> Order:
+def shuffle_by_length(generator: np.random.Generator) -> Order:
     """An order for training: random pools, batches of similar length within a pool, batches in random order."""
 
     def order(lengths: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
@@ -65,7 +65,7 @@ class Batches:
 
     reviews: Encoded
     ids: Tensor  # of the reviews, on the device where the batches are made
-    reading: Reading
+    reading: TextConfig
     rows: list[NDArray[np.int64]]
 
     def __len__(self) -> int:
@@ -73,16 +73,16 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         for rows in self.rows:
-            ids = padded(self.ids, *self.reading.cut(self.reviews.starts[rows], self.reviews.lengths[rows]))
+            ids = pad(self.ids, *self.reading.crop(self.reviews.starts[rows], self.reviews.lengths[rows]))
             yield Batch(ids.masked_fill_(ids >= self.reading.vocabulary, UNKNOWN), rows)
 
-    def ordered(self, order: Order, size: int) -> "Batches":
+    def reordered(self, order: Order, size: int) -> "Batches":
         """Another pass over the same reviews."""
         return replace(self, rows=order(np.minimum(self.reviews.lengths, self.reading.length), size))
 
 
-def batches(
-    reviews: Encoded, reading: Reading, size: int, order: Order = by_length, device: torch.device | None = None
+def make_batches(
+    reviews: Encoded, reading: TextConfig, size: int, order: Order = sort_by_length, device: torch.device | None = None
 ) -> Batches:
     """One pass over all reviews in batches of `size`; the last of a pool may be smaller.
 
@@ -91,15 +91,15 @@ def batches(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and nobody writes
         ids = torch.from_numpy(reviews.ids).to(device)
-    return Batches(reviews, ids, reading, []).ordered(order, size)
+    return Batches(reviews, ids, reading, []).reordered(order, size)
 
 
-def in_order(reviews: Encoded, reading: Reading, device: torch.device | None = None) -> Batches:
+def evaluation_batches(reviews: Encoded, reading: TextConfig, device: torch.device | None = None) -> Batches:
     """One pass for measuring or scoring: large batches, shortest reviews first."""
-    return batches(reviews, reading, SCORED_TOGETHER, device=device)
+    return make_batches(reviews, reading, SCORED_TOGETHER, device=device)
 
 
-def padded(ids: Tensor, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:
+def pad(ids: Tensor, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:
     """The ids of some reviews, of any lengths, filled up on the right: [review, word]."""
     longest = max(1, int(lengths.max()))
     place = torch.arange(longest + -longest % GRAIN, device=ids.device)

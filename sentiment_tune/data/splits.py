@@ -20,7 +20,7 @@ _LABELS = {"0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1}
 _PARTS = {"train": TRAIN, "test": TEST, **dict.fromkeys(("validation", "valid", "val", "dev"), VALIDATION)}
 
 
-def labels_of(table: Table, column: str) -> NDArray[np.uint8]:
+def parse_labels(table: Table, column: str) -> NDArray[np.uint8]:
     """Labels [row], 0 or 1; InputError names the first row, counted from 1, with another one."""
     cells = table.column(column, "--label")
     return np.array([_label(table.path, row, cell) for row, cell in enumerate(cells, 1)], dtype=np.uint8)
@@ -33,7 +33,7 @@ def _label(path: Path, row: int, cell: Any) -> int:
     return _LABELS[word]
 
 
-def parts_of(table: Table, column: str) -> NDArray[np.uint8]:
+def parse_parts(table: Table, column: str) -> NDArray[np.uint8]:
     """Part [row] that the column names; InputError names the first row, counted from 1, with another value."""
     cells = table.column(column, "--split")
     return np.array([_part(table.path, row, cell) for row, cell in enumerate(cells, 1)], dtype=np.uint8)
@@ -46,14 +46,14 @@ def _part(path: Path, row: int, cell: Any) -> int:
     return _PARTS[word]
 
 
-def with_test(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def draw_test(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Part [review]: a fifth of each label to test, the rest to train."""
     part = np.full(len(labels), TRAIN, dtype=np.uint8)
     part[_share(np.arange(len(labels)), labels, TEST_SHARE, TEST_SEED)] = TEST
     return part
 
 
-def with_validation(part: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def draw_validation(part: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The same parts [review], but a tenth of each label of train for validation."""
     part = part.copy()
     part[_share(np.flatnonzero(part == TRAIN), labels, VALIDATION_SHARE, VALIDATION_SEED)] = VALIDATION
@@ -70,7 +70,7 @@ def _share(rows: NDArray[np.int64], labels: NDArray[np.uint8], share: float, see
     return np.concatenate([group[: max(1, round(share * len(group)))] for group in groups])
 
 
-def check(name: object, part: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
+def check_parts(name: object, part: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
     """InputError where train is too small or a part lacks one of the labels."""
     for number in PARTS:
         counts = np.bincount(labels[part == number], minlength=2)
@@ -83,7 +83,7 @@ def check(name: object, part: NDArray[np.uint8], labels: NDArray[np.uint8]) -> N
         raise InputError(f"{name}: {size} reviews to train on; at least {FEWEST} are needed besides the other parts")
 
 
-def store_of(texts: Sequence[str], labels: NDArray[np.uint8], part: NDArray[np.uint8]) -> Store:
+def encode_texts(texts: Sequence[str], labels: NDArray[np.uint8], part: NDArray[np.uint8]) -> Store:
     """Texts [review] as ids, by the vocabulary of the training part."""
     vocabulary = Vocabulary.of(text for text, number in zip(texts, part, strict=True) if number == TRAIN)
     reviews = [np.array(vocabulary.encode(text), dtype=np.int32) for text in texts]

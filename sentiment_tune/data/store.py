@@ -57,22 +57,22 @@ def _digest_of_part(
     return digest.hexdigest()[:16]
 
 
-def key_of(*facts: object) -> str:
+def store_key(*facts: object) -> str:
     """Name of the store that was made from these facts: hashes of contents, and settings."""
     return hashlib.sha256(json.dumps([FORMAT, *facts]).encode()).hexdigest()[:32]
 
 
-def kept(key: str, root: Path | None, convert: Callable[[], Store]) -> Store:
+def load_or_convert(key: str, root: Path | None, convert: Callable[[], Store]) -> Store:
     """The store of that key, converted and written if it is not there yet or damaged.
 
     `root` is the cache folder, by default the one of the variable SENTIMENT_TUNE_CACHE or of the user's account.
     Processes that want the same one wait for the first of them. InputError where the folder cannot be written.
     """
     root = root or _default_root()
-    return opened(root / key) or _converted(key, root, convert)
+    return open_store(root / key) or _converted(key, root, convert)
 
 
-def opened(folder: Path) -> Store | None:
+def open_store(folder: Path) -> Store | None:
     """The store in `folder`, its arrays memory-mapped; None where there is no whole one."""
     try:
         about = json.loads((folder / "about.json").read_bytes())
@@ -96,7 +96,7 @@ def _default_root() -> Path:
 def _converted(key: str, root: Path, convert: Callable[[], Store]) -> Store:
     folder = root / key
     with _locked(root, key):
-        return opened(folder) or _written(convert(), folder)
+        return open_store(folder) or _written(convert(), folder)
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def _written(store: Store, folder: Path) -> Store:
         (partial / "about.json").write_text(json.dumps({"sizes": sizes, "digests": list(store.digests)}))
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         partial.rename(folder)
-    return opened(folder) or store
+    return open_store(folder) or store
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Vocabulary:
         return {word: number for number, word in enumerate(self.words, FIRST_WORD)}
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, of any length and rarity: `Reading.cut` fits them to a network."""
+        """Ids of a text, of any length and rarity: `TextConfig.crop` fits them to a network."""
         ids = self.ids
         return [START, *(ids[word] for word in split(text) if word in ids)]
 
@@ -54,14 +54,16 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextConfig:
     """How much of a review a network reads."""
 
     vocabulary: Annotated[int, Range(4, 10_000_000)] = 10_000  # ids, the three special ones included
     length: Annotated[int, Range(1, 1_000_000)] = 500  # words, the start id included
     keep: Annotated[str, Fixed("tail", "head")] = "tail"  # which end of a longer review; Keras keeps the tail
 
-    def cut(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def crop(
+        self, starts: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the part of each review that is read begins, and its length; a batch replaces ids that are unknown."""
         read = np.minimum(lengths, self.length)
         return starts + (lengths - read if self.keep == "tail" else 0), read

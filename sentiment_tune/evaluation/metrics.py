@@ -12,7 +12,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_tune.data.load import Corpus
+from sentiment_tune.data.corpus import Corpus
+
+
+def loss_and_accuracy(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> tuple[float, float]:
+    """Mean loss in nats and accuracy, a fraction."""
+    loss = np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean()
+    return float(loss), float(((logits > 0) == (labels == 1)).mean())
+
 
 Z95 = 1.959964  # standard deviations on either side that hold 95 % of a normal distribution
 LENGTHS = (100, 200, 300, 500)  # words at which reviews are told apart by length
@@ -26,7 +33,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Share:
+class Proportion:
     """So many of so many reviews, with the 95 % interval of the share (Wilson 1927)."""
 
     count: int
@@ -50,13 +57,13 @@ def wilson_interval(counts: NDArray[np.number], reviews: NDArray[np.number]) -> 
     return np.array([centre - half, centre + half]) / (reviews + square)
 
 
-def right(labels: NDArray[np.uint8], probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
+def is_correct(labels: NDArray[np.uint8], probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Whether each review was called what it is."""
     correct: NDArray[np.bool_] = (probabilities > 0.5) == (labels == 1)
     return correct
 
 
-def figures(
+def compute_metrics(
     labels: NDArray[np.uint8], probabilities: NDArray[np.float64], logits: NDArray[np.float64]
 ) -> dict[str, float]:
     """Metrics of a finished model, by the name under which they are logged behind `test_`."""
@@ -64,7 +71,7 @@ def figures(
 
     loss = np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean()
     return {
-        "accuracy": float(right(labels, probabilities).mean()),
+        "accuracy": float(is_correct(labels, probabilities).mean()),
         "f1": float(metrics.f1_score(labels, probabilities > 0.5)),
         "roc_auc": float(metrics.roc_auc_score(labels, logits)),
         "log_loss": float(loss),
@@ -72,7 +79,7 @@ def figures(
     }
 
 
-def by_length(correct: NDArray[np.bool_], lengths: NDArray[np.integer]) -> dict[str, Share]:
+def accuracy_by_length(correct: NDArray[np.bool_], lengths: NDArray[np.integer]) -> dict[str, Proportion]:
     """Reviews called right among those of each length, in words; lengths that no review has are left out."""
     bounds = [0, *LENGTHS, math.inf]
     shares = {}
@@ -80,21 +87,23 @@ def by_length(correct: NDArray[np.bool_], lengths: NDArray[np.integer]) -> dict[
         inside = (lengths > low) & (lengths <= high)
         if inside.any():
             name = f"over {low}" if math.isinf(high) else f"{low + 1} to {high}"
-            shares[name] = Share(int(correct[inside].sum()), int(inside.sum()))
+            shares[name] = Proportion(int(correct[inside].sum()), int(inside.sum()))
     return shares
 
 
-def mistakes_by_kind(
+def error_rates_by_kind(
     corpus: Corpus, probabilities: NDArray[np.floating], longest: int
-) -> dict[str, tuple[Share, str | None]]:
+) -> dict[str, tuple[Proportion, str | None]]:
     """Share of mistakes among the test reviews of each kind, with the most confident one as an example.
 
     A review is of a kind if it uses one of the kind's words, or is longer than `longest` words and was cut; kinds with
     few reviews are left out.
     """
     test, known = corpus.test, corpus.vocabulary.ids
-    wrong = ~right(test.labels, probabilities)
-    inside = {name: test.with_any_of([known[word] for word in words if word in known]) for name, words in KINDS.items()}
+    wrong = ~is_correct(test.labels, probabilities)
+    inside = {
+        name: test.containing_any([known[word] for word in words if word in known]) for name, words in KINDS.items()
+    }
     inside[f"cut at {longest} words"] = test.lengths > longest
     found = {}
     for name, members in inside.items():
@@ -102,11 +111,11 @@ def mistakes_by_kind(
         worst = max(rows, key=lambda row: abs(probabilities[row] - 0.5), default=None)
         example = None if worst is None else corpus.vocabulary.decode(test[int(worst)])
         if members.sum() >= FEWEST:
-            found[name] = Share(len(rows), int(members.sum())), example
+            found[name] = Proportion(len(rows), int(members.sum())), example
     return found
 
 
-def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+def mcnemar_test(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     """Probability of a difference this large by chance, between two models that read the same reviews.
 
     Exact test of McNemar (1947), two-sided, on what only one of the two got right; 1 where they never differ.

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_tune.evaluation.metrics import Share, by_length, right
+from sentiment_tune.evaluation.metrics import Proportion, accuracy_by_length, is_correct
 
 _EXAMPLE = 300  # characters of a review that the card quotes
 
 
-def card(
+def render_card(
     name: str,
     settings: Mapping[str, Any],
     tags: Mapping[str, str],
@@ -47,12 +47,12 @@ def _data(tags: Mapping[str, str]) -> Iterator[str]:
 
 
 def _figures(figures: Mapping[str, float], test: Mapping[str, NDArray[Any]], validated: int) -> Iterator[str]:
-    validation = Share(round(figures["best_val_accuracy"] * validated), validated)
-    correct = right(test["labels"], test["probabilities"])
+    validation = Proportion(round(figures["best_val_accuracy"] * validated), validated)
+    correct = is_correct(test["labels"], test["probabilities"])
     yield "| reviews | accuracy | 95 % interval |"
     yield "|---|---|---|"
     yield f"| validation, by which it was chosen | {validation.value:.4f} | {_interval(validation)} |"
-    tested = Share(int(correct.sum()), len(correct))
+    tested = Proportion(int(correct.sum()), len(correct))
     yield f"| test, read once | {tested.value:.4f} | {_interval(tested)} |"
     yield ""
     yield (
@@ -61,7 +61,7 @@ def _figures(figures: Mapping[str, float], test: Mapping[str, NDArray[Any]], val
     )
 
 
-def _interval(share: Share) -> str:
+def _interval(share: Proportion) -> str:
     low, high = share.interval
     return f"{low:.4f} to {high:.4f}"
 
@@ -69,7 +69,7 @@ def _interval(share: Share) -> str:
 def _lengths(test: Mapping[str, NDArray[Any]]) -> Iterator[str]:
     yield "| words | test reviews | accuracy | 95 % interval |"
     yield "|---|---|---|---|"
-    for words, share in by_length(right(test["labels"], test["probabilities"]), test["lengths"]).items():
+    for words, share in accuracy_by_length(is_correct(test["labels"], test["probabilities"]), test["lengths"]).items():
         yield f"| {words} | {share.reviews:,} | {share.value:.4f} | {_interval(share)} |"
 
 
@@ -80,7 +80,7 @@ def _calibration(figures: Mapping[str, float], test: Mapping[str, NDArray[Any]])
     sure = np.abs(test["probabilities"] - 0.5) > 0.45
     yield f"Expected calibration error {error:.4f} over ten bins, Brier score {figures['test_brier']:.4f}."
     if sure.any():
-        correct = right(test["labels"], test["probabilities"])
+        correct = is_correct(test["labels"], test["probabilities"])
         yield f"Of the {sure.mean():.0%} of reviews it is surest of, beyond 0.95, {correct[sure].mean():.2%} are right."
 
 
@@ -88,7 +88,7 @@ def _mistakes(mistakes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield "| reviews with | test reviews | mistakes | 95 % interval |"
     yield "|---|---|---|---|"
     for kind, held in mistakes.items():
-        share = Share(held["count"], held["reviews"])
+        share = Proportion(held["count"], held["reviews"])
         yield f"| {kind} | {share.reviews:,} | {share.value:.4f} | {_interval(share)} |"
     for kind, held in mistakes.items():
         if held["example"]:

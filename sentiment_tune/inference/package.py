@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from sentiment_tune.data.text import Reading, Vocabulary
+from sentiment_tune.data.text import TextConfig, Vocabulary
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.scorer import Scorer
 from sentiment_tune.models import registry as models
@@ -40,21 +40,21 @@ GOLDEN = (
 
 
 @dataclass(frozen=True)
-class Package:
+class ModelPackage:
     """A trained network and what it takes to build it again and to read a text as it did in training."""
 
     model: str  # name in the registry of networks, or package.module:Class
     network: nn.Module
     settings: Mapping[str, Value]  # of the network
     vocabulary: Vocabulary
-    reading: Reading
+    reading: TextConfig
 
     @property
     def scorer(self) -> Scorer:
         return Scorer(self.network, self.vocabulary, self.reading)
 
 
-def save(package: Package, folder: Path) -> None:
+def save_package(package: ModelPackage, folder: Path) -> None:
     """Write the four files into `folder`, which is made."""
     folder.mkdir(parents=True)
     description = {
@@ -74,29 +74,29 @@ def save(package: Package, folder: Path) -> None:
         (folder / name).write_bytes(content)
 
 
-def load(folder: Path) -> Package:
+def load_package(folder: Path) -> ModelPackage:
     """The model saved in `folder`, on the CPU; InputError where a file is missing, changed or not finite."""
     files = _verified(folder)
     try:
         description = json.loads(files[SETTINGS])
         if description["format"] != FORMAT:
             raise InputError(f"{folder} has format {description['format']}, this version reads {FORMAT}; update it")
-        reading = Reading(**description["reading"])
+        reading = TextConfig(**description["reading"])
         network = _built(description["model"], reading, description["network"])
         network.load_state_dict(load_tensors(files[WEIGHTS]))
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder} holds no usable model: {error}") from None
     _check_finite(network, folder)
     words = files[VOCABULARY].decode().split("\n") if files[VOCABULARY] else []
-    return Package(description["model"], network.eval(), description["network"], Vocabulary(words), reading)
+    return ModelPackage(description["model"], network.eval(), description["network"], Vocabulary(words), reading)
 
 
-def _built(model: str, reading: Reading, settings: Mapping[str, Value]) -> nn.Module:
+def _built(model: str, reading: TextConfig, settings: Mapping[str, Value]) -> nn.Module:
     try:
-        models.find(model, finished=True)
+        models.network_class(model, finished=True)
     except InputError as error:
         raise InputError(f"{error}; or let the code that was logged with the model run: --trust-code true") from None
-    return models.build(model, reading.vocabulary, settings)
+    return models.create_network(model, reading.vocabulary, settings)
 
 
 def _verified(folder: Path) -> dict[str, bytes]:

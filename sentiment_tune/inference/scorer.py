@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from sentiment_tune.data.batches import in_order
-from sentiment_tune.data.text import PADDING, Reading, Vocabulary
-from sentiment_tune.training.loop import predict
+from sentiment_tune.data.batches import evaluation_batches
+from sentiment_tune.data.text import PADDING, TextConfig, Vocabulary
+from sentiment_tune.inference.predict import predict
 
 LABELS = ("negative", "positive")
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedTexts:
     """Texts as ids: what `batches` asks of reviews."""
 
     reviews: Sequence[NDArray[np.int64]]
@@ -40,18 +40,18 @@ class Scorer:
 
     network: nn.Module
     vocabulary: Vocabulary
-    reading: Reading
+    reading: TextConfig
 
-    def probabilities(self, texts: Iterable[str]) -> NDArray[np.float64]:
+    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
         """Probability [text] that a text is positive; a text's own, whatever else is scored with it."""
-        encoded = Encoded([np.array(self.vocabulary.encode(text), dtype=np.int64) for text in texts])
-        return probability(predict(self.network, in_order(encoded, self.reading)))
+        encoded = EncodedTexts([np.array(self.vocabulary.encode(text), dtype=np.int64) for text in texts])
+        return sigmoid(predict(self.network, evaluation_batches(encoded, self.reading)))
 
 
-def probability(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """The logistic function, without overflow on either side."""
     return np.exp(-np.logaddexp(0, -logits))
 
 
-def label(probability: float) -> str:
+def label_for(probability: float) -> str:
     return LABELS[int(probability > 0.5)]

@@ -26,7 +26,8 @@ class Ensemble(nn.Module):
         if any(member["reading"]["vocabulary"] > vocabulary for member in described):
             raise ValueError(f"a member knows more words than {vocabulary}")
         self.members = nn.ModuleList(
-            models.build(member["model"], member["reading"]["vocabulary"], member["network"]) for member in described
+            models.create_network(member["model"], member["reading"]["vocabulary"], member["network"])
+            for member in described
         )
         self.readings = [member["reading"] for member in described]
         self.weights = nn.Parameter(torch.full((len(described),), 1 / len(described)))
@@ -39,7 +40,7 @@ class Ensemble(nn.Module):
 
 
 def reread(ids: Tensor, vocabulary: int, length: int, keep: str) -> Tensor:
-    """What `Reading.cut` leaves of reviews that are longer or know more words: ids [batch, word] -> [batch, word]."""
+    """What `TextConfig.crop` leaves of reviews that are longer or know more words: ids [batch, word] -> [batch, word]."""
     known = ids.masked_fill(ids >= vocabulary, UNKNOWN)
     exporting = torch.compiler.is_exporting()  # a program is for any width: it cannot ask how wide the ids are
     if not exporting and ids.shape[1] <= length:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from sentiment_tune.data.text import PADDING
 from sentiment_tune.models.convolutional import FilterWidth, Phrases
-from sentiment_tune.models.kernels.recurrent import read
+from sentiment_tune.models.kernels.recurrent import run_cell
 from sentiment_tune.models.layers import Dropout, Words, max_over_time, word_vectors
 from sentiment_tune.models.linear import Beside, WithNGrams
 from sentiment_tune.space import Range, Rate, Switch, Width
@@ -39,9 +39,9 @@ class Direction(nn.Module):
 
     def _read(self, words: Words) -> Tensor:
         if not words.by_torch:
-            return read(self.cell, *words)
+            return run_cell(self.cell, *words)
         if torch.compiler.is_exporting():
-            return scanned(self.cell, words.features)
+            return scan_cell(self.cell, words.features)
         features = words.features
         with torch.autocast(features.device.type, enabled=False):  # it would read in float16, whatever was asked for
             states: Tensor = self.cell(features.type_as(self.cell.weight_hh_l0))[0]  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ def _last_word_first(real: Tensor) -> Tensor:
     return torch.where(position < end, end - 1 - position, position)
 
 
-def scanned(cell: nn.RNNBase, words: Tensor) -> Tensor:
+def scan_cell(cell: nn.RNNBase, words: Tensor) -> Tensor:
     """What `cell(words)[0]` returns, step by step: torch.export would freeze the length of the fused layer's input.
 
     words [batch, word, feature] -> states [batch, word, hidden]; equations of torch.nn.RNN, LSTM and GRU.
@@ -152,7 +152,7 @@ class RNN(WithNGrams):
         self.output = nn.Linear(self.states.width, 1)
 
     def judge(self, ids: Tensor) -> Tensor:
-        pieces = in_pieces(ids, self.segment)
+        pieces = split_into_segments(ids, self.segment)
         words, real = Words.of(self.embedding, pieces).dropped(self.dropout), pieces != PADDING
         strongest = max_over_time(self.states(words, real), real, ids.shape[0])
         return self.output(self.dropout(strongest)).squeeze(-1)
@@ -196,12 +196,15 @@ class CNNLSTM(WithNGrams):
 
     def judge(self, ids: Tensor) -> Tensor:
         words, real = Words.of(self.embedding, ids).dropped(self.dropout), ids != PADDING
-        thinned, real = thin(self.phrases(words, real), self.pool), thin(real.unsqueeze(-1), self.pool).squeeze(-1)
+        thinned, real = (
+            max_pool(self.phrases(words, real), self.pool),
+            max_pool(real.unsqueeze(-1), self.pool).squeeze(-1),
+        )
         states = self.states(Words.each(self.dropout(functional.relu(thinned))), real)
         return self.output(self.dropout(max_over_time(states, real, ids.shape[0]))).squeeze(-1)
 
 
-def in_pieces(ids: Tensor, words: int) -> Tensor:
+def split_into_segments(ids: Tensor, words: int) -> Tensor:
     """Reviews cut into pieces of so many words: ids [batch, word] -> [batch x piece, word]; 0 leaves them whole."""
     short = not torch.compiler.is_exporting() and ids.shape[1] <= words  # a program is for any length: ask it first
     if not words or short:
@@ -209,7 +212,7 @@ def in_pieces(ids: Tensor, words: int) -> Tensor:
     return functional.pad(ids, (0, _spare(words) + -ids.shape[1] % words), value=PADDING).reshape(-1, words)
 
 
-def thin(features: Tensor, window: int) -> Tensor:
+def max_pool(features: Tensor, window: int) -> Tensor:
     """Largest value of each feature in every `window` words: [batch, word, feature] -> [batch, window, feature]."""
     if features.is_floating_point() and not torch.compiler.is_exporting():
         return functional.max_pool1d(features.transpose(1, 2), window, ceil_mode=True).transpose(1, 2)

@@ -20,7 +20,7 @@ from sentiment_tune.models.ensemble import Ensemble
 from sentiment_tune.models.feedforward import Embedding, Feedforward
 from sentiment_tune.models.linear import Linear
 from sentiment_tune.models.recurrent import CNNLSTM, GRU, LSTM, RNN
-from sentiment_tune.space import Value, no_such
+from sentiment_tune.space import Value, unknown_name
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "feedforward": Feedforward,
@@ -35,15 +35,15 @@ NETWORKS: dict[str, type[nn.Module]] = {
 ENSEMBLE = "ensemble"
 
 
-def named(names: str) -> tuple[str, ...]:
+def parse_names(names: str) -> tuple[str, ...]:
     """The networks that a user names: one, several with commas between, or `all` of the registry; each is known."""
     listed = tuple(NETWORKS) if names == "all" else tuple(dict.fromkeys(name.strip() for name in names.split(",")))
     for name in listed:
-        find(name)
+        network_class(name)
     return listed
 
 
-def find(name: str, finished: bool = False) -> type[nn.Module]:
+def network_class(name: str, finished: bool = False) -> type[nn.Module]:
     """The class of a network: a name of the registry, or `package.module:Class` of the user's own.
 
     What is `finished` may be an ensemble, which nobody trains.
@@ -55,7 +55,7 @@ def find(name: str, finished: bool = False) -> type[nn.Module]:
             return Ensemble
         raise InputError("an ensemble is not trained: train its members, and put them together by `ensemble`")
     if ":" not in name:
-        raise no_such("network", name, [*NETWORKS, "package.module:Class of your own"])
+        raise unknown_name("network", name, [*NETWORKS, "package.module:Class of your own"])
     return _imported(*name.split(":", 1))
 
 
@@ -72,10 +72,10 @@ def _imported(module: str, name: str) -> type[nn.Module]:
     return found
 
 
-def build(name: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Module:
+def create_network(name: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Module:
     """A network with fresh weights; InputError where the class does not keep the rules of this package's networks."""
     try:
-        network = find(name, finished=True)(vocabulary, **settings)
+        network = network_class(name, finished=True)(vocabulary, **settings)
         logits = network(torch.ones(2, 3, dtype=torch.int64))
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
         raise InputError(f"network {name!r} cannot be built with {dict(settings)}: {error}") from error

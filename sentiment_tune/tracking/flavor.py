@@ -22,8 +22,8 @@ from torch import nn
 
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference import package as packaging
-from sentiment_tune.inference.scorer import label
-from sentiment_tune.training.loop import device_of
+from sentiment_tune.inference import predict
+from sentiment_tune.inference.scorer import label_for
 
 EXAMPLE = ["a fine film", "a dull one"]
 NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "torch")
@@ -39,7 +39,7 @@ _SIGNATURE = ModelSignature(
 class TextModel:
     """What `mlflow.pyfunc` asks: texts in one column, a probability and a label a row out."""
 
-    def __init__(self, package: packaging.Package):
+    def __init__(self, package: packaging.ModelPackage):
         self.scorer = package.scorer
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -48,8 +48,8 @@ class TextModel:
         wrong = [row for row, text in enumerate(texts) if not isinstance(text, str)]
         if wrong:
             raise InputError(f"row {wrong[0]} is {texts.iloc[wrong[0]]!r}, not a text; give strings only")
-        probabilities = self.scorer.probabilities(texts)
-        return pd.DataFrame({"probability": probabilities, "label": [label(p) for p in probabilities]}, texts.index)
+        probabilities = self.scorer.predict_proba(texts)
+        return pd.DataFrame({"probability": probabilities, "label": [label_for(p) for p in probabilities]}, texts.index)
 
 
 def _column(given: Any) -> "pd.Series[str]":
@@ -61,14 +61,14 @@ def _column(given: Any) -> "pd.Series[str]":
 
 
 def _load_pyfunc(path: str) -> TextModel:
-    return TextModel(packaging.load(Path(path)))
+    return TextModel(packaging.load_package(Path(path)))
 
 
-def save_model(path: str, package: packaging.Package, mlflow_model: Model | None = None) -> None:
+def save_model(path: str, package: packaging.ModelPackage, mlflow_model: Model | None = None) -> None:
     """Write an MLflow model with both flavors into the folder `path`."""
     model = mlflow_model or Model()
     with tempfile.TemporaryDirectory() as temporary:
-        packaging.save(package, Path(temporary, FOLDER))
+        packaging.save_package(package, Path(temporary, FOLDER))
         mlflow.pyfunc.save_model(
             path,
             loader_module=__name__,
@@ -90,7 +90,7 @@ def save_model(path: str, package: packaging.Package, mlflow_model: Model | None
     model.save(str(Path(path, "MLmodel")))
 
 
-def log_model(package: packaging.Package, name: str = "model") -> ModelInfo:
+def log_model(package: packaging.ModelPackage, name: str = "model") -> ModelInfo:
     """Log the model to the active run, under `name`."""
     return Model.log(artifact_path=None, name=name, flavor=sys.modules[__name__], package=package)
 
@@ -103,7 +103,7 @@ def size_of(model: ModelInfo) -> int:
 
 def export(network: nn.Module, path: Path) -> None:
     """Write the network as it scores as a torch.export archive for ids [batch, word], both of any size."""
-    device = device_of(network)
+    device = predict.device_of(network)
     # A size of 0 or 1 would be frozen, here and wherever the network thins the words: so the example is long.
     example = torch.ones(2, 512, dtype=torch.int64, device=device)
     free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.package import MANIFEST
 from sentiment_tune.tracking.flavor import FOLDER
-from sentiment_tune.tracking.runs import TEST, address
+from sentiment_tune.tracking.runs import TEST, tracking_uri
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RunRecord:
     """What a run has written down."""
 
     run_id: str
@@ -31,24 +31,24 @@ class Recorded:
     tags: Mapping[str, str]
 
 
-def _recorded(run: Run) -> Recorded:
+def _recorded(run: Run) -> RunRecord:
     info, data = run.info, run.data
-    return Recorded(
+    return RunRecord(
         info.run_id, info.run_name or "", info.status, info.start_time, data.params, data.metrics, data.tags
     )
 
 
-def read(run_id: str) -> Recorded:
+def read_run(run_id: str) -> RunRecord:
     """A run by its id; InputError if there is none."""
     try:
         return _recorded(mlflow.get_run(run_id))
     except MlflowException:
         raise InputError(
-            f"no run {run_id!r} at {address()}: see the ids in the MLflow UI, or give --tracking-uri"
+            f"no run {run_id!r} at {tracking_uri()}: see the ids in the MLflow UI, or give --tracking-uri"
         ) from None
 
 
-def runs(conditions: Mapping[str, object], *, newest: int = 10_000) -> list[Recorded]:
+def find_runs(conditions: Mapping[str, object], *, newest: int = 10_000) -> list[RunRecord]:
     """Finished runs with these tags, in whatever experiment, the newest first."""
     tags = [f"tags.`{name}` = '{value}'" for name, value in conditions.items()]
     found = mlflow.search_runs(
@@ -61,12 +61,12 @@ def runs(conditions: Mapping[str, object], *, newest: int = 10_000) -> list[Reco
     return list(map(_recorded, found))
 
 
-def child(parent: str, conditions: Mapping[str, object]) -> Recorded | None:
+def find_child(parent: str, conditions: Mapping[str, object]) -> RunRecord | None:
     """A finished run that belongs to `parent` and has these tags."""
-    return next(iter(runs({"mlflow.parentRunId": parent, **conditions}, newest=1)), None)
+    return next(iter(find_runs({"mlflow.parentRunId": parent, **conditions}, newest=1)), None)
 
 
-def running(parent: str) -> list[Recorded]:
+def find_running(parent: str) -> list[RunRecord]:
     """Runs that belong to `parent` and are said to be running."""
     found = mlflow.search_runs(
         search_all_experiments=True,
@@ -76,7 +76,7 @@ def running(parent: str) -> list[Recorded]:
     return list(map(_recorded, found))
 
 
-def model_of(run_id: str) -> str:
+def logged_model_uri(run_id: str) -> str:
     """URI of the model that a run has logged; InputError if it has none that is ready."""
     outputs = mlflow.get_run(run_id).outputs
     for output in outputs.model_outputs if outputs else ():
@@ -87,11 +87,11 @@ def model_of(run_id: str) -> str:
     raise InputError(f"run {run_id!r} has no finished model: choose another run, or train again")
 
 
-def artifact_json(run_id: str, name: str) -> Any:
+def read_json(run_id: str, name: str) -> Any:
     return json.loads(Path(_artifact(run_id, name)).read_bytes())
 
 
-def test_of(run_id: str) -> dict[str, NDArray[Any]]:
+def read_test_predictions(run_id: str) -> dict[str, NDArray[Any]]:
     """What the run's model said of each test review: labels, probabilities and lengths [review]."""
     with np.load(_artifact(run_id, TEST)) as held:
         return {name: held[name] for name in held.files}
@@ -107,13 +107,13 @@ def _artifact(run_id: str, name: str) -> str:
 
 def newest_model() -> str:
     """URI of the model of the newest finished training run, in whatever experiment."""
-    found = [run for run in runs({}, newest=1000) if "package_seconds" in run.metrics]
+    found = [run for run in find_runs({}, newest=1000) if "package_seconds" in run.metrics]
     if not found:
-        raise InputError(f"no finished run at {address()}: train one first, or give --model URI")
+        raise InputError(f"no finished run at {tracking_uri()}: train one first, or give --model URI")
     return f"runs:/{found[0].run_id}/model"
 
 
-def fetch(uri: str) -> Path:
+def download_model(uri: str) -> Path:
     """Folder of the data files of the model at `uri`: `models:/...`, `runs:/...`, or a folder."""
     try:
         found = Path(mlflow.artifacts.download_artifacts(uri))

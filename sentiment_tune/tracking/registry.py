@@ -23,7 +23,7 @@ _LONGEST = 90_000  # characters of a description that the registry keeps
 
 
 @dataclass(frozen=True)
-class Entry:
+class Registration:
     """A version and what became of it."""
 
     name: str
@@ -36,15 +36,15 @@ class Entry:
         return f"models:/{self.name}@{self.alias}"
 
 
-def name_for(network: str) -> str:
+def registered_name(network: str) -> str:
     """Name of the best of one network; one of the user's own is called by its class."""
     return f"{BEST}-{network.rpartition(':')[2]}"
 
 
-def add(name: str, model_uri: str, run_id: str, tags: Mapping[str, str], card: str) -> Entry:
+def register_version(name: str, model_uri: str, run_id: str, tags: Mapping[str, str], card: str) -> Registration:
     """Register a model, and give it the alias that its validation accuracy has earned."""
     client = mlflow.MlflowClient()
-    with tracking.once(tracking.address()):  # so that two at once cannot both beat the same champion
+    with tracking.creation_lock(tracking.tracking_uri()):  # so that two at once cannot both beat the same champion
         if not _exists(client, name):
             client.create_registered_model(name, description=f"Reviews as positive or negative: {name}")
         present = champion(name)
@@ -55,17 +55,17 @@ def add(name: str, model_uri: str, run_id: str, tags: Mapping[str, str], card: s
         version = int(made.version)
         client.set_model_version_tag(name, str(version), "reason", reason)
         _move(client, name, alias, version, reason)
-    return Entry(name, version, alias, reason)
+    return Registration(name, version, alias, reason)
 
 
-def version_of(run_id: str, name: str) -> Entry | None:
+def version_of(run_id: str, name: str) -> Registration | None:
     """The version of this name that was made of the run's model, if it has an alias."""
     client = mlflow.MlflowClient()
     aliases = client.get_registered_model(name).aliases if _exists(client, name) else {}
     for alias in (CHAMPION, CHALLENGER):
         held = client.get_model_version(name, str(aliases[alias])) if alias in aliases else None
         if held is not None and held.run_id == run_id:
-            return Entry(name, int(held.version), alias, held.tags["reason"])
+            return Registration(name, int(held.version), alias, held.tags["reason"])
     return None
 
 
@@ -124,10 +124,10 @@ def moves(name: str) -> list[dict[str, str | int | None]]:
     return [json.loads(tags[key]) for key in sorted(tags) if key.startswith("move.")]
 
 
-def promote(name: str, version: int) -> Entry:
+def promote(name: str, version: int) -> Registration:
     """Make a version the champion on somebody's word."""
     client, reason = mlflow.MlflowClient(), "promoted by hand"
-    with tracking.once(tracking.address()):
+    with tracking.creation_lock(tracking.tracking_uri()):
         try:
             client.get_model_version(name, str(version))
         except MlflowException:
@@ -135,7 +135,7 @@ def promote(name: str, version: int) -> Entry:
             raise InputError(f"no version {version} of {name!r}: {known}") from None
         _move(client, name, CHAMPION, version, reason)
         client.set_model_version_tag(name, str(version), "reason", reason)
-    return Entry(name, version, CHAMPION, reason)
+    return Registration(name, version, CHAMPION, reason)
 
 
 def _versions(client: mlflow.MlflowClient, name: str) -> str:

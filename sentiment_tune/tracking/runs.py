@@ -25,11 +25,11 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from sentiment_tune.data.load import Corpus
+from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import InputError
-from sentiment_tune.evaluation.metrics import Share
+from sentiment_tune.evaluation.metrics import Proportion
 from sentiment_tune.space import Value
-from sentiment_tune.training.loop import Epoch
+from sentiment_tune.training.loop import EpochRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ PROJECT_RUN = "MLFLOW_RUN_ID"  # the variable in which `mlflow run` names the ru
 SETTINGS, TEST, MISTAKES, GOLDEN_FILE = "settings.json", "test.npz", "mistakes.json", "golden.json"
 
 
-def choose(uri: str | None = None) -> None:
+def configure(uri: str | None = None) -> None:
     """Point MLflow at `uri`, or at what its own variables say; nothing is made or asked there yet."""
     logging.getLogger("mlflow").setLevel(logging.ERROR)  # it tells of every table and experiment it makes or misses
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -55,8 +55,8 @@ def connect(uri: str | None = None, make: bool = True) -> None:
     A local database that is not there is made, under a lock, since processes that make one together leave it unusable;
     or is refused, where there is nothing to `make`. InputError where nothing answers.
     """
-    choose(uri)
-    uri = address()
+    configure(uri)
+    uri = tracking_uri()
     if not make and _missing():
         raise InputError(f"no finished run at {uri}: train one first, or give --tracking-uri or --model FOLDER")
     try:
@@ -65,8 +65,8 @@ def connect(uri: str | None = None, make: bool = True) -> None:
                 mlflow.search_experiments(max_results=1)
             return
         if uri.startswith("sqlite:///"):
-            can_be_file(Path(uri.removeprefix("sqlite:///")))
-        with once(uri):
+            check_database_path(Path(uri.removeprefix("sqlite:///")))
+        with creation_lock(uri):
             mlflow.search_experiments(max_results=1)
     except Exception as error:  # each kind of store raises what its own library does
         reason = str(error).partition("\n")[0]
@@ -87,7 +87,7 @@ def _asked_once() -> Iterator[None]:
         os.environ |= before
 
 
-def can_be_file(path: Path) -> None:
+def check_database_path(path: Path) -> None:
     """OSError at once where no database can be or be made; MLflow and SQLAlchemy try again for minutes."""
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder")
@@ -95,7 +95,7 @@ def can_be_file(path: Path) -> None:
         raise PermissionError(f"{path} cannot be written")
 
 
-def once(uri: str) -> FileLock:
+def creation_lock(uri: str) -> FileLock:
     """A lock that a user's processes on this machine hold one after another, by what they are about to make.
 
     Another user's lock cannot be opened.
@@ -104,7 +104,7 @@ def once(uri: str) -> FileLock:
     return FileLock(Path(tempfile.gettempdir(), f"sentiment_tune-{name}.lock"))
 
 
-def address() -> str:
+def tracking_uri() -> str:
     """Where the runs are."""
     uri: str = mlflow.get_tracking_uri()
     return uri
@@ -112,12 +112,12 @@ def address() -> str:
 
 def _missing() -> bool:
     """Whether the runs are to be in a local database that nobody has made yet; asking MLflow would make it."""
-    kind, _, path = address().partition(":///")
+    kind, _, path = tracking_uri().partition(":///")
     return kind == "sqlite" and not Path(path).exists()
 
 
 @dataclass(frozen=True)
-class Place:
+class RunSpec:
     """Where in MLflow a run goes."""
 
     experiment: str | None = None  # by default the one of MLflow's variable, or `sentiment`
@@ -133,7 +133,7 @@ class Pruned(Exception):
 
 
 @contextmanager
-def opened(place: Place) -> Iterator[str]:
+def start_run(place: RunSpec) -> Iterator[str]:
     """A run that tells how it ended: FINISHED, FAILED with the reason as tag `error`, or KILLED. Yields its id.
 
     Under `mlflow run` the first is the project's run, which stays in the experiment that command chose.
@@ -156,7 +156,7 @@ def opened(place: Place) -> Iterator[str]:
     mlflow.end_run("FINISHED")
 
 
-def _begun(place: Place) -> mlflow.ActiveRun:
+def _begun(place: RunSpec) -> mlflow.ActiveRun:
     tags = dict(place.tags)  # told with the run's beginning: one that is cut off at once can still be told from others
     if place.parent:
         experiment = mlflow.get_run(place.parent).info.experiment_id
@@ -178,7 +178,7 @@ def add_text(run_id: str, name: str, text: str) -> None:
     mlflow.MlflowClient().log_text(run_id, text, name)
 
 
-def end_abandoned(run_id: str, reason: str) -> None:
+def end_abandoned_run(run_id: str, reason: str) -> None:
     """End a run whose process is gone, if it is still said to be running."""
     if mlflow.get_run(run_id).info.status == "RUNNING":
         client = mlflow.MlflowClient()
@@ -186,7 +186,7 @@ def end_abandoned(run_id: str, reason: str) -> None:
         client.set_terminated(run_id, "KILLED")
 
 
-def exists(run_id: str) -> bool:
+def run_exists(run_id: str) -> bool:
     """Whether there is a run of that id at this address."""
     try:
         return bool(mlflow.get_run(run_id).info.lifecycle_stage == "active")
@@ -200,7 +200,7 @@ def _project_experiment() -> str | None:
     return str(mlflow.get_experiment(chosen).name) if chosen else None
 
 
-def leave_project_run() -> None:
+def detach_project_run() -> None:
     """Go on outside of the run that `mlflow run` has begun; that command ends it."""
     os.environ.pop(PROJECT_RUN, None)
 
@@ -249,16 +249,18 @@ def _source(source: str) -> DatasetSource:
         return resolve_dataset_source(source)
 
 
-def log_epoch(epoch: Epoch) -> None:
+def log_epoch(epoch: EpochRecord) -> None:
     figures = asdict(epoch)
     mlflow.log_metrics(figures, step=figures.pop("epoch"))
 
 
-def log_results(figures: Mapping[str, float]) -> None:
+def log_metrics(figures: Mapping[str, float]) -> None:
     mlflow.log_metrics(dict(figures))
 
 
-def log_test(labels: NDArray[np.uint8], probabilities: NDArray[np.float64], lengths: NDArray[np.integer]) -> None:
+def log_test_predictions(
+    labels: NDArray[np.uint8], probabilities: NDArray[np.float64], lengths: NDArray[np.integer]
+) -> None:
     """Keep what a model said of each test review, so that two models can be compared review by review."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, TEST)
@@ -266,7 +268,7 @@ def log_test(labels: NDArray[np.uint8], probabilities: NDArray[np.float64], leng
         mlflow.log_artifact(str(path))
 
 
-def log_mistakes(kinds: Mapping[str, tuple[Share, str | None]]) -> None:
+def log_error_rates(kinds: Mapping[str, tuple[Proportion, str | None]]) -> None:
     """Keep where the mistakes are, for the model card."""
     held = {name: {**asdict(share), "example": example} for name, (share, example) in kinds.items()}
     mlflow.log_dict(held, MISTAKES)
@@ -276,7 +278,7 @@ def log_golden(texts: Sequence[str], probabilities: NDArray[np.float64]) -> None
     mlflow.log_dict({"texts": list(texts), "probabilities": probabilities.tolist()}, GOLDEN_FILE)
 
 
-def log_picture(name: str, picture: "Figure", folder: str = "plots", **saving: Any) -> None:
+def log_figure(name: str, picture: "Figure", folder: str = "plots", **saving: Any) -> None:
     """Log a picture as PNG; what is more goes to matplotlib's savefig."""
     mlflow.log_figure(picture, f"{folder}/{name}.png", save_kwargs=saving)
 

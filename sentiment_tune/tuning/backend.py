@@ -18,10 +18,10 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.engine import make_url
 
 from sentiment_tune.errors import InputError
-from sentiment_tune.experiment import fresh
-from sentiment_tune.space import no_such
+from sentiment_tune.experiment import create_network
+from sentiment_tune.space import unknown_name
 from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.tuning.search import Search
+from sentiment_tune.tuning.search import StudyConfig
 
 HEARTBEAT, GRACE = 60, 180  # seconds; shorter ones give up live workers on a busy machine
 PATIENCE = 5  # seconds for a database server to answer
@@ -30,19 +30,19 @@ PORTS = {"postgresql": 5432, "mysql": 3306, "redis": 6379}
 HYPERBAND_FROM = 51  # trials; its brackets need so many to begin with
 
 
-def check(search: Search) -> None:
+def check_backend(search: StudyConfig) -> None:
     """InputError if the search's sampler, pruner or storage is none, or what it fixes no trial could train with."""
-    sampler_of(search.sampler, 0, search.joint)
-    pruner_of(search)
-    for plan in map(search.plan, search.defaults()):
-        fresh(plan)
-        if plan.recipe.refit:
+    create_sampler(search.sampler, 0, search.joint)
+    create_pruner(search)
+    for config in map(search.trial_config, search.defaults()):
+        create_network(config)
+        if config.training.refit:
             raise InputError("refit cannot be true in a study, which compares: train its best settings with it")
     with _explained(search.storage):
         _reach(search.storage)
 
 
-def storage_at(url: str, again: Callable[[optuna.Study, FrozenTrial], None]) -> BaseStorage:
+def open_storage(url: str, again: Callable[[optuna.Study, FrozenTrial], None]) -> BaseStorage:
     """Optuna's storage at `url`; its tables are made once, by the first who comes. InputError where there is none.
 
     `again` hears of each trial whose process has given no sign of life for long.
@@ -53,7 +53,7 @@ def storage_at(url: str, again: Callable[[optuna.Study, FrozenTrial], None]) -> 
         if not url.startswith(DATABASES):
             return optuna.storages.get_storage(url)
         waiting = {"timeout": 60} if url.startswith("sqlite:") else {"connect_timeout": PATIENCE}
-        with tracking.once(url), warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        with tracking.creation_lock(url), warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             return RDBStorage(
                 url,
                 {"connect_args": waiting},
@@ -81,20 +81,20 @@ def _reach(url: str) -> None:
     if place.get_backend_name() != "redis":
         place.get_dialect().import_dbapi()
     if place.get_backend_name() == "sqlite":
-        tracking.can_be_file(Path(place.database or ""))
+        tracking.check_database_path(Path(place.database or ""))
     port = place.port or PORTS.get(place.get_backend_name())
     if place.host and port:
         socket.create_connection((place.host, port), timeout=PATIENCE).close()
 
 
-def sampler_of(name: str, seed: int, joint: bool) -> BaseSampler:
+def create_sampler(name: str, seed: int, joint: bool) -> BaseSampler:
     """The sampler that Optuna calls so."""
     for_grids = ("GridSampler", "BruteForceSampler")  # which cannot search a learning rate
     known = [
         held for held in optuna.samplers.__all__ if _takes(optuna.samplers, held, "seed") and held not in for_grids
     ]
     if name not in known:
-        raise no_such("sampler", name, known)
+        raise unknown_name("sampler", name, known)
     chosen: dict[str, Any] = {"seed": seed}
     if name == "TPESampler":
         # A study has ten or twenty trials; with Optuna's ten random ones there would be little left to search.
@@ -113,9 +113,9 @@ def _takes(module: Any, name: str, parameter: str) -> bool:
     return inspect.isclass(held) and parameter in inspect.signature(held.__init__).parameters
 
 
-def pruner_of(search: Search) -> BasePruner:
+def create_pruner(search: StudyConfig) -> BasePruner:
     """The pruner that Optuna calls so, at its defaults but for what a study of epochs needs."""
-    most = search.plan(search.defaults()[0]).recipe.epochs
+    most = search.trial_config(search.defaults()[0]).training.epochs
     median = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1, n_min_trials=3)
     known: dict[str, Callable[[], BasePruner]] = {
         "MedianPruner": lambda: median,
@@ -127,5 +127,5 @@ def pruner_of(search: Search) -> BasePruner:
     }
     name = search.pruner or ("MedianPruner" if search.trials < HYPERBAND_FROM else "HyperbandPruner")
     if name not in known:
-        raise no_such("pruner", name, known)
+        raise unknown_name("pruner", name, known)
     return known[name]()

@@ -23,7 +23,7 @@ _NAMES = {
 _TARGET: dict[str, Value] = {"target_name": "validation accuracy"}
 
 
-def page(study: optuna.Study) -> str:
+def study_page(study: optuna.Study) -> str:
     """All pictures as one HTML page that needs no network; plotly's code is in it once."""
     parts = [
         f"<h2>{title}</h2>{figure.to_html(full_html=False, include_plotlyjs=not place)}"
@@ -33,7 +33,7 @@ def page(study: optuna.Study) -> str:
     return f"<!doctype html>{head}<h1>Study {study.study_name}</h1>{''.join(parts)}"
 
 
-def drawn(study: optuna.Study) -> Iterator[tuple[str, Figure]]:
+def draw_study(study: optuna.Study) -> Iterator[tuple[str, Figure]]:
     """The name of each picture and the picture."""
     names = {title: name for name, title in _NAMES.items()}
     for title, axes in _figures(study, visualization.matplotlib):

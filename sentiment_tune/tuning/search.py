@@ -5,28 +5,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sentiment_tune.config import Plan, settings_for
-from sentiment_tune.data.load import Source
+from sentiment_tune.config import ExperimentConfig, settings_for
+from sentiment_tune.data.load import DataConfig
 from sentiment_tune.errors import InputError
 from sentiment_tune.space import Choice, Range, Setting, Value
 
 MODEL = "model"  # parameter of a joint study that chooses the network
-_ELSEWHERE = {"device", "threads", *(field.name for field in fields(Source))}  # no matter for what a trial is worth
+_ELSEWHERE = {"device", "threads", *(field.name for field in fields(DataConfig))}  # no matter for what a trial is worth
 
 
-def plan_of(model: str, models: tuple[str, ...], given: Mapping[str, Any]) -> Plan:
+def config_for(model: str, models: tuple[str, ...], given: Mapping[str, Any]) -> ExperimentConfig:
     """The training of one of several networks; what only the others have of the settings is left out."""
     others = {name for other in models for name in settings_for(other)} - settings_for(model).keys()
-    return Plan.of(model, {name: value for name, value in given.items() if name not in others})
+    return ExperimentConfig.of(model, {name: value for name, value in given.items() if name not in others})
 
 
 @dataclass(frozen=True)
-class Search:
+class StudyConfig:
     """A study as the user means it; plain data, so that a worker process gets it whole."""
 
     study: str  # its name in the storage; see `called`
     models: tuple[str, ...]  # one, or several that one study searches together
-    given: Mapping[str, Any]  # settings and source of data by name, the same in every trial
+    fixed: Mapping[str, Any]  # settings and source of data by name, the same in every trial
     trials: int  # finished ones that the study is to have, whoever runs them
     storage: str  # Optuna's URL
     timeout: float | None = None  # seconds after which no further trial begins
@@ -58,13 +58,13 @@ class Search:
             self._parameter(model, name): setting
             for model in self.models
             for name, setting in settings_for(model).items()
-            if setting.bounds.searched and name not in self.given
+            if setting.bounds.searched and name not in self.fixed
         }
 
     def _parameter(self, model: str, name: str) -> str:
         return f"{model}.{name}" if self.joint else name
 
-    def plan(self, parameters: Mapping[str, Any], **more: Value) -> Plan:
+    def trial_config(self, parameters: Mapping[str, Any], **more: Value) -> ExperimentConfig:
         """The training that the parameters of a trial mean."""
         model = parameters[MODEL] if self.joint else self.models[0]
         chosen = {
@@ -72,9 +72,9 @@ class Search:
             for name in settings_for(model)
             if self._parameter(model, name) in parameters
         }
-        return plan_of(model, self.models, {**self.given, **chosen, **more})
+        return config_for(model, self.models, {**self.fixed, **chosen, **more})
 
-    def called(self, data: str, alone: bool) -> "Search":
+    def with_name(self, data: str, alone: bool) -> "StudyConfig":
         """The same search, its study named: as the user did, or after its networks and data.
 
         One of several studies has its networks behind the name that the user gave to all.
@@ -94,21 +94,21 @@ class Search:
         return {MODEL: model, **own}
 
     @property
-    def source(self) -> Source:
+    def source(self) -> DataConfig:
         """Where the data comes from."""
-        return self.plan(self.defaults()[0]).source
+        return self.trial_config(self.defaults()[0]).data
 
     @property
     def seed(self) -> int:
         """Of the trainings and of the sampler."""
-        return self.plan(self.defaults()[0]).conditions.seed
+        return self.trial_config(self.defaults()[0]).runtime.seed
 
     def facts(self, digest: str) -> dict[str, str]:
         """What trials must have in common to be compared, by name: the study is bound to it."""
         fixed = {
             f"{model}.{name}": value
             for model, parameters in zip(self.models, self.defaults(), strict=True)
-            for name, value in self.plan(parameters).values.items()
+            for name, value in self.trial_config(parameters).as_dict.items()
             if self._parameter(model, name) not in parameters and name not in _ELSEWHERE
         }
         bounds = {name: _described(setting.bounds) for name, setting in self.space.items()}
@@ -121,7 +121,7 @@ def _described(bounds: Range | Choice) -> str:
     return f"one of {bounds}"
 
 
-def refuse_other(study: str, known: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+def check_same_facts(study: str, known: Mapping[str, str], wanted: Mapping[str, str]) -> None:
     """InputError, naming the first difference, if a study was begun with other facts than those wanted now."""
     for name in (*wanted, *known):
         if known.get(name) != wanted.get(name):

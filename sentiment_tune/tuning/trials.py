@@ -26,16 +26,16 @@ import psutil
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, TrialPruned, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from sentiment_tune.data.load import Corpus
+from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import InputError
-from sentiment_tune.experiment import Told, built, recorded, trained
+from sentiment_tune.experiment import Told, build_network, start_training_run, train_network
 from sentiment_tune.space import Range
 from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.tracking.runs import Place, Pruned
-from sentiment_tune.training.loop import Epoch
-from sentiment_tune.tuning.backend import PATIENCE, pruner_of, sampler_of, storage_at
-from sentiment_tune.tuning.search import MODEL, Search, refuse_other
+from sentiment_tune.tracking.runs import Pruned, RunSpec
+from sentiment_tune.training.loop import EpochRecord
+from sentiment_tune.tuning.backend import PATIENCE, create_pruner, create_sampler, open_storage
+from sentiment_tune.tuning.search import MODEL, StudyConfig, check_same_facts
 
 SEARCHED = "search"  # stage of a trial's run, told from the runs that confirm it
 RETRIES = 3  # times that an interrupted trial is tried again
@@ -46,17 +46,17 @@ Say = Callable[[optuna.Study, FrozenTrial], None]
 WORKER_ID = f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
 
 
-class Surplus(Exception):
+class SurplusTrialError(Exception):
     """Two workers wanted the study's last trial; this is the one that gives way."""
 
 
-def study_of(search: Search, digest: str) -> optuna.Study:
+def open_study(search: StudyConfig, digest: str) -> optuna.Study:
     """The study, begun with the defaults of its networks, or gone on with where it was begun with the same facts."""
-    pruner = pruner_of(search)
-    storage, facts = storage_at(search.storage, _again), search.facts(digest)
+    pruner = create_pruner(search)
+    storage, facts = open_storage(search.storage, requeue), search.facts(digest)
     try:
         study = optuna.create_study(storage=storage, study_name=search.study, direction="maximize", pruner=pruner)
-        sign_of_life(study)  # before the facts, for which whoever joins is waiting
+        report_alive(study)  # before the facts, for which whoever joins is waiting
         for defaults in search.defaults():
             study.enqueue_trial(defaults)
         study.set_user_attr(FACTS, facts)
@@ -65,11 +65,11 @@ def study_of(search: Search, digest: str) -> optuna.Study:
         known = _facts_of(study)
         if known is None:
             raise InputError(f"study {search.study!r} was not begun by this program: give another --study") from None
-        refuse_other(search.study, known, facts)
+        check_same_facts(search.study, known, facts)
     return study
 
 
-def sign_of_life(study: optuna.Study) -> None:
+def report_alive(study: optuna.Study) -> None:
     """Tell all who look at the study that this process owns it, and is there."""
     study.set_user_attr(OWNER, {"id": WORKER_ID, "seen": time.time()})
 
@@ -83,7 +83,7 @@ def _facts_of(study: optuna.Study) -> dict[str, str] | None:
     return None
 
 
-def finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def finished_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The trials that count: those that came to an end by themselves, well or badly."""
     ends = (TrialState.COMPLETE, TrialState.PRUNED)
     return [trial for trial in trials if trial.state in ends or (trial.state == TrialState.FAIL and _failed(trial))]
@@ -94,17 +94,24 @@ def _failed(trial: FrozenTrial) -> bool:
     return ERROR in trial.user_attrs
 
 
-def work(search: Search, study: optuna.Study, corpus: Corpus, run_id: str, say: Say, worker: int = 0) -> None:
+def run_trials(
+    search: StudyConfig,
+    study: optuna.Study,
+    corpus: Corpus,
+    run_id: str,
+    say: Say,
+    worker: int = 0,
+) -> None:
     """Run trials of the study, each a child of the run `run_id`, until it has as many as it is to have."""
     deadline = time.monotonic() + (search.timeout or float("inf"))
 
     def objective(trial: Trial) -> float:
         return _objective(trial, search, corpus, run_id)
 
-    while _turn(study, search, deadline):
+    while wait_for_turn(study, search, deadline):
         # A sampler of its own for each trial: a study that was interrupted goes on as if it had not been.
-        seed = np.random.SeedSequence([search.seed, len(finished(_trials(study))), worker]).generate_state(1)[0]
-        study.sampler = sampler_of(search.sampler, int(seed), search.joint)
+        seed = np.random.SeedSequence([search.seed, len(finished_trials(_trials(study))), worker]).generate_state(1)[0]
+        study.sampler = create_sampler(search.sampler, int(seed), search.joint)
         try:
             study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[say])
         except (AssertionError, UpdateFinishedTrialError, ValueError) as error:
@@ -118,16 +125,16 @@ def _trials(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False)
 
 
-def _turn(study: optuna.Study, search: Search, deadline: float) -> bool:
+def wait_for_turn(study: optuna.Study, search: StudyConfig, deadline: float) -> bool:
     """Whether another trial is to begin; waits while all that is left is in the hands of others, who may die."""
     while True:
         trials = _trials(study)
-        done, running = finished(trials), [trial for trial in trials if trial.state == TrialState.RUNNING]
+        done, running = finished_trials(trials), [trial for trial in trials if trial.state == TrialState.RUNNING]
         if len(done) >= search.trials or time.monotonic() > deadline or _stale(done, search.stale):
             return False
         if len(done) + len(running) < search.trials:
             return True
-        reclaim(study)
+        reclaim_trials(study)
         time.sleep(1)
 
 
@@ -138,7 +145,7 @@ def _stale(done: Sequence[FrozenTrial], patience: int | None) -> bool:
     return patience is not None and bool(known) and len(done) + max(known)[1] > patience
 
 
-def reclaim(study: optuna.Study) -> None:
+def reclaim_trials(study: optuna.Study) -> None:
     """End the trials and runs of processes that are gone, and have their trials tried again.
 
     Those of this machine are known at once; Optuna's heartbeat tells of those of others.
@@ -146,9 +153,9 @@ def reclaim(study: optuna.Study) -> None:
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         optuna.storages.fail_stale_trials(study)
     for trial in _trials(study):
-        if trial.state == TrialState.RUNNING and gone(trial.user_attrs.get(WORKER)):
+        if trial.state == TrialState.RUNNING and is_process_gone(trial.user_attrs.get(WORKER)):
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-            _again(study, trial)
+            requeue(study, trial)
     end_abandoned(study)
 
 
@@ -157,12 +164,12 @@ def end_abandoned(study: optuna.Study) -> None:
     if RUN_ID not in study.user_attrs:
         return
     ended = {str(trial.number) for trial in _trials(study) if trial.state == TrialState.FAIL and not _failed(trial)}
-    for run in records.running(study.user_attrs[RUN_ID]):
-        if gone(run.tags.get(WORKER)) or run.tags.get("trial") in ended:
-            tracking.end_abandoned(run.run_id, "the process that ran this training is gone")
+    for run in records.find_running(study.user_attrs[RUN_ID]):
+        if is_process_gone(run.tags.get(WORKER)) or run.tags.get("trial") in ended:
+            tracking.end_abandoned_run(run.run_id, "the process that ran this training is gone")
 
 
-def gone(worker: str | None) -> bool:
+def is_process_gone(worker: str | None) -> bool:
     """Whether a process of this machine, as named by WORKER_ID, is no more; of other machines nothing is known."""
     if worker is None:
         return False
@@ -176,27 +183,29 @@ def gone(worker: str | None) -> bool:
         return True
 
 
-def _again(study: optuna.Study, trial: FrozenTrial | Trial) -> None:
+def requeue(study: optuna.Study, trial: FrozenTrial | Trial) -> None:
     retried = trial.user_attrs.get(RETRIED, 0)
     if retried < RETRIES:
         study.enqueue_trial(trial.params, user_attrs={RETRIED: retried + 1})
 
 
-def _objective(trial: Trial, search: Search, corpus: Corpus, run_id: str) -> float:
+def _objective(trial: Trial, search: StudyConfig, corpus: Corpus, run_id: str) -> float:
     """Best validation accuracy of one trial, in a run of its own; tells what became of it, and ends with it."""
     trial.set_user_attr(WORKER, WORKER_ID)
     _give_way(trial, search.trials)
     tags = {"trial": str(trial.number), "study": search.study, "stage": SEARCHED, WORKER: WORKER_ID}
     try:
-        plan = search.plan(suggested(trial, search))
-        with recorded(plan, corpus, Place(name=f"trial {trial.number}", tags=tags, parent=run_id)) as child:
+        config = search.trial_config(suggest_settings(trial, search))
+        with start_training_run(
+            config, corpus, RunSpec(name=f"trial {trial.number}", tags=tags, parent=run_id)
+        ) as child:
             trial.set_user_attr(RUN_ID, child)
             with _state():
-                _, best = trained(built(plan, corpus), plan, corpus, told=_judge(trial))
+                _, best = train_network(build_network(config, corpus), config, corpus, told=_judge(trial))
     except Pruned:
         raise TrialPruned from None
     except KeyboardInterrupt:
-        _again(trial.study, trial)
+        requeue(trial.study, trial)
         raise
     except UpdateFinishedTrialError:
         raise
@@ -224,11 +233,11 @@ def _give_way(trial: Trial, most: int) -> None:
     """Surplus if the trials before this one, finished or running, are as many as the study is to have."""
     before = [held for held in _trials(trial.study) if held.number < trial.number]
     running = [held for held in before if held.state == TrialState.RUNNING]
-    if len(finished(before)) + len(running) >= most:
-        raise Surplus
+    if len(finished_trials(before)) + len(running) >= most:
+        raise SurplusTrialError
 
 
-def suggested(trial: Trial, search: Search) -> dict[str, Any]:
+def suggest_settings(trial: Trial, search: StudyConfig) -> dict[str, Any]:
     """Parameters that Optuna proposes; of a joint study only those of the network that it has chosen."""
     chosen: dict[str, Any] = {}
     if search.joint:
@@ -251,7 +260,7 @@ def _judge(trial: Trial) -> Told:
     """Report the best accuracy so far after each epoch, and end the training if Optuna finds it hopeless."""
     best, parent = 0.0, multiprocessing.parent_process()  # None but in a worker of ours
 
-    def told(epoch: Epoch) -> None:
+    def told(epoch: EpochRecord) -> None:
         nonlocal best
         best = max(best, epoch.val_accuracy)
         trial.report(best, epoch.epoch)
@@ -274,6 +283,6 @@ def best_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:
 
 def default_storage() -> str:
     """A SQLite file beside the one of MLflow, or in the current folder if MLflow's is elsewhere."""
-    kind, _, path = tracking.address().partition(":///")
+    kind, _, path = tracking.tracking_uri().partition(":///")
     folder = Path(path).parent if kind == "sqlite" else Path()
     return f"sqlite:///{folder / 'optuna.db'}"

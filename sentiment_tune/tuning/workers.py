@@ -11,14 +11,15 @@ from types import FrameType
 import torch
 
 from sentiment_tune.data import load as data
-from sentiment_tune.data.load import Corpus, Source
-from sentiment_tune.errors import InputError, Terminated
+from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.data.load import DataConfig
+from sentiment_tune.errors import InputError, TerminatedError
 from sentiment_tune.tracking import runs as tracking
 
 Job = Callable[[Corpus, int], None]  # the data and the worker's number, from 0; travels to the process, so no lambda
 
 
-def side_by_side(count: int, source: Source, job: Job, lost: Callable[[], None]) -> None:
+def run_in_processes(count: int, source: DataConfig, job: Job, lost: Callable[[], None]) -> None:
     """Do the job in `count` processes, each with its share of the cores; `lost` is called when one has died.
 
     InputError if all have died. Whatever ends this process early ends them too.
@@ -33,11 +34,11 @@ def side_by_side(count: int, source: Source, job: Job, lost: Callable[[], None])
         raise InputError(f"every worker died (exit codes {ended}): see the messages above, or try --workers 1")
 
 
-def _started(count: int, source: Source, job: Job) -> list[BaseProcess]:
+def _started(count: int, source: DataConfig, job: Job) -> list[BaseProcess]:
     spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's and MLflow's threads half
     threads = max(1, (os.cpu_count() or 1) // count)
     processes: list[BaseProcess] = [
-        spawn.Process(target=_worker, args=(source, tracking.address(), job, number, threads), daemon=True)
+        spawn.Process(target=_worker, args=(source, tracking.tracking_uri(), job, number, threads), daemon=True)
         for number in range(count)
     ]
     for process in processes:
@@ -64,12 +65,12 @@ def _end(processes: list[BaseProcess]) -> None:
         process.join()
 
 
-def _worker(source: Source, address: str, job: Job, number: int, threads: int) -> None:
+def _worker(source: DataConfig, address: str, job: Job, number: int, threads: int) -> None:
     """What a worker process does; its trainings are told and kept like any other's."""
     signal.signal(signal.SIGTERM, _terminated)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the owner ends its workers itself
     torch.set_num_threads(threads)
-    tracking.choose(address)
+    tracking.configure(address)
     try:
         job(data.load(source), number)
     except KeyboardInterrupt:
@@ -77,4 +78,4 @@ def _worker(source: Source, address: str, job: Job, number: int, threads: int) -
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+    raise TerminatedError

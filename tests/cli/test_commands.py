@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentiment_tune.data.load import Source, load
+from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.data.tables import read_table, write_table
-from sentiment_tune.inference.package import load as load_package
+from sentiment_tune.inference.package import load_package as load_package
 from sentiment_tune.models import registry as models
 from sentiment_tune.space import Range, Setting
 from support import SCRIPT, Answer, artifact, ask, ended, runs, started
@@ -77,7 +77,7 @@ class Trained(NamedTuple):
 
     def probabilities(self, texts: list[str]) -> list[float]:
         """What the logged model says of the texts."""
-        return list(load_package(self.model / "data" / "scorer").scorer.probabilities(texts))
+        return list(load_package(self.model / "data" / "scorer").scorer.predict_proba(texts))
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +145,7 @@ def test_the_run_holds_every_setting_resolved(trained: Trained) -> None:
 
     held = json.loads(trained.settings.read_bytes())
     known = settings_for("embedding")
-    assert set(held) == {"model", *known, *(field.name for field in fields(Source))}
+    assert set(held) == {"model", *known, *(field.name for field in fields(DataConfig))}
     given = {"embedding": 16, "hidden": 8, "vocabulary": 1000, "learning_rate": 0.01, "epochs": EPOCHS}
     assert held | given == held
     assert {name: held[name] for name in ("dropout", "batch")} == {
@@ -174,7 +174,7 @@ def test_the_run_holds_each_figure_once(trained: Trained) -> None:
 def test_the_run_tells_its_origin(trained: Trained) -> None:
     from sentiment_tune.experiment import count_parameters
 
-    corpus, tags = load(Source("sample")), trained.run.data.tags
+    corpus, tags = load(DataConfig("sample")), trained.run.data.tags
     network = load_package(trained.model / "data" / "scorer").network
     expected = {
         "network": "embedding",
@@ -361,7 +361,7 @@ def test_a_diverged_training_has_failed(here: Path) -> None:
     (failed,) = runs(f"sqlite:///{here}/mlflow.db")
     assert (code, err.count("\n")) == (1, 1)
     assert "epoch 1, step 3, at learning rate 1e+12; try a smaller learning_rate" in err
-    assert failed.data.tags["error"] == err.replace("sentiment-tune", "Diverged", 1).strip()
+    assert failed.data.tags["error"] == err.replace("sentiment-tune", "DivergenceError", 1).strip()
     assert failed.info.status == "FAILED"
     assert failed.info.end_time
 

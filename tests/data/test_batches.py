@@ -7,20 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sentiment_tune.data.batches import GRAIN, Batches, Order, batches, by_length, in_order, shuffled
-from sentiment_tune.data.text import PADDING, Reading
-from sentiment_tune.inference.scorer import Encoded
+from sentiment_tune.data.batches import (
+    GRAIN,
+    Batches,
+    Order,
+    evaluation_batches,
+    make_batches,
+    shuffle_by_length,
+    sort_by_length,
+)
+from sentiment_tune.data.text import PADDING, TextConfig
+from sentiment_tune.inference.scorer import EncodedTexts
 
-READING = Reading(vocabulary=1_000, length=500)
+READING = TextConfig(vocabulary=1_000, length=500)
 
 
-def reviews(lengths: NDArray[np.int64]) -> Encoded:
+def reviews(lengths: NDArray[np.int64]) -> EncodedTexts:
     """Reviews of these lengths, each filled with a word of its own."""
-    return Encoded([np.full(length, 3 + row % 900) for row, length in enumerate(lengths)])
+    return EncodedTexts([np.full(length, 3 + row % 900) for row, length in enumerate(lengths)])
 
 
 def shuffle(*seed: int) -> Order:
-    return shuffled(np.random.default_rng(list(seed)))
+    return shuffle_by_length(np.random.default_rng(list(seed)))
 
 
 def padding_share(passing: Batches) -> float:
@@ -31,10 +39,10 @@ def padding_share(passing: Batches) -> float:
 IMDB_LIKE = np.random.default_rng(5).lognormal(5.2, 0.65, 8_000).astype(np.int64).clip(11, 2_500)
 
 
-@pytest.mark.parametrize("order", [by_length, shuffle(1, 1)], ids=["by length", "shuffled"])
+@pytest.mark.parametrize("order", [sort_by_length, shuffle(1, 1)], ids=["by length", "shuffled"])
 @given(lengths=st.lists(st.integers(0, 30), max_size=200), size=st.integers(1, 7))
 def test_every_review_comes_exactly_once_in_batches_of_the_size(order: Order, lengths: list[int], size: int) -> None:
-    passing = batches(reviews(np.array(lengths, dtype=np.int64)), READING, size, order)
+    passing = make_batches(reviews(np.array(lengths, dtype=np.int64)), READING, size, order)
     rows = [batch.rows for batch in passing]
     assert sorted(row for batch in rows for row in batch) == list(range(len(lengths)))
     assert len(passing) == len(rows) == -(-len(lengths) // size)  # 200 reviews are one pool, but of size 1 to 3
@@ -44,7 +52,7 @@ def test_every_review_comes_exactly_once_in_batches_of_the_size(order: Order, le
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=60))
 def test_a_review_is_padded_on_its_right_to_the_longest_beside_it_and_its_grain(lengths: list[int]) -> None:
     held = reviews(np.array(lengths, dtype=np.int64))
-    for batch in batches(held, READING, 8):
+    for batch in make_batches(held, READING, 8):
         together = [lengths[row] for row in batch.rows]
         assert batch.ids.shape == (len(together), GRAIN * -(-max(1, *together) // GRAIN))
         assert batch.ids.dtype == torch.int64
@@ -53,7 +61,9 @@ def test_a_review_is_padded_on_its_right_to_the_longest_beside_it_and_its_grain(
 
 
 def test_a_batch_holds_reviews_as_they_are_cut() -> None:
-    (batch,) = in_order(Encoded([np.arange(1, 12), np.array([1, 3])]), Reading(vocabulary=10, length=4))
+    (batch,) = evaluation_batches(
+        EncodedTexts([np.arange(1, 12), np.array([1, 3])]), TextConfig(vocabulary=10, length=4)
+    )
     assert batch.rows.tolist() == [1, 0]
     assert batch.ids[:, :4].tolist() == [[1, 3, PADDING, PADDING], [8, 9, 2, 2]]
     assert not batch.ids[:, 4:].any()
@@ -62,16 +72,16 @@ def test_a_batch_holds_reviews_as_they_are_cut() -> None:
 def test_batches_are_made_where_the_network_is_and_on_a_cpu_from_the_memory_itself() -> None:
     held = reviews(IMDB_LIKE[:200])
     held.ids.flags.writeable = False  # as what is mapped
-    passing = in_order(held, READING)
+    passing = evaluation_batches(held, READING)
     assert passing.ids.data_ptr() == held.ids.ctypes.data
-    elsewhere = in_order(held, READING, torch.device("meta"))
+    elsewhere = evaluation_batches(held, READING, torch.device("meta"))
     for batch, other in zip(passing, elsewhere, strict=True):
         assert (other.ids.device.type, other.ids.shape) == ("meta", batch.ids.shape)
 
 
 def test_no_reviews_make_no_batch_and_an_empty_one_is_padding() -> None:
-    assert list(in_order(Encoded([]), READING)) == []
-    (empty,) = in_order(Encoded([np.array([], dtype=np.int64)]), READING)
+    assert list(evaluation_batches(EncodedTexts([]), READING)) == []
+    (empty,) = evaluation_batches(EncodedTexts([np.array([], dtype=np.int64)]), READING)
     assert empty.ids.numel() > 0
     assert not empty.ids.any()
 
@@ -82,9 +92,9 @@ def test_little_is_padding_where_lengths_differ_as_in_imdb() -> None:
     def as_they_come(lengths: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
         return np.array_split(np.arange(len(lengths)), len(lengths) // size)
 
-    assert padding_share(batches(held, READING, 64, as_they_come)) > 0.35
-    assert padding_share(batches(held, READING, 64, shuffle(1))) < 0.1
-    assert padding_share(in_order(held, READING)) < 0.1
+    assert padding_share(make_batches(held, READING, 64, as_they_come)) > 0.35
+    assert padding_share(make_batches(held, READING, 64, shuffle(1))) < 0.1
+    assert padding_share(evaluation_batches(held, READING)) < 0.1
 
 
 def orders(*seed: int) -> list[list[int]]:
@@ -107,6 +117,6 @@ def test_other_reviews_meet_in_every_epoch() -> None:
 
 
 def test_batches_pass_again_as_they_passed() -> None:
-    passing = batches(reviews(IMDB_LIKE[:200]), READING, 16, shuffle(1))
+    passing = make_batches(reviews(IMDB_LIKE[:200]), READING, 16, shuffle(1))
     first, again = list(passing), list(passing)
     assert all(torch.equal(a.ids, b.ids) for a, b in zip(first, again, strict=True))

@@ -12,14 +12,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sentiment_tune.data.batches import in_order
+from sentiment_tune.data.batches import evaluation_batches
+from sentiment_tune.data.corpus import Corpus, Reviews
 from sentiment_tune.data.imdb import SHUFFLE_SEED
-from sentiment_tune.data.load import Corpus, Reviews, Source, load
+from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.data.tables import read_table
-from sentiment_tune.data.text import Reading
-from sentiment_tune.inference.scorer import Scorer, probability
+from sentiment_tune.data.text import TextConfig
+from sentiment_tune.evaluation.metrics import loss_and_accuracy
+from sentiment_tune.inference.predict import predict
+from sentiment_tune.inference.scorer import Scorer, sigmoid
 from sentiment_tune.models import registry as models
-from sentiment_tune.training.loop import Recipe, fit, measure, predict, seeded
+from sentiment_tune.training.config import TrainConfig
+from sentiment_tune.training.loop import fit, seeded
 
 SCRIPT = str(Path(sys.executable).with_name("sentiment-tune"))
 WAYS = ("place imdb.npz and imdb_word_index.json in ", "data=PATH.npz", "data=sample")
@@ -36,20 +40,29 @@ class Scored(NamedTuple):
 @pytest.fixture(scope="module")
 def scored(imdb_folder: Path) -> Scored:
     """A small network after one epoch on 4,000 reviews, and what it says of the whole test split."""
-    corpus = load(Source(str(imdb_folder / "imdb.npz")))
+    corpus = load(DataConfig(str(imdb_folder / "imdb.npz")))
     train = corpus.train
     few = Reviews(train.ids, train.offsets, train.targets, train.rows[:4_000], train.digest)
-    reading = Reading(length=250)
+    reading = TextConfig(length=250)
     with seeded(1):
-        network = models.build("embedding", reading.vocabulary, {"embedding": 16, "hidden": 8})
-    list(fit(network, few, corpus.validation, Recipe(epochs=1, learning_rate=0.02), reading, 1))
+        network = models.create_network("embedding", reading.vocabulary, {"embedding": 16, "hidden": 8})
+    list(
+        fit(
+            network,
+            few,
+            corpus.validation,
+            TrainConfig(epochs=1, learning_rate=0.02),
+            reading,
+            1,
+        )
+    )
     order = np.arange(25_000)
     shuffling = np.random.RandomState(SHUFFLE_SEED)
     shuffling.shuffle(np.arange(25_000))  # Keras shuffles train first
     shuffling.shuffle(order)
     rows = read_table(imdb_folder / "imdb_test.csv.xz").rows
     texts, labels = zip(*(rows[row] for row in order), strict=True)
-    logits = predict(network, in_order(corpus.test, reading))
+    logits = predict(network, evaluation_batches(corpus.test, reading))
     return Scored(
         corpus, list(texts), np.array(labels).astype(np.uint8), Scorer(network, corpus.vocabulary, reading), logits
     )
@@ -60,15 +73,18 @@ def test_raw_texts_score_as_their_ids(scored: Scored) -> None:
     different = [row for row, text in enumerate(scored.texts) if encode(text) != test[row].tolist()]
     assert different == []
     assert np.array_equal(scored.labels, test.labels)
-    probabilities, accuracy = scored.scorer.probabilities(scored.texts), measure(scored.logits, test.labels)[1]
-    assert np.array_equal(probabilities, probability(scored.logits))
+    probabilities, accuracy = (
+        scored.scorer.predict_proba(scored.texts),
+        loss_and_accuracy(scored.logits, test.labels)[1],
+    )
+    assert np.array_equal(probabilities, sigmoid(scored.logits))
     assert ((probabilities > 0.5) == scored.labels).mean() == accuracy
     assert accuracy > 0.75
 
 
 def test_a_review_scores_the_same_alone(scored: Scored) -> None:
-    alone = [scored.scorer.probabilities([text])[0] for text in scored.texts[:20]]
-    np.testing.assert_allclose(alone, probability(scored.logits)[:20], rtol=0, atol=1e-6)
+    alone = [scored.scorer.predict_proba([text])[0] for text in scored.texts[:20]]
+    np.testing.assert_allclose(alone, sigmoid(scored.logits)[:20], rtol=0, atol=1e-6)
 
 
 # ---- without it

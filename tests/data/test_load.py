@@ -18,7 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 from sentiment_tune.data import imdb, sample
-from sentiment_tune.data.load import Corpus, Reviews, Source, load
+from sentiment_tune.data.corpus import Corpus, Reviews
+from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.data.tables import read_table, write_table
 from sentiment_tune.data.text import Vocabulary
 from sentiment_tune.errors import InputError
@@ -28,8 +29,8 @@ WORDS = [f"word{number}" for number in range(50)]
 START = """
 import sys
 from pathlib import Path
-from sentiment_tune.data.load import Source, load
-corpus = load(Source(sys.argv[1]))
+from sentiment_tune.data.load import DataConfig, load
+corpus = load(DataConfig(sys.argv[1]))
 print(corpus.digest, "keras" in sys.modules, "torch" in sys.modules)
 """
 
@@ -47,7 +48,7 @@ def answer(process: subprocess.Popen[str]) -> list[str]:
     return printed.split()
 
 
-def refusal(source: Source, cache: Path | None = None) -> str:
+def refusal(source: DataConfig, cache: Path | None = None) -> str:
     with pytest.raises(InputError) as caught:
         load(source, cache)
     message = str(caught.value)
@@ -106,7 +107,7 @@ def archive(folder: Path, changed: dict[str, bytes] | None = None) -> Path:
 @pytest.fixture(scope="session")
 def corpus(imdb_folder: Path) -> Corpus:
     """The real IMDB, read from its .npz."""
-    return load(Source(str(imdb_folder / "imdb.npz")))
+    return load(DataConfig(str(imdb_folder / "imdb.npz")))
 
 
 @pytest.fixture
@@ -150,14 +151,14 @@ def test_keras_gives_the_same_corpus(
     corpus: Corpus, imdb_folder: Path, tmp_path: Path, fetch: Callable[[Callable[..., str]], None]
 ) -> None:
     fetch(lambda fname, origin, file_hash: str(imdb_folder / fname))
-    through_keras = load(Source("imdb"), tmp_path)
+    through_keras = load(DataConfig("imdb"), tmp_path)
     assert through_keras.digest == corpus.digest
     assert through_keras.source.startswith("https://")
     for part in ("train", "validation", "test"):
         assert getattr(through_keras, part).digest == getattr(corpus, part).digest
     fetch(offline)  # from now on it comes from the cache
-    assert load(Source("imdb"), tmp_path).digest == load(Source(), tmp_path).digest == corpus.digest
-    assert load(Source(), tmp_path).warning is None
+    assert load(DataConfig("imdb"), tmp_path).digest == load(DataConfig(), tmp_path).digest == corpus.digest
+    assert load(DataConfig(), tmp_path).warning is None
 
 
 @pytest.mark.parametrize("half", ["train", "test"])
@@ -184,7 +185,7 @@ def test_a_later_start_converts_nothing_and_needs_no_keras(
 ) -> None:
     assert answer(started(imdb_folder / "imdb.npz", cache)) == [corpus.digest, "False", "False"]
     monkeypatch.setattr(imdb, "read", None)
-    assert load(Source(str(imdb_folder / "imdb.npz")), cache).digest == corpus.digest
+    assert load(DataConfig(str(imdb_folder / "imdb.npz")), cache).digest == corpus.digest
 
 
 # ---- Keras' layout
@@ -220,7 +221,9 @@ def claiming(shape: tuple[int, ...], dtype: str = "<i8") -> bytes:
 
 def test_a_pickle_in_the_archive_does_not_run(tmp_path: Path) -> None:
     sprung = tmp_path / "sprung"
-    message = refusal(Source(str(archive(tmp_path, {"x_train": ragged([Canary(sprung)] * 40)}))), tmp_path / "cache")
+    message = refusal(
+        DataConfig(str(archive(tmp_path, {"x_train": ragged([Canary(sprung)] * 40)}))), tmp_path / "cache"
+    )
     assert "UnpicklingError" in message
     assert "small.npz" in message
     assert not sprung.exists()
@@ -255,7 +258,7 @@ def test_a_hostile_archive_is_refused(tmp_path: Path, member: str, content: byte
     changed = {member: content}
     if part.startswith("100,"):
         changed["y_train"] = npy([0] * 10_001)
-    message = refusal(Source(str(archive(tmp_path, changed))), tmp_path / "cache")
+    message = refusal(DataConfig(str(archive(tmp_path, changed))), tmp_path / "cache")
     assert part in message
     assert str(tmp_path / "small.npz") in message
 
@@ -265,7 +268,7 @@ def test_a_truncated_archive_is_refused_at_every_place(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for size in np.linspace(0, len(whole) - 1, 25, dtype=int):
         path.write_bytes(whole[:size])
-        assert "data=sample" in refusal(Source(str(path)), tmp_path / "cache")
+        assert "data=sample" in refusal(DataConfig(str(path)), tmp_path / "cache")
 
 
 def test_a_member_must_be_there(tmp_path: Path) -> None:
@@ -273,7 +276,7 @@ def test_a_member_must_be_there(tmp_path: Path) -> None:
     archive(tmp_path)
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("x_train.npy", members()["x_train"])
-    assert "y_train.npy" in refusal(Source(str(path)), tmp_path / "cache")
+    assert "y_train.npy" in refusal(DataConfig(str(path)), tmp_path / "cache")
 
 
 @pytest.mark.parametrize(
@@ -282,14 +285,14 @@ def test_a_member_must_be_there(tmp_path: Path) -> None:
 def test_a_word_index_must_rank_the_words(tmp_path: Path, index: str) -> None:
     path = archive(tmp_path)
     (tmp_path / imdb.WORD_INDEX).write_text(index)
-    assert imdb.WORD_INDEX in refusal(Source(str(path)), tmp_path / "cache")
+    assert imdb.WORD_INDEX in refusal(DataConfig(str(path)), tmp_path / "cache")
 
 
 def test_an_archive_needs_its_word_index(tmp_path: Path) -> None:
     path = archive(tmp_path)
     (tmp_path / imdb.WORD_INDEX).unlink()
-    assert f"place Keras' {imdb.WORD_INDEX} in {tmp_path}" in refusal(Source(str(path)))
-    assert "No such file" in refusal(Source(str(tmp_path / "absent.npz")))
+    assert f"place Keras' {imdb.WORD_INDEX} in {tmp_path}" in refusal(DataConfig(str(path)))
+    assert "No such file" in refusal(DataConfig(str(tmp_path / "absent.npz")))
 
 
 # ---- the download
@@ -300,14 +303,14 @@ def test_imdb_never_falls_back(
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     fetch(offline)
-    message = refusal(Source("imdb"), tmp_path)
+    message = refusal(DataConfig("imdb"), tmp_path)
     for part in ("nobody there", str(tmp_path / "keras" / "datasets"), "data=PATH.npz", "data=sample"):
         assert part in message
 
 
 def test_auto_takes_the_sample_and_says_why(tmp_path: Path, fetch: Callable[[Callable[..., str]], None]) -> None:
     fetch(offline)
-    corpus = load(Source(), tmp_path)
+    corpus = load(DataConfig(), tmp_path)
     assert corpus.name == "sample"
     assert corpus.warning is not None
     assert "nobody there" in corpus.warning
@@ -326,7 +329,7 @@ def test_a_silent_network_is_given_up_and_leaves_no_file(
     with socket.create_server(("127.0.0.1", 0)) as server:
         origin = f"http://127.0.0.1:{server.getsockname()[1]}/imdb.npz"
         fetch(lambda fname, origin_of_keras=origin, **others: str(get_file(fname, origin, cache_dir=str(tmp_path))))
-        message = refusal(Source("imdb"), tmp_path / "cache")
+        message = refusal(DataConfig("imdb"), tmp_path / "cache")
     assert "timed out" in message
     assert list((tmp_path / "datasets").iterdir()) == []
     assert socket.getdefaulttimeout() is None
@@ -338,7 +341,7 @@ def test_a_silent_network_is_given_up_and_leaves_no_file(
 
 def test_a_table_is_cut_by_label_and_always_alike(tmp_path: Path) -> None:
     path = table(tmp_path, 300)
-    one, two = load(Source(str(path)), tmp_path / "one"), load(Source(str(path)), tmp_path / "two")
+    one, two = load(DataConfig(str(path)), tmp_path / "one"), load(DataConfig(str(path)), tmp_path / "two")
     assert one.digest == two.digest
     assert [len(part) for part in (one.train, one.validation, one.test)] == [216, 24, 60]
     assert [int(part.labels.sum()) for part in (one.train, one.validation, one.test)] == [72, 8, 20]
@@ -347,7 +350,7 @@ def test_a_table_is_cut_by_label_and_always_alike(tmp_path: Path) -> None:
 
 
 def test_words_of_other_parts_are_not_in_the_vocabulary(tmp_path: Path) -> None:
-    corpus = load(Source(str(table(tmp_path, 300))), tmp_path / "cache")
+    corpus = load(DataConfig(str(table(tmp_path, 300))), tmp_path / "cache")
     raw = [row[0] for row in read_table(tmp_path / "reviews.csv").rows]
     own = [raw[row] for row in corpus.train.rows]
     assert sorted(corpus.vocabulary.words) == sorted(set(" ".join(own).split()))
@@ -358,7 +361,7 @@ def test_words_of_other_parts_are_not_in_the_vocabulary(tmp_path: Path) -> None:
 
 def test_a_second_table_is_the_test(tmp_path: Path) -> None:
     train, test = table(tmp_path, 100), table(tmp_path, 50, "later.jsonl")
-    corpus = load(Source(str(train), test=str(test)), tmp_path / "cache")
+    corpus = load(DataConfig(str(train), test=str(test)), tmp_path / "cache")
     assert [len(part) for part in (corpus.train, corpus.validation, corpus.test)] == [90, 10, 50]
     assert corpus.test.rows.tolist() == list(range(100, 150))
 
@@ -368,7 +371,7 @@ def test_a_column_can_name_the_parts(tmp_path: Path, validation: str | None) -> 
     names = ["train"] * 60 + [validation or "train"] * 20 + ["TEST"] * 20
     rows = [[f"{WORDS[row % 50]} fine", row % 2, name] for row, name in enumerate(names)]
     write_table(tmp_path / "reviews.csv", ["text", "label", "split"], rows)
-    corpus = load(Source(str(tmp_path / "reviews.csv")), tmp_path / "cache")
+    corpus = load(DataConfig(str(tmp_path / "reviews.csv")), tmp_path / "cache")
     assert corpus.test.rows.tolist() == list(range(80, 100))
     assert len(corpus.validation) == (20 if validation else 8)
     if validation:
@@ -382,14 +385,14 @@ def test_a_column_can_name_the_parts(tmp_path: Path, validation: str | None) -> 
 def test_labels_are_understood_in_many_spellings(tmp_path: Path, negative: object, positive: object) -> None:
     rows = [[f"fine {row}", positive if row % 2 else negative] for row in range(60)]
     write_table(tmp_path / "reviews.jsonl", ["text", "label"], rows)
-    corpus = load(Source(str(tmp_path / "reviews.jsonl")), tmp_path / "cache")
+    corpus = load(DataConfig(str(tmp_path / "reviews.jsonl")), tmp_path / "cache")
     assert np.array_equal(corpus.train.targets, np.arange(60) % 2)
 
 
 @pytest.mark.parametrize("label", ["", "2", "good", None, 0.5, float("nan"), 10**400, [1], "x" * 1000])
 def test_any_other_label_is_refused_by_its_row(tmp_path: Path, label: object) -> None:
     write_table(tmp_path / "a.jsonl", ["text", "label"], [["fine", 1], ["bad", 0], ["odd", label]])
-    message = refusal(Source(str(tmp_path / "a.jsonl")))
+    message = refusal(DataConfig(str(tmp_path / "a.jsonl")))
     assert f"{tmp_path / 'a.jsonl'}, row 3: no label" in message
     assert "positive" in message
     assert len(message) < 200 + len(str(tmp_path))
@@ -418,7 +421,7 @@ def test_a_table_that_does_not_do_is_refused(
 ) -> None:
     path = tmp_path / "reviews.csv"
     path.write_text(text)
-    message = refusal(Source(str(path), **given), tmp_path / "cache")
+    message = refusal(DataConfig(str(path), **given), tmp_path / "cache")
     for part in parts:
         assert part in message
     if "test" not in given:
@@ -428,17 +431,17 @@ def test_a_table_that_does_not_do_is_refused(
 def test_empty_and_odd_texts_are_reviews_too(tmp_path: Path) -> None:
     texts = ["", "NA", "null", " \t ", "🎬", "\x00", "fine\r\nfilm"] * 10
     write_table(tmp_path / "reviews.csv", ["text", "label"], [[text, row % 2] for row, text in enumerate(texts)])
-    corpus = load(Source(str(tmp_path / "reviews.csv")), tmp_path / "cache")
+    corpus = load(DataConfig(str(tmp_path / "reviews.csv")), tmp_path / "cache")
     assert set(corpus.vocabulary.words) == {"na", "null", "🎬", "\x00", "fine", "film"}
     assert corpus.train.lengths.min() == 1
 
 
 def test_the_sample_needs_nothing(tmp_path: Path) -> None:
-    corpus = load(Source("sample"), tmp_path)
+    corpus = load(DataConfig("sample"), tmp_path)
     assert (corpus.name, corpus.source, corpus.warning) == ("sample", "sentiment_tune.sample", None)
     assert len(corpus.train) + len(corpus.validation) == sample.TRAIN
     assert len(corpus.test) == sample.TEST
-    assert load(Source("sample"), tmp_path).digest == corpus.digest
+    assert load(DataConfig("sample"), tmp_path).digest == corpus.digest
 
 
 @pytest.mark.parametrize(
@@ -451,13 +454,13 @@ def test_the_sample_needs_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_an_unknown_source_is_answered_with_the_known_ones(data: str, part: str) -> None:
-    message = refusal(Source(data))
+    message = refusal(DataConfig(data))
     assert part in message
     assert data in message
 
 
 def test_a_test_table_goes_with_a_table_only(tmp_path: Path) -> None:
-    assert "test=b.csv goes with a table" in refusal(Source("sample", test="b.csv"))
+    assert "test=b.csv goes with a table" in refusal(DataConfig("sample", test="b.csv"))
 
 
 # ---- the cache
@@ -469,21 +472,23 @@ def contents(cache: Path) -> list[str]:
 
 def test_the_digest_tells_contents_and_not_names(tmp_path: Path) -> None:
     path = table(tmp_path)
-    digest = load(Source(str(path)), tmp_path / "cache").digest
+    digest = load(DataConfig(str(path)), tmp_path / "cache").digest
     renamed = shutil.copy(path, tmp_path / "other.csv")
-    assert load(Source(str(renamed)), tmp_path / "cache").digest == digest
+    assert load(DataConfig(str(renamed)), tmp_path / "cache").digest == digest
     packed = tmp_path / "packed.jsonl.xz"
     write_table(packed, ["text", "label"], read_table(path).rows)
-    assert load(Source(str(packed)), tmp_path / "cache").digest == digest
+    assert load(DataConfig(str(packed)), tmp_path / "cache").digest == digest
     path.write_text(path.read_text().replace("only7,", "only7 word1,"))
-    assert load(Source(str(path)), tmp_path / "cache").digest != digest
+    assert load(DataConfig(str(path)), tmp_path / "cache").digest != digest
 
 
 def test_other_columns_are_another_corpus(tmp_path: Path) -> None:
     rows = [[f"fine {row}", f"bad {row}", row % 2, (row + 1) % 2] for row in range(60)]
     write_table(tmp_path / "reviews.csv", ["text", "other", "label", "stars"], rows)
     sources = [
-        Source(str(tmp_path / "reviews.csv"), text, label) for text in ("text", "other") for label in ("label", "stars")
+        DataConfig(str(tmp_path / "reviews.csv"), text, label)
+        for text in ("text", "other")
+        for label in ("label", "stars")
     ]
     assert len({load(source, tmp_path / "cache").digest for source in sources}) == 4
 
@@ -492,7 +497,7 @@ def test_four_processes_share_one_conversion(tmp_path: Path) -> None:
     path, cache = table(tmp_path, 3000), tmp_path / "cache"
     running = [started(path, cache) for _ in range(4)]
     digests = {answer(process)[0] for process in running}
-    assert digests == {load(Source(str(path)), cache).digest}
+    assert digests == {load(DataConfig(str(path)), cache).digest}
     assert contents(cache) == [""]
 
 
@@ -500,13 +505,13 @@ def test_four_processes_share_one_conversion(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "longer"])
 def test_a_damaged_cache_is_made_anew(tmp_path: Path, name: str, damage: str) -> None:
     path, cache = table(tmp_path), tmp_path / "cache"
-    before = load(Source(str(path)), cache)
+    before = load(DataConfig(str(path)), cache)
     (file,) = cache.glob(f"*/{name}")
     whole = file.read_bytes()
     file.unlink()  # and made anew, because `before` has mapped it
     if damage != "missing":
         file.write_bytes({"empty": b"", "truncated": whole[:-1], "longer": whole + b"\0"}[damage])
-    after = load(Source(str(path)), cache)
+    after = load(DataConfig(str(path)), cache)
     assert after.digest == before.digest
     assert texts_of(after, after.train) == texts_of(before, before.train)
     assert file.read_bytes() == whole
@@ -515,17 +520,17 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path, name: str, damage: str) ->
 
 def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
     path, cache = table(tmp_path), tmp_path / "cache"
-    load(Source(str(path)), cache)
+    load(DataConfig(str(path)), cache)
     (folder,) = (folder for folder in cache.iterdir() if folder.is_dir())
     folder.rename(folder.with_suffix(".partial"))
     (folder.with_suffix(".partial") / "about.json").unlink()
-    load(Source(str(path)), cache)
+    load(DataConfig(str(path)), cache)
     assert contents(cache) == [""]
 
 
 def test_a_refused_source_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
     (tmp_path / "reviews.csv").write_text("text,label\nfine,9\n")
-    refusal(Source(str(tmp_path / "reviews.csv")), tmp_path / "cache")
+    refusal(DataConfig(str(tmp_path / "reviews.csv")), tmp_path / "cache")
     assert contents(tmp_path / "cache") == []
 
 
@@ -534,16 +539,16 @@ def test_the_variable_names_the_cache_and_the_argument_overrides_it(
 ) -> None:
     path = table(tmp_path)
     monkeypatch.setenv("SENTIMENT_TUNE_CACHE", str(tmp_path / "variable"))
-    load(Source(str(path)), tmp_path / "argument")
+    load(DataConfig(str(path)), tmp_path / "argument")
     assert not (tmp_path / "variable").exists()
-    load(Source(str(path)))
+    load(DataConfig(str(path)))
     assert contents(tmp_path / "variable") == contents(tmp_path / "argument") == [""]
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     path = table(tmp_path)
     (tmp_path / "file").write_text("in the way")
-    message = refusal(Source(str(path)), tmp_path / "file" / "cache")
+    message = refusal(DataConfig(str(path)), tmp_path / "file" / "cache")
     assert str(tmp_path / "file" / "cache") in message
     assert "SENTIMENT_TUNE_CACHE" in message
 
@@ -553,8 +558,8 @@ def test_a_full_disk_leaves_no_half_store(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        assert "SENTIMENT_TUNE_CACHE" in refusal(Source(str(path)), cache)
+        assert "SENTIMENT_TUNE_CACHE" in refusal(DataConfig(str(path)), cache)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert contents(cache) == []
-    assert len(load(Source(str(path)), cache).test) == 600
+    assert len(load(DataConfig(str(path)), cache).test) == 600

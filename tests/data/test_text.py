@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment_tune.data.text import FIRST_WORD, PADDING, START, UNKNOWN, Reading, Vocabulary, split
+from sentiment_tune.data.text import FIRST_WORD, PADDING, START, UNKNOWN, TextConfig, Vocabulary, split
 from sentiment_tune.errors import InputError
 from sentiment_tune.space import resolve
 
@@ -65,20 +65,20 @@ def test_ids_are_laid_out_as_keras_does() -> None:
 def test_a_long_review_keeps_the_end_that_is_asked_for() -> None:
     starts, lengths = np.array([0, 11]), np.array([11, 3])  # of two reviews, one after another
     for reading, places in (
-        (Reading(length=4), ([7, 11], [4, 3])),
-        (Reading(length=4, keep="head"), ([0, 11], [4, 3])),
-        (Reading(length=11), ([0, 11], [11, 3])),
+        (TextConfig(length=4), ([7, 11], [4, 3])),
+        (TextConfig(length=4, keep="head"), ([0, 11], [4, 3])),
+        (TextConfig(length=11), ([0, 11], [11, 3])),
     ):
-        assert tuple(part.tolist() for part in reading.cut(starts, lengths)) == places
+        assert tuple(part.tolist() for part in reading.crop(starts, lengths)) == places
 
 
 @given(st.lists(st.integers(1, 10**6)), st.integers(1, 50), st.sampled_from(["tail", "head"]))
 def test_a_cut_review_fits_its_network(ids: list[int], length: int, keep: str) -> None:
-    (start,), (read,) = Reading(length=length, keep=keep).cut(np.array([0]), np.array([len(ids)]))
+    (start,), (read,) = TextConfig(length=length, keep=keep).crop(np.array([0]), np.array([len(ids)]))
     assert ids[start : start + read] == (ids[-length:] if keep == "tail" else ids[:length])
 
 
 @pytest.mark.parametrize(("name", "value"), [("vocabulary", 3), ("length", 0), ("keep", "both")])
 def test_a_reading_has_bounds(name: str, value: object) -> None:
     with pytest.raises(InputError, match=f"{name} cannot be {value!r}"):
-        resolve(Reading, {name: value})
+        resolve(TextConfig, {name: value})

@@ -14,17 +14,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sentiment_tune.data.text import FIRST_WORD, Reading, Vocabulary
+from sentiment_tune.data.text import FIRST_WORD, TextConfig, Vocabulary
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference import package as packaging
-from sentiment_tune.inference.package import MANIFEST, SETTINGS, WEIGHTS, Package
+from sentiment_tune.inference.package import MANIFEST, SETTINGS, WEIGHTS, ModelPackage
 from sentiment_tune.space import Value, resolve
 from sentiment_tune.tracking import flavor
 from support import CASES, ROOT, VOCABULARY, over, padded, toy, trained
 
 WORDS = Vocabulary([f"word{number}" for number in range(VOCABULARY - FIRST_WORD)])
 TEXTS = ["word1 word2 word9", "", "word7", "never seen", " ".join(["word3 word30"] * 40), "WORD1, word2. (word9)"]
-READING = Reading(vocabulary=VOCABULARY, length=50)
+READING = TextConfig(vocabulary=VOCABULARY, length=50)
 # A process that may not read pickles, without this package on its path, opens both doors of a model.
 OPEN = """
 import importlib.util, json, sys
@@ -40,11 +40,11 @@ print(json.dumps([scored["probability"].tolist(), scored["label"].tolist(), netw
 DATA = (WEIGHTS, packaging.VOCABULARY, SETTINGS)
 
 
-def packaged(name: str, variant: dict[str, Value]) -> Package:
+def packaged(name: str, variant: dict[str, Value]) -> ModelPackage:
     from support import SMALL
 
     given = {**SMALL, **variant}
-    return Package(
+    return ModelPackage(
         name, trained(name, bool(variant)), resolve(type(trained(name, bool(variant))), given), WORDS, READING
     )
 
@@ -52,9 +52,9 @@ def packaged(name: str, variant: dict[str, Value]) -> Package:
 @over(CASES)
 def test_a_saved_network_scores_as_before(name: str, variant: dict[str, Value], tmp_path: Path) -> None:
     package = packaged(name, variant)
-    packaging.save(package, tmp_path / "saved")
-    loaded = packaging.load(tmp_path / "saved")
-    assert np.array_equal(loaded.scorer.probabilities(TEXTS), package.scorer.probabilities(TEXTS))
+    packaging.save_package(package, tmp_path / "saved")
+    loaded = packaging.load_package(tmp_path / "saved")
+    assert np.array_equal(loaded.scorer.predict_proba(TEXTS), package.scorer.predict_proba(TEXTS))
     assert (loaded.model, loaded.settings, loaded.reading) == (name, package.settings, READING)
     assert list(loaded.vocabulary.words) == list(WORDS.words)
     assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == sorted([MANIFEST, *DATA])
@@ -77,7 +77,7 @@ def test_the_exported_network_takes_any_batch_and_length(name: str, variant: dic
 
 
 @pytest.fixture(scope="module", params=["embedding", "lstm"])
-def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Package, Path]:
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelPackage, Path]:
     """A package and the MLflow model made of it."""
     package = packaged(request.param, {})
     folder = tmp_path_factory.mktemp("saved") / "model"
@@ -85,7 +85,9 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return package, folder
 
 
-def test_both_doors_open_without_the_package_and_without_pickle(saved: tuple[Package, Path], tmp_path: Path) -> None:
+def test_both_doors_open_without_the_package_and_without_pickle(
+    saved: tuple[ModelPackage, Path], tmp_path: Path
+) -> None:
     package, folder = saved
     ids = padded(toy(count=3).reviews)
     hidden = tmp_path / "hidden.py"  # hides an installed package, so that the model's own code must do
@@ -106,21 +108,21 @@ def test_both_doors_open_without_the_package_and_without_pickle(saved: tuple[Pac
     )
     assert finished.returncode == 0, finished.stderr
     probabilities, labels, logits = json.loads(finished.stdout)
-    expected = package.scorer.probabilities(TEXTS)
+    expected = package.scorer.predict_proba(TEXTS)
     assert probabilities == pytest.approx(list(expected), abs=1e-12)
     assert labels == ["positive" if p > 0.5 else "negative" for p in expected]
     with torch.no_grad():
         assert logits == pytest.approx(package.network(ids).tolist(), abs=2e-6)
 
 
-def test_its_requirements_are_the_pinned_versions(saved: tuple[Package, Path]) -> None:
+def test_its_requirements_are_the_pinned_versions(saved: tuple[ModelPackage, Path]) -> None:
     listed = (saved[1] / "requirements.txt").read_text().splitlines()
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     assert [line for line in listed if line not in pins] == []
     assert {line.split("==")[0] for line in listed} == set(flavor.NEEDED)
 
 
-def test_what_is_no_text_is_refused_with_its_row(saved: tuple[Package, Path]) -> None:
+def test_what_is_no_text_is_refused_with_its_row(saved: tuple[ModelPackage, Path]) -> None:
     model = flavor._load_pyfunc(str(saved[1] / "data" / flavor.FOLDER))
     with pytest.raises(InputError, match="row 1 is nan, not a text"):
         model.predict(["fine", float("nan")])
@@ -182,9 +184,9 @@ def renamed(folder: Path) -> None:
     ],
 )
 def test_a_model_that_was_harmed_is_refused(harm: Callable[[Path], None], complaint: str, tmp_path: Path) -> None:
-    packaging.save(packaged("embedding", {}), tmp_path / "saved")
+    packaging.save_package(packaged("embedding", {}), tmp_path / "saved")
     shutil.copytree(tmp_path / "saved", tmp_path / "harmed")
     harm(tmp_path / "harmed")
     with pytest.raises(InputError, match=complaint) as refused:
-        packaging.load(tmp_path / "harmed")
+        packaging.load_package(tmp_path / "harmed")
     assert "\n" not in str(refused.value)

@@ -15,18 +15,21 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from sentiment_tune.data.batches import in_order
+from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.text import START
 from sentiment_tune.errors import InputError
-from sentiment_tune.inference.scorer import Encoded
+from sentiment_tune.evaluation.metrics import loss_and_accuracy
+from sentiment_tune.inference.predict import predict
+from sentiment_tune.inference.scorer import EncodedTexts
 from sentiment_tune.models import registry as models
 from sentiment_tune.models.convolutional import Phrases
-from sentiment_tune.models.kernels.recurrent import read
+from sentiment_tune.models.kernels.recurrent import run_cell
 from sentiment_tune.models.layers import Dropout, Words, max_over_time
 from sentiment_tune.models.recurrent import Direction
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Range, Value, resolve, settings_of
-from sentiment_tune.training.loop import Recipe, fit, measure, predict, seeded
+from sentiment_tune.training.config import TrainConfig
+from sentiment_tune.training.loop import fit, seeded
 from support import (
     BATTERY,
     CASES,
@@ -47,12 +50,17 @@ from support import (
 
 
 def logits(network: nn.Module, reviews: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-    return predict(network, in_order(Encoded([np.array(review, dtype=np.int64) for review in reviews]), READING))
+    return predict(
+        network, evaluation_batches(EncodedTexts([np.array(review, dtype=np.int64) for review in reviews]), READING)
+    )
 
 
 def best_accuracy(network: nn.Module, train: Toy, held_out: Toy, goal: float, epochs: int = 60) -> float:
     """The best accuracy on `held_out` while training until the goal is reached."""
-    recipe, best = Recipe(epochs=epochs, batch=16, learning_rate=0.01, weight_decay=0.0), 0.0
+    recipe, best = (
+        TrainConfig(epochs=epochs, batch=16, learning_rate=0.01, weight_decay=0.0),
+        0.0,
+    )
     for epoch in fit(network, train, held_out, recipe, READING, 1):
         best = max(best, epoch.val_accuracy)
         if best >= goal:
@@ -70,7 +78,9 @@ def corner(name: str, end: int) -> dict[str, Value]:
 @pytest.mark.parametrize("end", [0, -1], ids=["low", "high"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_both_corners_of_the_search_space_build_and_give_a_logit_a_review(name: str, end: int) -> None:
-    answer = models.build(name, VOCABULARY, corner(name, end)).eval()(torch.tensor([[1, 5, 6], [1, 7, 0], [1, 0, 0]]))
+    answer = models.create_network(name, VOCABULARY, corner(name, end)).eval()(
+        torch.tensor([[1, 5, 6], [1, 7, 0], [1, 0, 0]])
+    )
     assert answer.shape == (3,)
     assert torch.isfinite(answer).all()
 
@@ -91,7 +101,7 @@ def test_every_parameter_gets_a_gradient_and_padding_none(name: str, variant: di
 @BATTERY
 def test_a_fresh_network_knows_nothing(name: str, variant: dict[str, Value]) -> None:
     answer = logits(built(name, variant), toy().reviews)
-    assert measure(answer, toy().labels)[0] == pytest.approx(math.log(2), abs=0.05)
+    assert loss_and_accuracy(answer, toy().labels)[0] == pytest.approx(math.log(2), abs=0.05)
     assert (answer.std() > 0) == (name != "linear")  # which starts at its bias
 
 
@@ -173,7 +183,7 @@ def test_our_recurrence_and_its_gradient_are_those_of_torch(cell: type[nn.RNNBas
         places = torch.randint(30, (5, 17))
     inputs = (vectors.requires_grad_(), *layer.parameters())
     found = []
-    for states in (read(layer, vectors, places), layer(vectors[places])[0]):
+    for states in (run_cell(layer, vectors, places), layer(vectors[places])[0]):
         found.append((states, *torch.autograd.grad((states * states.detach().cos()).sum(), inputs)))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
@@ -197,7 +207,7 @@ def test_the_way_of_a_gpu_is_that_of_a_cpu(
 @pytest.mark.parametrize("name", ["linear", "embedding", "cnn"])
 def test_best_weights_are_put_back_where_the_network_is(name: str) -> None:
     variant = {} if name == "linear" else {"ngrams": 2}
-    network = models.build(name, VOCABULARY, variant)
+    network = models.create_network(name, VOCABULARY, variant)
     kept = network.state_dict()
     with warnings.catch_warnings(action="ignore"):  # nothing is copied to it
         network.to("meta").load_state_dict(kept)  # a device that every machine has
@@ -300,12 +310,12 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_network_of_the_users_own_passes_the_core_of_the_battery(own: str) -> None:
     name, train, held_out = f"{own}:Words", toy(a_means_positive, 256), toy(a_means_positive, 256, seed=2)
-    network = models.build(name, VOCABULARY, resolve(models.find(name), {"hidden": "16"}))
+    network = models.create_network(name, VOCABULARY, resolve(models.network_class(name), {"hidden": "16"}))
     assert network.output.in_features == 16
-    fresh = predict(network, in_order(train, READING))
-    assert measure(fresh, train.labels)[0] == pytest.approx(math.log(2), abs=0.05)
+    fresh = predict(network, evaluation_batches(train, READING))
+    assert loss_and_accuracy(fresh, train.labels)[0] == pytest.approx(math.log(2), abs=0.05)
     assert best_accuracy(network, train, held_out, goal=0.97) >= 0.97
-    together = predict(network, in_order(held_out, READING))
+    together = predict(network, evaluation_batches(held_out, READING))
     alone = [logits(network, [review])[0] for review in held_out.reviews]
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
 
@@ -325,7 +335,7 @@ def test_a_network_of_the_users_own_passes_the_core_of_the_battery(own: str) -> 
 )
 def test_what_is_no_network_is_refused_with_its_name(own: str, path: str, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint) as refused:
-        models.find(path)
+        models.network_class(path)
     assert path in str(refused.value)
 
 
@@ -354,9 +364,9 @@ def test_ngrams_beside_answer_every_second_review_in_training_and_most_of_each_i
 )
 def test_a_network_that_keeps_no_rule_is_refused_with_its_name(own: str, name: str, complaint: str) -> None:
     with pytest.raises(InputError, match=f"network '{own}:{name}' .*{complaint}"):
-        models.build(f"{own}:{name}", VOCABULARY, {})
+        models.create_network(f"{own}:{name}", VOCABULARY, {})
 
 
 def test_a_setting_that_the_data_do_not_allow_is_refused_before_training() -> None:
     with pytest.raises(InputError, match="choose fewer"):
-        models.build("linear", 10_000_000, {"order": 3})
+        models.create_network("linear", 10_000_000, {"order": 3})

@@ -8,14 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sentiment_tune.data.batches import in_order
+from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.text import FIRST_WORD
+from sentiment_tune.evaluation.metrics import loss_and_accuracy
+from sentiment_tune.inference.predict import predict
 from sentiment_tune.models.convolutional import Phrases
 from sentiment_tune.models.layers import Words
 from sentiment_tune.models.linear import Linear
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Value
-from sentiment_tune.training.loop import Recipe, fit, measure, predict, seeded
+from sentiment_tune.training.config import TrainConfig
+from sentiment_tune.training.loop import fit, seeded
 from support import CASES, READING, VOCABULARY, a_means_positive, built, over, padded, toy, trained
 
 # Other names for the same words: names[id] is the new id; padding, start and unknown keep theirs.
@@ -65,8 +68,17 @@ class Clipped(nn.Module):
 def trained_on_a_rule(network: nn.Module) -> np.ndarray:
     """Logits [review] after training on reviews whose label a word tells."""
     reviews = toy(a_means_positive, 256)
-    list(fit(network, reviews, reviews, Recipe(epochs=8, batch=16, learning_rate=0.01), READING, 1))
-    return predict(network, in_order(reviews, READING))
+    list(
+        fit(
+            network,
+            reviews,
+            reviews,
+            TrainConfig(epochs=8, batch=16, learning_rate=0.01),
+            READING,
+            1,
+        )
+    )
+    return predict(network, evaluation_batches(reviews, READING))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -74,10 +86,12 @@ def test_no_relu_before_the_sigmoid(name: str) -> None:
     reviews = toy(a_means_positive, 256)
     negative = reviews.labels == 0
     clipped = trained_on_a_rule(Clipped(built(name, {}, reviews)))
-    assert measure(clipped[negative], reviews.labels[negative])[0] >= math.log(2)  # wrong: none can be called negative
+    assert loss_and_accuracy(clipped[negative], reviews.labels[negative])[0] >= math.log(
+        2
+    )  # wrong: none can be called negative
     free = trained_on_a_rule(built(name, {}, reviews))
     assert free.min() < 0 < free.max()
-    assert measure(free[negative], reviews.labels[negative])[0] < 0.5
+    assert loss_and_accuracy(free[negative], reviews.labels[negative])[0] < 0.5
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "linear"])  # whose logits start at 0
@@ -86,7 +100,7 @@ def test_fresh_logits_take_both_signs_behind_a_linear_layer(name: str) -> None:
     for seed in range(10):
         with seeded(seed):
             network = NETWORKS[name](VOCABULARY)
-        signs |= set(np.sign(predict(network, in_order(toy(count=8), READING))))
+        signs |= set(np.sign(predict(network, evaluation_batches(toy(count=8), READING))))
         assert type(list(network.modules())[-1]) is nn.Linear
     assert signs == {-1.0, 1.0}
 

@@ -15,26 +15,18 @@ from sklearn import metrics
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from sentiment_tune.data.batches import Batch, in_order
+from sentiment_tune.data.batches import Batch, evaluation_batches
 from sentiment_tune.data.text import PADDING, UNKNOWN
+from sentiment_tune.evaluation.metrics import loss_and_accuracy
+from sentiment_tune.inference.predict import predict
 from sentiment_tune.models.layers import Words
 from sentiment_tune.space import Value
-from sentiment_tune.training.loop import (
-    Best,
-    Diverged,
-    Epoch,
-    Recipe,
-    RunningMean,
-    fit,
-    measure,
-    predict,
-    some_unknown,
-    until_stale,
-    worse,
-)
+from sentiment_tune.training.config import TrainConfig
+from sentiment_tune.training.loop import BestWeights, DivergenceError, EpochRecord, early_stopping, fit
+from sentiment_tune.training.step import ExponentialMovingAverage, adversarial_perturbation, drop_words
 from support import BATTERY, READING, Toy, a_means_positive, built, padded, toy
 
-RECIPE = Recipe(epochs=3, batch=16, learning_rate=0.01, warmup=0.0)
+RECIPE = TrainConfig(epochs=3, batch=16, learning_rate=0.01, warmup=0.0)
 TRAIN, VALIDATION = toy(a_means_positive, 128), toy(a_means_positive, 64, seed=2)
 
 
@@ -46,13 +38,17 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def without_time(epochs: Iterable[Epoch]) -> list[Epoch]:
+def without_time(epochs: Iterable[EpochRecord]) -> list[EpochRecord]:
     return [replace(epoch, seconds=0.0) for epoch in epochs]
 
 
 def fitted(
-    name: str, variant: dict[str, Value], recipe: Recipe = RECIPE, seed: int = 1, validation: Toy = VALIDATION
-) -> tuple[list[Epoch], dict[str, Tensor]]:
+    name: str,
+    variant: dict[str, Value],
+    recipe: TrainConfig = RECIPE,
+    seed: int = 1,
+    validation: Toy = VALIDATION,
+) -> tuple[list[EpochRecord], dict[str, Tensor]]:
     network = built(name, variant, TRAIN)
     epochs = without_time(fit(network, TRAIN, validation, recipe, READING, seed))
     return epochs, weights(network)
@@ -84,10 +80,10 @@ def test_the_validation_labels_change_no_weight() -> None:
 
 def test_the_best_weights_are_those_of_a_fresh_run_of_as_many_epochs() -> None:
     train, held_out = toy(count=64), toy(count=64, seed=2)  # labels nobody can tell: the best epoch comes by chance
-    recipe, best = Recipe(epochs=8, batch=16, learning_rate=0.02), Best()
+    recipe, best = TrainConfig(epochs=8, batch=16, learning_rate=0.02), BestWeights()
     network = built("rnn", {}, train)
     for epoch in fit(network, train, held_out, recipe, READING, 1):
-        best.see(epoch, network)
+        best.update(epoch, network)
     last = weights(network)
     chosen = best.restore(network)
     assert 1 <= chosen.epoch < recipe.epochs, "the last epoch must not be the best, or nothing is tested"
@@ -95,7 +91,7 @@ def test_the_best_weights_are_those_of_a_fresh_run_of_as_many_epochs() -> None:
     list(fit(shorter, train, held_out, replace(recipe, epochs=chosen.epoch), READING, 1))
     assert equal(weights(network), weights(shorter))
     assert not equal(weights(network), last)
-    assert measure(predict(network, in_order(held_out, READING)), held_out.labels) == (
+    assert loss_and_accuracy(predict(network, evaluation_batches(held_out, READING)), held_out.labels) == (
         chosen.val_loss,
         chosen.val_accuracy,
     )
@@ -103,13 +99,13 @@ def test_the_best_weights_are_those_of_a_fresh_run_of_as_many_epochs() -> None:
 
 def test_without_an_epoch_there_are_no_best_weights() -> None:
     with pytest.raises(ValueError, match="no epoch"):
-        Best().restore(built("embedding", {}))
+        BestWeights().restore(built("embedding", {}))
 
 
-def epochs_of(figures: list[tuple[float, float]]) -> Iterator[Epoch]:
+def epochs_of(figures: list[tuple[float, float]]) -> Iterator[EpochRecord]:
     """Epochs of these validation accuracies and losses."""
     for number, (accuracy, loss) in enumerate(figures, 1):
-        yield Epoch(number, 0.5, 0.5, loss, accuracy, 1.0)
+        yield EpochRecord(number, 0.5, 0.5, loss, accuracy, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +121,7 @@ def epochs_of(figures: list[tuple[float, float]]) -> Iterator[Epoch]:
 def test_it_stops_after_as_many_epochs_without_progress(
     figures: list[tuple[float, float]], patience: int, seen: int
 ) -> None:
-    assert len(list(until_stale(epochs_of(figures), patience))) == seen
+    assert len(list(early_stopping(epochs_of(figures), patience))) == seen
 
 
 class Exploding(nn.Module):
@@ -151,7 +147,9 @@ def test_a_loss_that_is_no_number_ends_training_at_that_step_and_changes_no_weig
             before = weights(network)
             yield batch
 
-    with pytest.raises(Diverged, match=r"nan in epoch 1, step 3, at learning rate 0\.01; try a smaller learning_rate"):
+    with pytest.raises(
+        DivergenceError, match=r"nan in epoch 1, step 3, at learning rate 0\.01; try a smaller learning_rate"
+    ):
         seen.extend(fit(network, TRAIN, VALIDATION, RECIPE, READING, 1, watch))
     assert seen == []
     assert equal(weights(network), before)
@@ -162,13 +160,13 @@ def test_a_loss_that_is_no_number_ends_training_at_that_step_and_changes_no_weig
     [("constant", [1, 1, 1]), ("linear", [1, 0.5, 0]), ("cosine", [1, 0.5, 0])],
 )
 def test_the_rate_falls_as_the_schedule_says(schedule: str, rates: list[float]) -> None:
-    recipe = Recipe(learning_rate=0.3, schedule=schedule, epochs=8, warmup=0.0)
-    assert [recipe.rate(passed) for passed in (0, 4, 8)] == pytest.approx([0.3 * rate for rate in rates])
+    recipe = TrainConfig(learning_rate=0.3, schedule=schedule, epochs=8, warmup=0.0)
+    assert [recipe.rate_at(passed) for passed in (0, 4, 8)] == pytest.approx([0.3 * rate for rate in rates])
 
 
 def test_the_rate_rises_at_first() -> None:
-    recipe = Recipe(learning_rate=0.3, epochs=8, warmup=2.0)
-    assert [recipe.rate(passed) for passed in (0, 0.5, 1, 2, 8)] == pytest.approx([0, 0.075, 0.15, 0.3, 0.3])
+    recipe = TrainConfig(learning_rate=0.3, epochs=8, warmup=2.0)
+    assert [recipe.rate_at(passed) for passed in (0, 0.5, 1, 2, 8)] == pytest.approx([0, 0.075, 0.15, 0.3, 0.3])
 
 
 @pytest.mark.parametrize("name", ["embedding", "cnn", "gru"])
@@ -178,7 +176,7 @@ def test_the_worst_change_to_the_words_makes_the_loss_larger_and_leaves_nothing(
     ids, wanted = padded(TRAIN.reviews), torch.from_numpy(TRAIN.labels).float()
     before, loss = weights(network), binary_cross_entropy_with_logits(network(ids), wanted)
     loss.backward()  # type: ignore[no-untyped-call]
-    with worse(network, size), torch.no_grad():
+    with adversarial_perturbation(network, size), torch.no_grad():
         assert binary_cross_entropy_with_logits(network(ids), wanted) > loss
         vectors, changed = before["embedding.weight"], network.embedding.weight  # type: ignore[union-attr]
         present = ids.unique()
@@ -214,7 +212,7 @@ def test_mixed_precision_learns_the_same_to_a_few_digits(
 def test_words_are_made_unknown_by_chance_and_padding_never() -> None:
     ids = torch.full((100, 100), 7)
     ids[:, 80:] = PADDING
-    seen = some_unknown(ids, 0.25)
+    seen = drop_words(ids, 0.25)
     assert set(seen[:, :80].flatten().tolist()) == {7, UNKNOWN} and not seen[:, 80:].any()
     assert (seen == UNKNOWN).float().sum().item() == pytest.approx(0.25 * 8000, rel=0.1)
 
@@ -231,36 +229,42 @@ def test_averaged_weights_are_measured_and_training_goes_on_from_the_last() -> N
     assert [epoch.train_loss for epoch in averaged] == [epoch.train_loss for epoch in plain[0]]
     assert [epoch.val_loss for epoch in averaged] != [epoch.val_loss for epoch in plain[0]]
     assert equal(last, plain[1])
-    network, best = built("embedding", {}, TRAIN), Best()
+    network, best = built("embedding", {}, TRAIN), BestWeights()
     training = fit(network, TRAIN, VALIDATION, recipe, READING, 1)
-    best.see(next(training), network)
+    best.update(next(training), network)
     next(training)
     chosen = best.restore(network)
     training.close()  # type: ignore[attr-defined]
-    assert measure(predict(network, in_order(VALIDATION, READING)), VALIDATION.labels)[0] == chosen.val_loss
+    assert (
+        loss_and_accuracy(
+            predict(network, evaluation_batches(VALIDATION, READING)),
+            VALIDATION.labels,
+        )[0]
+        == chosen.val_loss
+    )
 
 
 def test_a_running_mean_is_the_mean_of_what_was_seen() -> None:
     network = nn.Linear(1, 1, bias=False)
     start = network.weight.item()
-    mean = RunningMean(network, 0.5)
+    mean = ExponentialMovingAverage(network, 0.5)
     for value in (1.0, 2.0, 3.0):
         network.weight.data.fill_(value)
-        mean.see()
-    mean.show()
+        mean.update()
+    mean.swap_in()
     begun = (1.0 - 10 / 11) * start + 10 / 11 * 1.0
     second = (1.0 - 10 / 12) * begun + 10 / 12 * 2.0
     assert network.weight.item() == pytest.approx((1.0 - 10 / 13) * second + 10 / 13 * 3.0)
-    mean.hide()
+    mean.swap_out()
     assert network.weight.item() == 3.0
 
 
 def test_a_figure_is_a_sum_over_reviews_divided_once() -> None:
     logits, labels = np.random.default_rng(1).normal(0, 3, 101), np.arange(101) % 3 == 0
-    loss, accuracy = measure(logits, labels.astype(np.uint8))
+    loss, accuracy = loss_and_accuracy(logits, labels.astype(np.uint8))
     assert loss == pytest.approx(metrics.log_loss(labels, 1 / (1 + np.exp(-logits))))
     assert accuracy == metrics.accuracy_score(labels, logits > 0)
-    assert measure(np.array([1e6, -1e6]), np.array([0, 1], dtype=np.uint8)) == (1e6, 0.0)
+    assert loss_and_accuracy(np.array([1e6, -1e6]), np.array([0, 1], dtype=np.uint8)) == (1e6, 0.0)
 
 
 def test_the_training_figures_of_an_epoch_are_means_over_its_reviews() -> None:
@@ -274,7 +278,7 @@ def test_the_training_figures_of_an_epoch_are_means_over_its_reviews() -> None:
 
     network, odd = Constant(), toy(count=33)  # so the last batch is smaller than the others
     (epoch,) = fit(network, odd, VALIDATION, replace(RECIPE, epochs=1, weight_decay=0.0), READING, 1)
-    loss, accuracy = measure(predict(network, in_order(odd, READING)), odd.labels)
+    loss, accuracy = loss_and_accuracy(predict(network, evaluation_batches(odd, READING)), odd.labels)
     assert epoch.train_loss == pytest.approx(loss, rel=1e-6)
     assert epoch.train_accuracy == accuracy
 

@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from sentiment_tune.tuning.trials import finished
+from sentiment_tune.tuning.trials import finished_trials
 from support import SCRIPT, ended, started
 
 pytestmark = pytest.mark.postgresql
@@ -132,10 +132,15 @@ def joined(postgresql: str, mlflow_server: str, tmp_path_factory: pytest.TempPat
 
 def test_machines_that_join_share_the_trials_of_one_study(joined: Joined) -> None:
     trials = joined.study.get_trials()
-    assert len(finished(trials)) == 12
-    assert {trial.state for trial in trials if trial in finished(trials)} <= {TrialState.COMPLETE, TrialState.PRUNED}
-    assert len({trial.user_attrs["worker"] for trial in finished(trials)}) >= 3
-    assert len({tuple(sorted(trial.params.items())) for trial in finished(trials)}) == 12  # nobody repeats another
+    assert len(finished_trials(trials)) == 12
+    assert {trial.state for trial in trials if trial in finished_trials(trials)} <= {
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+    }
+    assert len({trial.user_attrs["worker"] for trial in finished_trials(trials)}) >= 3
+    assert (
+        len({tuple(sorted(trial.params.items())) for trial in finished_trials(trials)}) == 12
+    )  # nobody repeats another
     assert TrialState.RUNNING not in [trial.state for trial in trials]
 
 
@@ -145,6 +150,6 @@ def test_all_their_runs_are_below_one_and_none_is_left_running(joined: Joined) -
     (parent,) = (run for run in found if run.data.tags["stage"] == "study")
     assert {run.data.tags.get("mlflow.parentRunId", parent.info.run_id) for run in found} == {parent.info.run_id}
     assert {run.info.status for run in found} <= {"FINISHED", "KILLED"}
-    trials = {trial.user_attrs["run_id"] for trial in finished(joined.study.get_trials())}
+    trials = {trial.user_attrs["run_id"] for trial in finished_trials(joined.study.get_trials())}
     assert trials == {run.info.run_id for run in found if run.data.tags["stage"] == "search"}
     assert client.get_model_version_by_alias("sentiment", "champion").run_id == parent.data.tags["winner"]

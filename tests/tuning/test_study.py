@@ -19,11 +19,11 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 
-from sentiment_tune.config import Plan, read_settings
+from sentiment_tune.config import ExperimentConfig, read_settings
 from sentiment_tune.tracking import registry
 from sentiment_tune.tuning import backend as optuna_parts
 from sentiment_tune.tuning import trials as tuning
-from sentiment_tune.tuning.trials import finished
+from sentiment_tune.tuning.trials import finished_trials
 from support import SCRIPT, Answer, artifact, ask, ended, runs, started
 
 SMALL = ("--data", "sample", "--vocabulary", "300", "--length", "60", "--epochs", "2", "--device", "cpu")
@@ -122,7 +122,7 @@ def test_it_tells_a_line_a_trial_and_what_came_of_it(tuned: Tuned) -> None:
 
 
 def test_the_first_trial_is_the_network_as_it_is(tuned: Tuned) -> None:
-    plan = Plan.of("embedding", {"data": "sample"}).values
+    plan = ExperimentConfig.of("embedding", {"data": "sample"}).as_dict
     assert tuned.trials[0].params == {name: plan[name] for name in ("dropout", "embedding", "hidden", "learning_rate")}
 
 
@@ -175,7 +175,7 @@ def test_the_study_s_run_holds_its_report(tuned: Tuned) -> None:
 def test_its_best_settings_are_those_of_the_winner_and_train_takes_them(tuned: Tuned) -> None:
     held = read_settings(Path(tuned.parent.info.artifact_uri, "study/best_settings.json"))
     (winner,) = (run for run in tuned.children if run.info.run_id == tuned.parent.data.tags["winner"])
-    assert Plan.of(held.pop("model"), held).values == json.loads(artifact(winner, "settings.json"))
+    assert ExperimentConfig.of(held.pop("model"), held).as_dict == json.loads(artifact(winner, "settings.json"))
 
 
 def test_the_best_are_trained_again_with_fresh_seeds_and_the_mean_decides(tuned: Tuned) -> None:
@@ -265,7 +265,7 @@ def test_a_study_whose_owner_is_elsewhere_is_joined_and_taken_over_when_it_vanis
     for silent, trials in ((0, "8"), (400, "9")):
         study.set_user_attr("owner", {"id": "elsewhere:1:0.00", "seen": time.time() - silent})
         code, out, _ = ask(*TUNING, "--trials", trials, "--top", "1", "--seeds", "1", "--pruner", "PercentilePruner")
-        assert (code, len(finished(study.get_trials()))) == (0, int(trials))
+        assert (code, len(finished_trials(study.get_trials()))) == (0, int(trials))
         assert ("another process owns this study" in out) == (silent == 0)
         assert ("look at the study" in out, "trained again" in out) == (True, silent > 0)
     assert study.user_attrs["owner"] is None
@@ -284,18 +284,18 @@ def test_whoever_joins_has_to_name_the_place_of_the_runs(again: Path) -> None:
 def test_the_trial_of_a_machine_that_is_gone_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optuna_parts, "HEARTBEAT", 1)
     monkeypatch.setattr(optuna_parts, "GRACE", 1)
-    storage = optuna_parts.storage_at(f"sqlite:///{tmp_path}/optuna.db", tuning._again)
+    storage = optuna_parts.open_storage(f"sqlite:///{tmp_path}/optuna.db", tuning.requeue)
     study = optuna.create_study(storage=storage)
     with warnings.catch_warnings(action="ignore"):  # the heart is to stand still
         lost = study.ask({"dropout": optuna.distributions.FloatDistribution(0, 1)})
     lost.set_user_attr("worker", "elsewhere:1:0.00")
     study._storage.record_heartbeat(lost._trial_id)  # type: ignore[attr-defined]
-    tuning.reclaim(study)
+    tuning.reclaim_trials(study)
     assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING]
     time.sleep(3)
-    tuning.reclaim(study)
+    tuning.reclaim_trials(study)
     assert [trial.state for trial in study.get_trials()] == [TrialState.FAIL, TrialState.WAITING]
-    assert finished(study.get_trials()) == []
+    assert finished_trials(study.get_trials()) == []
     assert study.get_trials()[1].system_attrs["fixed_params"] == lost.params
 
 
@@ -305,8 +305,8 @@ def test_a_trial_that_was_given_to_another_does_not_end_its_worker(here: Path) -
     code, _, err = ask("tune", "--model", "mynet:Late", *SMALL, *named)
     trials = optuna.load_study(study_name="late", storage="sqlite:///o.db").get_trials()
     assert (code, err.count("came too late")) == (0, 1)
-    assert [trial.state for trial in trials if not finished([trial])] == [TrialState.FAIL]
-    assert len(finished(trials)) == 3
+    assert [trial.state for trial in trials if not finished_trials([trial])] == [TrialState.FAIL]
+    assert len(finished_trials(trials)) == 3
 
 
 def test_registering_again_changes_nothing(tuned: Tuned, again: Path) -> None:
@@ -417,7 +417,7 @@ def test_a_study_that_is_killed_goes_on_with_the_trial_it_was_at(tmp_path: Path,
     assert again.code == 0, again
     trials = trials_of(tmp_path)
     states = [trial.state for trial in trials]
-    assert (states[0], TrialState.RUNNING in states, len(finished(trials))) == (TrialState.FAIL, False, 2)
+    assert (states[0], TrialState.RUNNING in states, len(finished_trials(trials))) == (TrialState.FAIL, False, 2)
     retried = next(trial for trial in trials if "retried" in trial.user_attrs)
     assert retried.params == trials[0].params
     assert running(tmp_path) == []
@@ -441,7 +441,7 @@ def test_two_workers_share_a_study_and_one_may_die(tmp_path: Path) -> None:
     answer = ended(process)
     assert answer.code == 0, answer
     trials = trials_of(tmp_path)
-    assert len(finished(trials)) == 8
+    assert len(finished_trials(trials)) == 8
     assert TrialState.RUNNING not in [trial.state for trial in trials]
     assert running(tmp_path) == []
     assert not psutil.pid_exists(victim)
@@ -530,9 +530,9 @@ def test_an_alias_has_to_be_earned_and_its_moves_are_kept(tuned: Tuned, again: P
     (run,) = (run for run in tuned.children if run.info.run_id == winner)
     uri = f"models:/{run.outputs.model_outputs[0].model_id}"
 
-    def add(accuracy: float, digest: str = "one") -> registry.Entry:
+    def add(accuracy: float, digest: str = "one") -> registry.Registration:
         tags = {registry.DIGEST: digest, registry.VALIDATION: str(accuracy), registry.NETWORK: "embedding"}
-        return registry.add("mine", uri, winner, tags, "card")
+        return registry.register_version("mine", uri, winner, tags, "card")
 
     entries = [add(0.80), add(0.79), add(0.80), add(0.81), add(0.99, "two")]
     assert [entry.alias for entry in entries] == ["champion", "challenger", "challenger", "champion", "challenger"]

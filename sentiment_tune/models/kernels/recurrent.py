@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
-def read(cell: nn.RNNBase, vectors: Tensor, places: Tensor) -> Tensor:
+def run_cell(cell: nn.RNNBase, vectors: Tensor, places: Tensor) -> Tensor:
     """States [batch, word, hidden] of a one-layer cell; vectors [distinct word, feature], places [batch, word]."""
     arriving = functional.linear(vectors, cell.weight_ih_l0, cell.bias_ih_l0)  # type: ignore[arg-type]
     kept = (cell.weight_hh_l0, cell.bias_hh_l0)

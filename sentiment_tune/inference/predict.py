@@ -1,0 +1,34 @@
+"""A network's answers to reviews, on the device it is on."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sentiment_tune.data.batches import Batches
+from sentiment_tune.errors import InputError
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; `auto` takes CUDA where it is, and leaves alone MPS, on which nobody has tried this."""
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device("cuda" if present["cuda"] else "cpu")
+    if not present[name]:
+        raise InputError(f"device cannot be {name!r}: torch {torch.__version__} finds none here; choose auto or cpu")
+    return torch.device(name)
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, passing: Batches) -> NDArray[np.float64]:
+    """Logits [review] of the network as it scores, without dropout, in the order of the reviews."""
+    network.eval()
+    device = device_of(network)
+    logits = np.empty(sum(map(len, passing.rows)))
+    for batch in passing:
+        logits[batch.rows] = network(batch.ids.to(device)).cpu().double().numpy()
+    return logits
+
+
+def device_of(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
