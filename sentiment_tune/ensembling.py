@@ -121,7 +121,7 @@ def build_ensemble(names: Sequence[str], corpus: Corpus, place: RunSpec) -> Ense
     ]
     facts = {"members": json.dumps(described_members)}
     settings = {"model": ENSEMBLE, "members": " ".join(member.uri for member in members), **asdict(reading)}
-    with start_model_run(ENSEMBLE, settings, SEED, corpus, place) as run_id:
+    with start_model_run(ENSEMBLE, settings, SEED, corpus, place) as run:
         labels = corpus.validation.labels
         logits = np.stack([_said(member.package, corpus) for member in members], 1)  # [review, member]
         weights, bias = fit_weights(logits, labels)
@@ -140,7 +140,7 @@ def build_ensemble(names: Sequence[str], corpus: Corpus, place: RunSpec) -> Ense
         test = evaluate_on_test(network.to(predict.resolve_device("auto")), reading, corpus)
         log_model(ModelPackage(ENSEMBLE, network.cpu(), facts, corpus.vocabulary, reading))
     alone = ((logits > 0) == (labels == 1)[:, None]).mean(0)
-    return EnsembleResult(run_id, members, weights, alone, accuracy, test["test_accuracy"])
+    return EnsembleResult(run.run_id, members, weights, alone, accuracy, test["test_accuracy"])
 
 
 def common_reading(readings: Sequence[TextConfig]) -> TextConfig:

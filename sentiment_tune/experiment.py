@@ -1,13 +1,11 @@
 """One run from settings to logged model: where all rooms meet.
 
-`run` is the whole way. Its parts stand by themselves for who goes only part of it: a trial of a study is `recorded`
-and `trained`, and its winner is `tested` later.
+`run_experiment` is the whole way. Its parts stand by themselves for who goes only part of it: a trial of a study is a
+run and `train_epochs`, and its winner is tested later.
 """
 
-import ctypes
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -21,65 +19,54 @@ from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus, Reviews
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError
-from sentiment_tune.evaluation import metrics as evaluation
+from sentiment_tune.evaluation import metrics
+from sentiment_tune.events import Listener, ignore
 from sentiment_tune.inference.package import GOLDEN, ModelPackage
 from sentiment_tune.inference.predict import device_of, predict, resolve_device
 from sentiment_tune.inference.scorer import sigmoid
 from sentiment_tune.models import registry as models
 from sentiment_tune.space import Value
-from sentiment_tune.tracking import flavor
-from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.tracking.runs import RunSpec
-from sentiment_tune.training.loop import BestWeights, EpochRecord, Watch, early_stopping, fit, seeded, unwatched
+from sentiment_tune.tracking import flavor, runs
+from sentiment_tune.tracking.runs import ActiveRun, RunSpec
+from sentiment_tune.training.loop import BestWeights, EpochRecord, early_stopping, fit, seeded
 from sentiment_tune.training.step import embedding_tables
 
-Told = Callable[[EpochRecord], None]
 REFIT = "refit"  # tag of a run whose model has seen the validation reviews
 
 
-def untold(epoch: EpochRecord) -> None:
-    """Nobody listens."""
-
-
 @dataclass(frozen=True)
-class Result:
+class RunResult:
     """What a finished run has to say."""
 
     run_id: str
     model_uri: str
+    epochs: Sequence[EpochRecord]
     best: EpochRecord
-    test: dict[str, float]  # by metric, as logged
+    test: Mapping[str, float]  # by metric, as logged
     parameters: int
     seconds: float  # wall time of the training
 
 
 def run_experiment(
-    network: nn.Module,
-    config: ExperimentConfig,
-    corpus: Corpus,
-    place: RunSpec,
-    watch: Watch = unwatched,
-    told: Told = untold,
-) -> Result:
-    """Train what `built` made, by the same config and corpus: one run of MLflow that ends with the finished model logged.
-
-    `watch` sees each epoch's batches pass, `told` hears each epoch's record.
-    """
-    with start_training_run(config, corpus, place) as run_id:
-        epochs, best = train_network(network, config, corpus, watch, told)
+    network: nn.Module, config: ExperimentConfig, corpus: Corpus, spec: RunSpec, listener: Listener = ignore
+) -> RunResult:
+    """Train what `build_network` made of the same config and corpus: one run of MLflow, with the finished model."""
+    with start_training_run(config, corpus, spec) as run:
+        best = BestWeights()
+        epochs = list(train_epochs(network, config, corpus, best, listener))
+        chosen = finish_training(network, best, epochs)
         log_learning_curves(epochs)
         seconds = sum(epoch.seconds for epoch in epochs)
         if config.training.refit:
-            network, more = refit(config, corpus, best.epoch, watch)
-            seconds += more
+            network, refit_seconds = refit(config, corpus, chosen.epoch, listener)
+            seconds += refit_seconds
         test = evaluate_on_test(network, config.text, corpus)
         uri = log_model(ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text))
-    return Result(run_id, uri, best, test, count_parameters(network), seconds)
+    return RunResult(run.run_id, uri, epochs, chosen, test, count_parameters(network), seconds)
 
 
 def build_network(config: ExperimentConfig, corpus: Corpus) -> nn.Module:
     """The network with its fresh weights, on its device, prepared with the training reviews where it asks for them."""
-    keep_freed_memory()
     if config.runtime.threads:
         torch.set_num_threads(config.runtime.threads)
     with seeded(config.runtime.seed):
@@ -89,19 +76,8 @@ def build_network(config: ExperimentConfig, corpus: Corpus) -> nn.Module:
     return network.to(resolve_device(config.runtime.device))
 
 
-def keep_freed_memory() -> None:
-    """Let this process keep up to 1 GiB of freed memory for what asks next; glibc only, elsewhere nothing happens.
-
-    Else each step gets the memory of its large tensors from the system anew, page by page: a seventh of an LSTM's time.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        trim_threshold, mmap_threshold = -1, -3  # numbers of malloc.h
-        for parameter in (trim_threshold, mmap_threshold):
-            ctypes.CDLL(None).mallopt(parameter, 2**30)
-
-
 def create_network(config: ExperimentConfig) -> nn.Module:
-    """The network that knows no data yet; InputError if it, its device or its recipe cannot be as planned."""
+    """The network that knows no data yet; InputError if it, its device or its training cannot be as configured."""
     resolve_device(config.runtime.device)
     network = models.create_network(config.model, config.text.vocabulary, config.network)
     if config.training.adversarial and not embedding_tables(network):
@@ -112,32 +88,29 @@ def create_network(config: ExperimentConfig) -> nn.Module:
     return network
 
 
-def _labelled_batches(reviews: Reviews, reading: TextConfig) -> Iterator[tuple[Tensor, Tensor]]:
-    for batch in evaluation_batches(reviews, reading):
+def _labelled_batches(reviews: Reviews, text: TextConfig) -> Iterator[tuple[Tensor, Tensor]]:
+    for batch in evaluation_batches(reviews, text):
         yield batch.ids, torch.from_numpy(reviews.labels[batch.rows])
 
 
 def count_parameters(network: nn.Module) -> int:
+    """How many numbers a network learns."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 @contextmanager
-def start_training_run(config: ExperimentConfig, corpus: Corpus, place: RunSpec) -> Iterator[str]:
-    """The run of a training, which knows its settings, its data and where it comes from; yields its id."""
-    with start_model_run(config.model, config.as_dict, config.runtime.seed, corpus, place) as run_id:
-        yield run_id
+def start_training_run(config: ExperimentConfig, corpus: Corpus, spec: RunSpec) -> Iterator[ActiveRun]:
+    """A run of MLflow for a training, which knows its settings, its data and where it comes from."""
+    with start_model_run(config.model, config.as_dict, config.runtime.seed, corpus, spec) as run:
+        yield run
 
 
 @contextmanager
 def start_model_run(
-    model: str,
-    settings: Mapping[str, Value | None],
-    seed: int,
-    corpus: Corpus,
-    place: RunSpec,
-) -> Iterator[str]:
-    """A run of MLflow that ends with a model, and says at its beginning what it is about; yields its id."""
-    known = {
+    model: str, settings: Mapping[str, Value | None], seed: int, corpus: Corpus, spec: RunSpec
+) -> Iterator[ActiveRun]:
+    """A run of MLflow that is to end with a model, and says at its beginning what it is about."""
+    tags = {
         "network": model,
         "data": corpus.name,
         "data_digest": corpus.digest,
@@ -146,34 +119,36 @@ def start_model_run(
         "reviews_validation": len(corpus.validation),
         "reviews_test": len(corpus.test),
         "seed": seed,
-        "git_commit": tracking.git_commit(),
+        "git_commit": runs.git_commit(),
         "package_version": __version__,
     }
-    with tracking.start_run(place) as run_id:
-        tracking.set_tags({name: value for name, value in known.items() if value is not None})
-        tracking.log_settings(settings, run_id)
-        tracking.log_data(corpus)
-        yield run_id
+    with runs.start_run(spec) as run:
+        runs.set_tags({name: value for name, value in tags.items() if value is not None})
+        runs.log_settings(settings, run.run_id)
+        runs.log_data(corpus)
+        yield run
 
 
-def train_network(
-    network: nn.Module,
-    config: ExperimentConfig,
-    corpus: Corpus,
-    watch: Watch = unwatched,
-    told: Told = untold,
-) -> tuple[list[EpochRecord], EpochRecord]:
-    """Train to the end, log on the way, leave the best weights in the network: all epochs, the best one."""
-    tracking.set_tags({"device": device_of(network).type, "parameters": count_parameters(network)})
-    epochs, best = [], BestWeights()
-    training = fit(network, corpus.train, corpus.validation, config.training, config.text, config.runtime.seed, watch)
-    for epoch in early_stopping(training, config.training.patience):
-        epochs.append(epoch)
+def train_epochs(
+    network: nn.Module, config: ExperimentConfig, corpus: Corpus, best: BestWeights, listener: Listener = ignore
+) -> Iterator[EpochRecord]:
+    """Train until validation stands still: each epoch is logged, kept in `best` if it is, told, and yielded.
+
+    Whoever iterates may stop earlier.
+    """
+    runs.set_tags({"device": device_of(network).type, "parameters": count_parameters(network)})
+    epochs = fit(network, corpus.train, corpus.validation, config.training, config.text, config.runtime.seed, listener)
+    for epoch in early_stopping(epochs, config.training.patience):
         best.update(epoch, network)
-        tracking.log_epoch(epoch)
-        told(epoch)
+        runs.log_epoch(epoch)
+        listener(epoch)
+        yield epoch
+
+
+def finish_training(network: nn.Module, best: BestWeights, epochs: Sequence[EpochRecord]) -> EpochRecord:
+    """Put the best weights back and log the best epoch, which is returned, and the seconds of all."""
     chosen = best.restore(network)
-    tracking.log_metrics(
+    runs.log_metrics(
         {
             "best_epoch": chosen.epoch,
             "best_val_accuracy": chosen.val_accuracy,
@@ -181,26 +156,28 @@ def train_network(
             "train_seconds": sum(epoch.seconds for epoch in epochs),
         }
     )
-    return epochs, chosen
+    return chosen
 
 
-def refit(config: ExperimentConfig, corpus: Corpus, epochs: int, watch: Watch = unwatched) -> tuple[nn.Module, float]:
+def refit(
+    config: ExperimentConfig, corpus: Corpus, epochs: int, listener: Listener = ignore
+) -> tuple[nn.Module, float]:
     """A network trained anew on train and validation, for as many epochs as validation chose; and the seconds it took.
 
     What an epoch says of the validation reviews means nothing then, and is not logged.
     """
     everything = replace(corpus, train=corpus.train.union(corpus.validation))
-    network, end, started = build_network(config, everything), BestWeights(), time.perf_counter()
+    network, last, started = build_network(config, everything), BestWeights(), time.perf_counter()
     training = fit(
-        network, everything.train, corpus.validation, config.training, config.text, config.runtime.seed, watch
+        network, everything.train, corpus.validation, config.training, config.text, config.runtime.seed, listener
     )
     for epoch in islice(training, epochs):
         if epoch.epoch == epochs:
-            end.update(epoch, network)
-    end.restore(network)
+            last.update(epoch, network)
+    last.restore(network)
     seconds = time.perf_counter() - started
-    tracking.set_tags({REFIT: True})
-    tracking.log_metrics({"refit_seconds": seconds})
+    runs.set_tags({REFIT: True})
+    runs.log_metrics({"refit_seconds": seconds})
     return network, seconds
 
 
@@ -208,38 +185,36 @@ def log_learning_curves(epochs: Sequence[EpochRecord]) -> None:
     """Log the learning curves; a study's trials go without, since hundreds of pictures are looked at by nobody."""
     from sentiment_tune.evaluation import plots  # slow to import, and not needed before
 
-    tracking.log_figure("learning_curves", plots.learning_curves([asdict(epoch) for epoch in epochs]))
+    runs.log_figure("learning_curves", plots.learning_curves([asdict(epoch) for epoch in epochs]))
 
 
-def evaluate_on_test(network: nn.Module, reading: TextConfig, corpus: Corpus) -> dict[str, float]:
-    """Read the test split, once: log its figures, its pictures and what was said of each review."""
+def evaluate_on_test(network: nn.Module, text: TextConfig, corpus: Corpus) -> dict[str, float]:
+    """Read the test split, once: log its metrics, its pictures and the probability of each review."""
     from sentiment_tune.evaluation import plots
 
     reviews, started = corpus.test, time.perf_counter()
-    logits = predict(network, evaluation_batches(reviews, reading, device_of(network)))
+    logits = predict(network, evaluation_batches(reviews, text, device_of(network)))
     seconds = time.perf_counter() - started
     labels, probabilities = reviews.labels, sigmoid(logits)
-    figures = {
-        f"test_{name}": value for name, value in evaluation.compute_metrics(labels, probabilities, logits).items()
-    }
-    figures["test_reviews_per_second"] = len(reviews) / seconds
-    tracking.log_metrics(figures)
-    tracking.log_test_predictions(labels, probabilities, reviews.lengths)
-    tracking.log_error_rates(evaluation.error_rates_by_kind(corpus, probabilities, reading.length))
+    test = {f"test_{name}": value for name, value in metrics.compute_metrics(labels, probabilities, logits).items()}
+    test["test_reviews_per_second"] = len(reviews) / seconds
+    runs.log_metrics(test)
+    runs.log_test_predictions(labels, probabilities, reviews.lengths)
+    runs.log_error_rates(metrics.error_rates_by_kind(corpus, probabilities, text.length))
     texts = {
         row: corpus.vocabulary.decode(reviews[row]) for row in plots.most_confident_mistakes(labels, probabilities)
     }
     for draw in (plots.confusion_matrix, plots.roc_curve, plots.reliability_diagram):
-        tracking.log_figure(draw.__name__, draw(labels, probabilities))
-    tracking.log_figure("mistakes", plots.mistakes(labels, probabilities, texts))
-    return figures
+        runs.log_figure(draw.__name__, draw(labels, probabilities))
+    runs.log_figure("mistakes", plots.mistakes(labels, probabilities, texts))
+    return test
 
 
 def log_model(package: ModelPackage) -> str:
-    """Log the finished model, what that took, and what it says of a few texts; its URI."""
+    """Log the finished model, the seconds that took, and its scores of a few texts; the model's URI."""
     started = time.perf_counter()
     model = flavor.log_model(package)
-    tracking.log_metrics({"package_seconds": time.perf_counter() - started, "model_bytes": flavor.size_of(model)})
-    tracking.log_golden(GOLDEN, package.scorer.predict_proba(GOLDEN))
+    runs.log_metrics({"package_seconds": time.perf_counter() - started, "model_bytes": flavor.size_of(model)})
+    runs.log_golden(GOLDEN, package.scorer.predict_proba(GOLDEN))
     uri: str = model.model_uri
     return uri

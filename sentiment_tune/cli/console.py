@@ -3,8 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -17,14 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from sentiment_tune.config import ExperimentConfig
-from sentiment_tune.data.batches import Batch
 from sentiment_tune.data.corpus import Corpus
-from sentiment_tune.experiment import Result, Told, untold
+from sentiment_tune.events import Event
+from sentiment_tune.experiment import RunResult
 from sentiment_tune.inference.scorer import label_for
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Value
 from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.training.loop import EpochRecord, Watch, unwatched
+from sentiment_tune.training.loop import EpochRecord, StepEnd
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -46,24 +45,45 @@ def _console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, soft_wrap=True, highlight=False, emoji=False, markup=False)
 
 
-@contextmanager
-def epochs(config: ExperimentConfig, corpus: Corpus, quiet: bool) -> Iterator[tuple[Watch, Told]]:
-    """What `experiment.run` asks for to tell how far it is: a bar on a terminal, a line an epoch everywhere."""
-    if quiet:
-        yield unwatched, untold
-        return
-    console = _console()
+class TrainingDisplay:
+    """How far a training is: a bar of the epoch's steps on a terminal, a line an epoch everywhere."""
+
+    def __init__(self, most_epochs: int):
+        self._most_epochs = most_epochs
+        self._console = _console()
+        columns = TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
+        self._task = self._bar.add_task("1", total=None)
+
+    def __enter__(self) -> "TrainingDisplay":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show an event of the training."""
+        match event:
+            case StepEnd(step=1):
+                self._bar.reset(
+                    self._task,
+                    total=event.steps,
+                    completed=1,
+                    description=f"{event.epoch} of at most {self._most_epochs}",
+                )
+            case StepEnd():
+                self._bar.update(self._task, completed=event.step)
+            case EpochRecord():
+                self._console.print(_line(event))
+
+
+def begin_training(config: ExperimentConfig, corpus: Corpus) -> None:
+    """What is going to be trained, and on how many reviews."""
     train, validation, test = (f"{len(part):,}" for part in (corpus.train, corpus.validation, corpus.test))
-    console.print(
+    _console().print(
         f"{config.model} on {corpus.name}: {train} reviews to train, {validation} to validate, {test} to test"
     )
-    columns = TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-
-        def watch(passing: Iterable[Batch], epoch: int) -> Iterable[Batch]:
-            return bar.track(passing, description=f"{epoch} of at most {config.training.epochs}")
-
-        yield watch, lambda epoch: console.print(_line(epoch))
 
 
 def _line(epoch: EpochRecord) -> str:
@@ -73,7 +93,7 @@ def _line(epoch: EpochRecord) -> str:
     )
 
 
-def result(config: ExperimentConfig, corpus: Corpus, result: Result) -> None:
+def result(config: ExperimentConfig, corpus: Corpus, result: RunResult) -> None:
     """The figures of a finished run, and three lines that say what to do next."""
     console, once_more = _console(), ", then on train and validation," if config.training.refit else ""
     console.print(

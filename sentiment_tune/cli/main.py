@@ -3,18 +3,15 @@
 Heavy modules are imported where a command needs them, so that `--help` answers at once.
 """
 
-import atexit
-import gc
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sentiment_tune import __version__
+from sentiment_tune import __version__, process
 from sentiment_tune.errors import InputError, TerminatedError
 
 if TYPE_CHECKING:
@@ -139,8 +136,12 @@ def train(
     network = experiment.build_network(config, corpus)
     tracking.connect(tracking_uri)
     place = tracking.RunSpec(folder, run_name or config.model, system_metrics=system_metrics)
-    with reporting.epochs(config, corpus, quiet) as (watch, told):
-        result = experiment.run_experiment(network, config, corpus, place, watch, told)
+    if quiet:
+        result = experiment.run_experiment(network, config, corpus, place)
+    else:
+        reporting.begin_training(config, corpus)
+        with reporting.TrainingDisplay(config.training.epochs) as display:
+            result = experiment.run_experiment(network, config, corpus, place, display)
     reporting.result(config, corpus, result)
 
 
@@ -369,11 +370,7 @@ def _table(texts: tuple[str, ...], source: str | None) -> "Table":
 
 def run() -> None:
     """The console script: what goes wrong by the user's hand is one line and exit code 2."""
-    signal.signal(signal.SIGTERM, _terminate)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
-        signal.signal(signal.SIGHUP, _terminate)
-    gc.set_threshold(10_000)  # the imports make a million objects that stay: looking through them less saves a second
-    atexit.register(gc.freeze)  # and so does not looking through them at the end
+    process.prepare()
     try:
         main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -388,14 +385,6 @@ def run() -> None:
         _end("ended", 128 + (signal.SIGTERM if isinstance(told, TerminatedError) else signal.SIGINT))
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise TerminatedError("SIGTERM")
-
-
 def _end(message: str, code: int) -> None:
     print(f"sentiment-tune: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    run()

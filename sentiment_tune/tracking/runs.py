@@ -3,7 +3,6 @@
 import functools
 import getpass
 import hashlib
-import logging
 import os
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
+import requests
 from filelock import FileLock
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset_source import DatasetSource
@@ -35,16 +35,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPERIMENT = "sentiment"
+PATIENCE = 5  # seconds for a server to answer
 PROJECT_RUN = "MLFLOW_RUN_ID"  # the variable in which `mlflow run` names the run it has begun
 SETTINGS, TEST, MISTAKES, GOLDEN_FILE = "settings.json", "test.npz", "mistakes.json", "golden.json"
 
 
 def configure(uri: str | None = None) -> None:
     """Point MLflow at `uri`, or at what its own variables say; nothing is made or asked there yet."""
-    logging.getLogger("mlflow").setLevel(logging.ERROR)  # it tells of every table and experiment it makes or misses
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a download here takes no time
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # after every run of a server
     if uri:
         mlflow.set_tracking_uri(uri)
 
@@ -61,9 +58,7 @@ def connect(uri: str | None = None, make: bool = True) -> None:
         raise InputError(f"no finished run at {uri}: train one first, or give --tracking-uri or --model FOLDER")
     try:
         if uri.startswith("http"):
-            with _asked_once():
-                mlflow.search_experiments(max_results=1)
-            return
+            requests.head(uri, timeout=PATIENCE)  # MLflow itself tries for minutes where no server answers
         if uri.startswith("sqlite:///"):
             check_database_path(Path(uri.removeprefix("sqlite:///")))
         with creation_lock(uri):
@@ -71,20 +66,6 @@ def connect(uri: str | None = None, make: bool = True) -> None:
     except Exception as error:  # each kind of store raises what its own library does
         reason = str(error).partition("\n")[0]
         raise InputError(f"no MLflow tracking at {uri!r}: {reason}; start it, or give another --tracking-uri") from None
-
-
-@contextmanager
-def _asked_once() -> Iterator[None]:
-    """A block in which MLflow does not try again for minutes where no server answers."""
-    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
-    before = {name: os.environ[name] for name in limits if name in os.environ}
-    os.environ |= limits
-    try:
-        yield
-    finally:
-        for name in limits:
-            del os.environ[name]
-        os.environ |= before
 
 
 def check_database_path(path: Path) -> None:
@@ -128,49 +109,50 @@ class RunSpec:
     run_id: str | None = None  # of a run that goes on
 
 
-class Pruned(Exception):
-    """Somebody has seen enough of a training; its run is KILLED, and nothing is wrong with it."""
+@dataclass
+class ActiveRun:
+    """A run that is under way, and the status with which it ends if nothing goes wrong."""
+
+    run_id: str
+    status: str = "FINISHED"  # or KILLED, of a training that was given up
 
 
 @contextmanager
-def start_run(place: RunSpec) -> Iterator[str]:
-    """A run that tells how it ended: FINISHED, FAILED with the reason as tag `error`, or KILLED. Yields its id.
+def start_run(spec: RunSpec) -> Iterator[ActiveRun]:
+    """A run that tells how it ended: with its own status, FAILED with the reason as tag `error`, or KILLED.
 
     Under `mlflow run` the first is the project's run, which stays in the experiment that command chose.
     """
-    run = _begun(place)
+    run = ActiveRun(_begin_run(spec).info.run_id)
     try:
-        yield run.info.run_id
-    except Pruned:
-        mlflow.end_run("KILLED")
-        raise
+        yield run
     except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt)
+        interrupted = isinstance(error, KeyboardInterrupt)
         try:
             mlflow.set_tag("error", f"{type(error).__name__}: {error}")
-            if not stopped:
+            if not interrupted:
                 mlflow.log_text(traceback.format_exc(), "traceback.txt")
         finally:  # what went wrong may be that nothing can be logged
-            mlflow.end_run("KILLED" if stopped else "FAILED")
+            mlflow.end_run("KILLED" if interrupted else "FAILED")
         raise
-    mlflow.end_run("FINISHED")
+    mlflow.end_run(run.status)
 
 
-def _begun(place: RunSpec) -> mlflow.ActiveRun:
-    tags = dict(place.tags)  # told with the run's beginning: one that is cut off at once can still be told from others
-    if place.parent:
-        experiment = mlflow.get_run(place.parent).info.experiment_id
+def _begin_run(spec: RunSpec) -> mlflow.ActiveRun:
+    tags = dict(spec.tags)  # told with the run's beginning: one that is cut off at once can still be told from others
+    if spec.parent:
+        experiment = mlflow.get_run(spec.parent).info.experiment_id
         return mlflow.start_run(
-            experiment_id=experiment, run_name=place.name, parent_run_id=place.parent, nested=True, tags=tags
+            experiment_id=experiment, run_name=spec.name, parent_run_id=spec.parent, nested=True, tags=tags
         )
-    if place.run_id:
-        run = mlflow.start_run(run_id=place.run_id, nested=True, tags=tags)
+    if spec.run_id:
+        run = mlflow.start_run(run_id=spec.run_id, nested=True, tags=tags)
         if "error" in run.data.tags:
             mlflow.delete_tag("error")
         return run
     if PROJECT_RUN not in os.environ:
-        _enter(place.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or _project_experiment() or EXPERIMENT)
-    return mlflow.start_run(run_name=place.name, log_system_metrics=place.system_metrics, tags=tags)
+        _enter(spec.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or _project_experiment() or EXPERIMENT)
+    return mlflow.start_run(run_name=spec.name, log_system_metrics=spec.system_metrics, tags=tags)
 
 
 def add_text(run_id: str, name: str, text: str) -> None:

@@ -1,8 +1,8 @@
 """Training as a generator of epochs: whoever iterates decides what happens between them.
 
-    best = Best()
-    for epoch in until_stale(fit(network, train, validation, recipe, reading, seed), recipe.patience):
-        best.see(epoch, network)
+    best = BestWeights()
+    for epoch in early_stopping(fit(network, train, validation, config, text, seed), config.patience):
+        best.update(epoch, network)
     best.restore(network)
 
 Everything random in an epoch comes from the seed and the epoch's number, so an epoch can be repeated by itself.
@@ -11,7 +11,7 @@ Everything random in an epoch comes from the seed and the epoch's number, so an 
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,16 +21,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sentiment_tune.data.batches import Batch, Encoded, evaluation_batches, make_batches, shuffle_by_length
+from sentiment_tune.data.batches import Batches, Encoded, evaluation_batches, make_batches, shuffle_by_length
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.evaluation.metrics import loss_and_accuracy
+from sentiment_tune.events import Event, Listener, ignore
 from sentiment_tune.inference.predict import device_of, predict
 from sentiment_tune.training.config import TrainConfig
 from sentiment_tune.training.step import TrainStep
 
 
 @dataclass(frozen=True)
-class EpochRecord:
+class StepEnd(Event):
+    """A training step is done; both counts from 1."""
+
+    epoch: int
+    step: int
+    steps: int  # of the epoch
+
+
+@dataclass(frozen=True)
+class EpochRecord(Event):
     """What one pass over the training reviews led to: accuracies are fractions, losses nats a review."""
 
     epoch: int  # from 1
@@ -57,65 +67,60 @@ class LabelledReviews(Encoded, Protocol):
     def labels(self) -> NDArray[np.uint8]: ...
 
 
-Watch = Callable[[Iterable[Batch], int], Iterable[Batch]]  # an epoch's batches and its number in, the batches out
-
-
-def unwatched(passing: Iterable[Batch], epoch: int) -> Iterable[Batch]:
-    return passing
-
-
 def fit(
     network: nn.Module,
     train: LabelledReviews,
     validation: LabelledReviews,
-    recipe: TrainConfig,
-    reading: TextConfig,
+    config: TrainConfig,
+    text: TextConfig,
     seed: int,
-    watch: Watch = unwatched,
+    listener: Listener = ignore,
 ) -> Iterator[EpochRecord]:
     """Train `network` in place, on the device it is on, and yield each epoch's record when the epoch ends.
 
-    The validation reviews are only measured. Raises DivergenceError at the first step whose loss is not finite.
+    The validation reviews are only measured; the listener hears of each step. Raises DivergenceError at the first step
+    whose loss is not finite.
     """
-    descent, device = (
-        TrainStep(network, recipe),
-        device_of(network),
-    )
-    passing, held = (
-        make_batches(train, reading, recipe.batch, device=device),
-        evaluation_batches(validation, reading, device),
-    )
-    for number in range(1, recipe.epochs + 1):
+    train_step, device = TrainStep(network, config), device_of(network)
+    batches = make_batches(train, text, config.batch, device=device)
+    validation_batches = evaluation_batches(validation, text, device)
+    for number in range(1, config.epochs + 1):
         started = time.perf_counter()
-        passing = passing.reordered(shuffle_by_length(np.random.default_rng([seed, number])), recipe.batch)
-        rates = [recipe.rate_at(number - 1 + (step + 0.5) / len(passing)) for step in range(len(passing))]
+        batches = batches.reordered(shuffle_by_length(np.random.default_rng([seed, number])), config.batch)
         with seeded(seed, number, device=device):
-            loss, accuracy = _pass(descent, watch(passing, number), train.labels, rates, number)
-        descent.mean.swap_in()
-        val_loss, val_accuracy = loss_and_accuracy(predict(network, held), validation.labels)
+            loss, accuracy = train_epoch(train_step, batches, train.labels, config, number, listener)
+        train_step.swap_average()
+        val_loss, val_accuracy = loss_and_accuracy(predict(network, validation_batches), validation.labels)
         yield EpochRecord(number, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - started)
-        descent.mean.swap_out()
+        train_step.swap_average()  # not when nobody asks for another epoch: the weights are the caller's then
 
 
-def _pass(
-    descent: TrainStep, passing: Iterable[Batch], labels: NDArray[np.uint8], rates: list[float], epoch: int
+def train_epoch(
+    train_step: TrainStep,
+    batches: Batches,
+    labels: NDArray[np.uint8],
+    config: TrainConfig,
+    epoch: int,
+    listener: Listener,
 ) -> tuple[float, float]:
-    """One step a batch, each at its rate; mean loss and accuracy on the way."""
-    descent.network.train()
-    device = device_of(descent.network)
-    loss, right, reviews = 0.0, 0, 0
-    for step, (batch, rate) in enumerate(zip(passing, rates, strict=True), 1):
-        wanted = torch.from_numpy(labels[batch.rows].astype(np.float32)).to(device)
-        batch_loss, logits = descent.step(batch.ids, wanted, rate)
-        if not math.isfinite(batch_loss):
+    """One step a batch; mean loss and accuracy on the way, over reviews."""
+    train_step.network.train()
+    device = device_of(train_step.network)
+    loss_sum, correct, reviews = 0.0, 0, 0
+    for step, batch in enumerate(batches, 1):
+        targets = torch.from_numpy(labels[batch.rows].astype(np.float32)).to(device)
+        learning_rate = config.rate_at(epoch - 1 + (step - 0.5) / len(batches))
+        loss, logits = train_step(batch.ids, targets, learning_rate)
+        if not math.isfinite(loss):
             raise DivergenceError(
-                f"the loss became {batch_loss} in epoch {epoch}, step {step}, at learning rate {rate:g}; "
+                f"the loss became {loss} in epoch {epoch}, step {step}, at learning rate {learning_rate:g}; "
                 "try a smaller learning_rate"
             )
-        loss += batch_loss * len(wanted)
-        right += int(((logits > 0) == (wanted > 0.5)).sum())
-        reviews += len(wanted)
-    return loss / reviews, right / reviews
+        loss_sum += loss * len(targets)
+        correct += int(((logits > 0) == (targets > 0.5)).sum())
+        reviews += len(targets)
+        listener(StepEnd(epoch, step, len(batches)))
+    return loss_sum / reviews, correct / reviews
 
 
 def early_stopping(epochs: Iterable[EpochRecord], patience: int) -> Iterator[EpochRecord]:

@@ -1,4 +1,4 @@
-"""One step of training: loss, gradient, adversarial gradient, optimizer, running mean of the weights."""
+"""One step of training: gradient, adversarial gradient, clipping, optimizer, average of the weights."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,99 +7,112 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim.swa_utils import AveragedModel
 
 from sentiment_tune.data.text import PADDING, UNKNOWN
 from sentiment_tune.training.config import TrainConfig
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 class TrainStep:
-    """Steps down the loss, with what one leaves to the next."""
+    """A network with its optimizer: each call is one step down the loss."""
 
-    def __init__(self, network: nn.Module, recipe: TrainConfig):
+    def __init__(self, network: nn.Module, config: TrainConfig):
         self.network = network
-        self.mean = ExponentialMovingAverage(network, recipe.averaging)
-        self._recipe = recipe
-        self._weights = list(network.parameters())
-        self._optimizer = torch.optim.AdamW(self._weights, weight_decay=recipe.weight_decay, fused=True)
+        self.average = ExponentialMovingAverage(network, config.averaging) if config.averaging else None
+        self._config = config
+        self._parameters = list(network.parameters())
+        self._optimizer = torch.optim.AdamW(self._parameters, weight_decay=config.weight_decay, fused=True)
 
-    def step(self, ids: Tensor, wanted: Tensor, rate: float) -> tuple[float, Tensor]:
-        """One step; the loss and the logits before it. A loss that is not finite changes no weight."""
-        ids = drop_words(ids, self._recipe.word_dropout)
+    def __call__(self, ids: Tensor, targets: Tensor, learning_rate: float) -> tuple[float, Tensor]:
+        """Loss and logits [batch] before the step, of ids [batch, word] and targets [batch], 0.0 or 1.0.
+
+        A loss that is not finite changes no weight.
+        """
+        ids = drop_words(ids, self._config.word_dropout)
         self._optimizer.zero_grad()
-        logits = self._logits(ids)
-        loss = accumulate_gradient(logits, wanted)
-        if math.isfinite(loss):
-            if self._recipe.adversarial:
-                with adversarial_perturbation(self.network, self._recipe.adversarial):
-                    accumulate_gradient(self._logits(ids), wanted)
-            _clip(self._weights, self._recipe.clip)
-            self._optimizer.param_groups[0]["lr"] = rate
-            self._optimizer.step()
-            self.mean.update()
+        logits = self._forward(ids)
+        loss = accumulate_gradient(logits, targets)
+        if not math.isfinite(loss):
+            return loss, logits
+        if self._config.adversarial:
+            with adversarial_perturbation(self.network, self._config.adversarial):
+                accumulate_gradient(self._forward(ids), targets)
+        clip_gradient(self._parameters, self._config.clip)
+        self._optimizer.param_groups[0]["lr"] = learning_rate
+        self._optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
         return loss, logits
 
-    def _logits(self, ids: Tensor) -> Tensor:
-        """The network's, from automatic mixed precision where the recipe says so; bfloat16 needs no loss scaling."""
-        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self._recipe.precision == "bfloat16"):
+    def _forward(self, ids: Tensor) -> Tensor:
+        """Logits under automatic mixed precision where the config says so; bfloat16 needs no loss scaling."""
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16"):
             logits: Tensor = self.network(ids)
         return logits.float()
 
-
-class ExponentialMovingAverage:
-    """A network's weights averaged over the steps: each leaves `kept` of the mean, less at first; 0 is no mean."""
-
-    def __init__(self, network: nn.Module, kept: float):
-        self._kept = kept
-        self._weights = list(network.parameters()) if kept else []
-        self._means = [weight.detach().clone() for weight in self._weights]
-        self._steps = 0
-
-    @torch.no_grad()
-    def update(self) -> None:
-        self._steps += 1
-        for mean, weight in zip(self._means, self._weights, strict=True):
-            mean.lerp_(weight, max(1 - self._kept, 10 / (10 + self._steps)))
-
-    def swap_in(self) -> None:
-        """Give the network the mean, to be measured and copied."""
-        self._exchange()
-
-    def swap_out(self) -> None:
-        """Give the network back the weights that the next step is to change."""
-        self._exchange()
-
-    def _exchange(self) -> None:
-        for place, weight in enumerate(self._weights):
-            weight.data, self._means[place] = self._means[place], weight.data
+    def swap_average(self) -> None:
+        """Exchange the network's weights with their average, if there is one, to measure and copy it; and back."""
+        if self.average is not None:
+            self.average.swap(self.network)
 
 
-def _clip(weights: Sequence[Tensor], largest: float) -> None:
-    """What clip_grad_norm_ does, but gradients that are short enough are not even multiplied by one."""
-    norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-    if norm > largest:
-        nn.utils.clip_grads_with_norm_(weights, largest, norm)
+class ExponentialMovingAverage(AveragedModel):
+    """The weights averaged over the steps: each keeps `decay` of the average, less in the first hundreds of steps."""
+
+    def __init__(self, network: nn.Module, decay: float):
+        def average(averages: Tensors, weights: Tensors, step: Tensor | int) -> None:
+            share = max(1 - decay, 10 / (10 + int(step)))
+            for mean, weight in zip(averages, weights, strict=True):
+                mean.lerp_(weight, share)
+
+        super().__init__(network, multi_avg_fn=average)
+        self.n_averaged += 1  # the fresh weights count as the first step: torch would throw them away
+
+    def swap(self, network: nn.Module) -> None:
+        """Exchange the average with the network's weights."""
+        for mean, weight in zip(self.module.parameters(), network.parameters(), strict=True):
+            mean.data, weight.data = weight.data, mean.data
+
+
+def drop_words(ids: Tensor, rate: float) -> Tensor:
+    """Ids [batch, word] where each word is with probability `rate` the unknown one; padding stays."""
+    if not rate:
+        return ids
+    dropped = torch.rand(ids.shape, device=ids.device) < rate
+    return ids.masked_fill(dropped & (ids != PADDING), UNKNOWN)
+
+
+def accumulate_gradient(logits: Tensor, targets: Tensor) -> float:
+    """Mean binary cross entropy in nats, whose gradient is added to that of the weights if it is finite."""
+    loss = binary_cross_entropy_with_logits(logits, targets)
+    value = loss.item()
+    if math.isfinite(value):
+        loss.backward()  # type: ignore[no-untyped-call]
+    return value
 
 
 @contextmanager
 def adversarial_perturbation(network: nn.Module, size: float) -> Iterator[None]:
-    """A block in which the words' vectors are changed in the direction in which the loss grows, as their gradient says.
+    """A block in which the words' vectors are moved in the direction in which the loss grows, as their gradient says.
 
-    The vectors of a batch change together, by `size` times their norm: adversarial training as in Miyato et al. (2017),
-    who change each occurrence of a word by itself.
+    The vectors of a batch move together, by `size` times their norm: adversarial training as in Miyato et al. (2017),
+    who move each occurrence of a word by itself.
     """
     changes = []
-    for vectors in embedding_tables(network):
-        gradient = vectors.grad
+    for table in embedding_tables(network):
+        gradient = table.grad
         if gradient is not None and gradient.any():
-            present = vectors.detach()[gradient.any(1)]
-            changes.append((vectors, gradient * (size * present.norm() / gradient.norm())))
+            present = table.detach()[gradient.any(1)]
+            changes.append((table, gradient * (size * present.norm() / gradient.norm())))
     with torch.no_grad():
-        for vectors, change in changes:
-            vectors.add_(change)
+        for table, change in changes:
+            table.add_(change)
     yield
     with torch.no_grad():
-        for vectors, change in changes:
-            vectors.sub_(change)
+        for table, change in changes:
+            table.sub_(change)
 
 
 def embedding_tables(network: nn.Module) -> list[Tensor]:
@@ -107,18 +120,8 @@ def embedding_tables(network: nn.Module) -> list[Tensor]:
     return [module.weight for module in network.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)]
 
 
-def accumulate_gradient(logits: Tensor, wanted: Tensor) -> float:
-    """The loss, whose gradient is added to that of the weights if it is finite."""
-    loss = binary_cross_entropy_with_logits(logits, wanted)
-    value = loss.item()
-    if math.isfinite(value):
-        loss.backward()  # type: ignore[no-untyped-call]
-    return value
-
-
-def drop_words(ids: Tensor, share: float) -> Tensor:
-    """ids [batch, word] where each word is with probability `share` the unknown one; padding stays."""
-    if not share:
-        return ids
-    chosen = torch.rand(ids.shape, device=ids.device) < share
-    return ids.masked_fill(chosen & (ids != PADDING), UNKNOWN)
+def clip_gradient(parameters: Sequence[Tensor], largest: float) -> None:
+    """What clip_grad_norm_ does, but gradients that are short enough are not even multiplied by one."""
+    norm = nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None])
+    if norm > largest:
+        nn.utils.clip_grads_with_norm_(parameters, largest, norm)

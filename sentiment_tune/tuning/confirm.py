@@ -15,10 +15,11 @@ from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.experiment import (
     build_network,
     evaluate_on_test,
+    finish_training,
     log_learning_curves,
     log_model,
     start_training_run,
-    train_network,
+    train_epochs,
 )
 from sentiment_tune.inference import package as packaging
 from sentiment_tune.inference.package import ModelPackage
@@ -26,6 +27,7 @@ from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.records import RunRecord
 from sentiment_tune.tracking.runs import RunSpec
+from sentiment_tune.training.loop import BestWeights
 from sentiment_tune.tuning.study import StudyResult
 from sentiment_tune.tuning.trials import WORKER, WORKER_ID, best_trials, end_abandoned
 from sentiment_tune.tuning.workers import run_in_processes
@@ -110,13 +112,14 @@ def _trained_again(
 ) -> RunRecord:
     seed = config.runtime.seed
     tags = {"trial": str(trial), "stage": CONFIRMED, WORKER: WORKER_ID}
-    with start_training_run(
-        config, corpus, RunSpec(name=f"trial {trial}, seed {seed}", tags=tags, parent=parent)
-    ) as run_id:
-        network = build_network(config, corpus)
-        log_learning_curves(train_network(network, config, corpus)[0])
+    spec = RunSpec(name=f"trial {trial}, seed {seed}", tags=tags, parent=parent)
+    with start_training_run(config, corpus, spec) as active:
+        network, best = build_network(config, corpus), BestWeights()
+        epochs = list(train_epochs(network, config, corpus, best))
+        finish_training(network, best, epochs)
+        log_learning_curves(epochs)
         log_model(ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text))
-    run = records.read_run(run_id)
+    run = records.read_run(active.run_id)
     say(f"trial {trial} again with seed {seed}: validation {run.metrics['best_val_accuracy']:.4f}")
     return run
 

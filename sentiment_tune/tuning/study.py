@@ -74,15 +74,15 @@ def run_study(search: StudyConfig, corpus: Corpus, place: RunSpec, say: Say) -> 
         _run_trials(search, study, corpus, joined, say, first=_number())
         yield StudyResult(search, study, joined, owned=False)
         return
-    with _owning(study), tracking.start_run(_place(study, search, place)) as run_id:
-        study.set_user_attr(RUN_ID, run_id)
+    with _owning(study), tracking.start_run(_place(study, search, place)) as run:
+        study.set_user_attr(RUN_ID, run.run_id)
         tracking.log_data(corpus)
-        _run_trials(search, study, corpus, run_id, say)
+        _run_trials(search, study, corpus, run.run_id, say)
         reclaim_trials(study)
         if not best_trials(study, 1):
             raise InputError(f"no trial of study {search.study!r} was finished: see its runs for the reasons")
         _report(search, study)
-        yield StudyResult(search, study, run_id, owned=True)
+        yield StudyResult(search, study, run.run_id, owned=True)
 
 
 def _place(study: optuna.Study, search: StudyConfig, place: RunSpec) -> RunSpec:

@@ -15,8 +15,7 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,15 @@ import psutil
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, TrialPruned, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import InputError
-from sentiment_tune.experiment import Told, build_network, start_training_run, train_network
+from sentiment_tune.experiment import build_network, finish_training, start_training_run, train_epochs
 from sentiment_tune.space import Range
 from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.tracking.runs import Pruned, RunSpec
-from sentiment_tune.training.loop import EpochRecord
+from sentiment_tune.tracking.runs import RunSpec
+from sentiment_tune.training.loop import BestWeights
 from sentiment_tune.tuning.backend import PATIENCE, create_pruner, create_sampler, open_storage
 from sentiment_tune.tuning.search import MODEL, StudyConfig, check_same_facts
 
@@ -106,7 +106,7 @@ def run_trials(
     deadline = time.monotonic() + (search.timeout or float("inf"))
 
     def objective(trial: Trial) -> float:
-        return _objective(trial, search, corpus, run_id)
+        return _run_trial(trial, search, corpus, run_id)
 
     while wait_for_turn(study, search, deadline):
         # A sampler of its own for each trial: a study that was interrupted goes on as if it had not been.
@@ -189,21 +189,24 @@ def requeue(study: optuna.Study, trial: FrozenTrial | Trial) -> None:
         study.enqueue_trial(trial.params, user_attrs={RETRIED: retried + 1})
 
 
-def _objective(trial: Trial, search: StudyConfig, corpus: Corpus, run_id: str) -> float:
-    """Best validation accuracy of one trial, in a run of its own; tells what became of it, and ends with it."""
+def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str) -> float:
+    """Best validation accuracy of one trial, in a run of its own below the study's run; raises TrialPruned.
+
+    Whatever else ends it is told to the trial: interrupted, it is tried again; failed, it holds the reason.
+    """
     trial.set_user_attr(WORKER, WORKER_ID)
     _give_way(trial, search.trials)
     tags = {"trial": str(trial.number), "study": search.study, "stage": SEARCHED, WORKER: WORKER_ID}
+    spec, state = RunSpec(name=f"trial {trial.number}", tags=tags, parent=study_run), TrialState.FAIL
     try:
         config = search.trial_config(suggest_settings(trial, search))
-        with start_training_run(
-            config, corpus, RunSpec(name=f"trial {trial.number}", tags=tags, parent=run_id)
-        ) as child:
-            trial.set_user_attr(RUN_ID, child)
-            with _state():
-                _, best = train_network(build_network(config, corpus), config, corpus, told=_judge(trial))
-    except Pruned:
-        raise TrialPruned from None
+        with start_training_run(config, corpus, spec) as run:
+            trial.set_user_attr(RUN_ID, run.run_id)
+            try:
+                state, accuracy = _train_trial(trial, config, corpus)
+            finally:
+                tracking.set_tags({"optuna_state": state.name})
+            run.status = "KILLED" if state == TrialState.PRUNED else run.status
     except KeyboardInterrupt:
         requeue(trial.study, trial)
         raise
@@ -212,21 +215,26 @@ def _objective(trial: Trial, search: StudyConfig, corpus: Corpus, run_id: str) -
     except Exception as error:
         trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}"[:500])
         raise
-    return best.val_accuracy
+    if state == TrialState.PRUNED:
+        raise TrialPruned
+    return accuracy
 
 
-@contextmanager
-def _state() -> Iterator[None]:
-    """Tell the open run the state of its trial in Optuna's words."""
-    state = TrialState.FAIL
-    try:
-        yield
-        state = TrialState.COMPLETE
-    except Pruned:
-        state = TrialState.PRUNED
-        raise
-    finally:
-        tracking.set_tags({"optuna_state": state.name})
+def _train_trial(trial: Trial, config: ExperimentConfig, corpus: Corpus) -> tuple[TrialState, float]:
+    """Train until the end or until Optuna finds it hopeless: COMPLETE or PRUNED, and the best validation accuracy."""
+    network, best, epochs = build_network(config, corpus), BestWeights(), []
+    owner = multiprocessing.parent_process()  # None but in a worker of ours
+    accuracy = 0.0
+    for epoch in train_epochs(network, config, corpus, best):
+        epochs.append(epoch)
+        accuracy = max(accuracy, epoch.val_accuracy)
+        trial.report(accuracy, epoch.epoch)
+        if owner and not owner.is_alive():
+            raise KeyboardInterrupt("the process that began this one is gone")
+        if trial.should_prune():
+            tracking.set_tags({"pruned_at_epoch": epoch.epoch})
+            return TrialState.PRUNED, accuracy
+    return TrialState.COMPLETE, finish_training(network, best, epochs).val_accuracy
 
 
 def _give_way(trial: Trial, most: int) -> None:
@@ -254,23 +262,6 @@ def suggest_settings(trial: Trial, search: StudyConfig) -> dict[str, Any]:
         else:
             chosen[name] = trial.suggest_float(name, low, high, log=setting.bounds.log)
     return chosen
-
-
-def _judge(trial: Trial) -> Told:
-    """Report the best accuracy so far after each epoch, and end the training if Optuna finds it hopeless."""
-    best, parent = 0.0, multiprocessing.parent_process()  # None but in a worker of ours
-
-    def told(epoch: EpochRecord) -> None:
-        nonlocal best
-        best = max(best, epoch.val_accuracy)
-        trial.report(best, epoch.epoch)
-        if parent and not parent.is_alive():
-            raise KeyboardInterrupt("the process that began this one is gone")
-        if trial.should_prune():
-            tracking.set_tags({"pruned_at_epoch": epoch.epoch})
-            raise Pruned
-
-    return told
 
 
 def best_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:

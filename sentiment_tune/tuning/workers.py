@@ -6,14 +6,14 @@ import os
 import signal
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
-from types import FrameType
 
 import torch
 
 from sentiment_tune.data import load as data
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.load import DataConfig
-from sentiment_tune.errors import InputError, TerminatedError
+from sentiment_tune.errors import InputError
+from sentiment_tune.process import prepare
 from sentiment_tune.tracking import runs as tracking
 
 Job = Callable[[Corpus, int], None]  # the data and the worker's number, from 0; travels to the process, so no lambda
@@ -67,7 +67,7 @@ def _end(processes: list[BaseProcess]) -> None:
 
 def _worker(source: DataConfig, address: str, job: Job, number: int, threads: int) -> None:
     """What a worker process does; its trainings are told and kept like any other's."""
-    signal.signal(signal.SIGTERM, _terminated)
+    prepare()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the owner ends its workers itself
     torch.set_num_threads(threads)
     tracking.configure(address)
@@ -75,7 +75,3 @@ def _worker(source: DataConfig, address: str, job: Job, number: int, threads: in
         job(data.load(source), number)
     except KeyboardInterrupt:
         os._exit(128 + signal.SIGTERM)  # its run has been told
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise TerminatedError

@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +14,10 @@ from sklearn import metrics
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from sentiment_tune.data.batches import Batch, evaluation_batches
+from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.text import PADDING, UNKNOWN
 from sentiment_tune.evaluation.metrics import loss_and_accuracy
+from sentiment_tune.events import Event
 from sentiment_tune.inference.predict import predict
 from sentiment_tune.models.layers import Words
 from sentiment_tune.space import Value
@@ -138,21 +138,18 @@ class Exploding(nn.Module):
 
 
 def test_a_loss_that_is_no_number_ends_training_at_that_step_and_changes_no_weight() -> None:
-    network, seen = Exploding(), []
-    before: Any = None
+    network = Exploding()
+    after_steps, epochs = [], []
 
-    def watch(passing: Iterable[Batch], epoch: int) -> Iterable[Batch]:
-        nonlocal before
-        for batch in passing:
-            before = weights(network)
-            yield batch
+    def keep_weights(event: Event) -> None:
+        after_steps.append(weights(network))
 
     with pytest.raises(
         DivergenceError, match=r"nan in epoch 1, step 3, at learning rate 0\.01; try a smaller learning_rate"
     ):
-        seen.extend(fit(network, TRAIN, VALIDATION, RECIPE, READING, 1, watch))
-    assert seen == []
-    assert equal(weights(network), before)
+        epochs.extend(fit(network, TRAIN, VALIDATION, RECIPE, READING, 1, keep_weights))
+    assert (epochs, len(after_steps)) == ([], 2)
+    assert equal(weights(network), after_steps[-1])
 
 
 @pytest.mark.parametrize(
@@ -250,12 +247,12 @@ def test_a_running_mean_is_the_mean_of_what_was_seen() -> None:
     mean = ExponentialMovingAverage(network, 0.5)
     for value in (1.0, 2.0, 3.0):
         network.weight.data.fill_(value)
-        mean.update()
-    mean.swap_in()
+        mean.update_parameters(network)
+    mean.swap(network)
     begun = (1.0 - 10 / 11) * start + 10 / 11 * 1.0
     second = (1.0 - 10 / 12) * begun + 10 / 12 * 2.0
     assert network.weight.item() == pytest.approx((1.0 - 10 / 13) * second + 10 / 13 * 3.0)
-    mean.swap_out()
+    mean.swap(network)
     assert network.weight.item() == 3.0
 
 
@@ -288,7 +285,7 @@ def test_the_training_figures_of_an_epoch_are_means_over_its_reviews() -> None:
 def test_freed_memory_is_kept_for_the_next_step(kept: bool) -> None:
     code = f"""
 import resource, torch
-from sentiment_tune.experiment import keep_freed_memory
+from sentiment_tune.process import keep_freed_memory
 def taken_anew():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(2**24)
