@@ -1,0 +1,80 @@
+"""What a run holds in MLflow, by name: the only place where a tag, a metric or an artifact is called something.
+
+Params are the settings under the names that their declarations give them, and the metrics of an epoch are the fields of
+`training.loop.EpochRecord`; the names below are all others.
+"""
+
+
+class Tag:
+    """Tags of runs and of registered versions."""
+
+    # of every run that ends with a model
+    NETWORK = "network"
+    DATA = "data"
+    DATA_DIGEST = "data_digest"
+    DATA_WARNING = "data_warning"
+    REVIEWS_TRAIN = "reviews_train"
+    REVIEWS_VALIDATION = "reviews_validation"
+    REVIEWS_TEST = "reviews_test"
+    SEED = "seed"
+    GIT_COMMIT = "git_commit"
+    PACKAGE_VERSION = "package_version"
+    DEVICE = "device"
+    PARAMETERS = "parameters"
+    REFIT = "refit"  # the model has seen the validation reviews
+    ERROR = "error"  # why the run failed
+    # of a study's runs
+    STUDY = "study"
+    STORAGE = "storage"
+    STAGE = "stage"  # study, search or confirm
+    TRIAL = "trial"
+    WORKER = "worker"
+    OPTUNA_STATE = "optuna_state"
+    PRUNED_AT_EPOCH = "pruned_at_epoch"
+    BEST_TRIAL = "best_trial"
+    BEST_RUN = "best_run"
+    WINNER = "winner"
+    # of a version in the registry
+    REASON = "reason"  # why it has its alias
+    # MLflow's own
+    PARENT_RUN = "mlflow.parentRunId"
+
+
+class Metric:
+    """Metrics that are logged once; those of the test are `TEST` before a name of `evaluation.metrics`."""
+
+    BEST_EPOCH = "best_epoch"
+    BEST_VAL_ACCURACY = "best_val_accuracy"
+    BEST_VAL_LOSS = "best_val_loss"
+    TRAIN_SECONDS = "train_seconds"
+    REFIT_SECONDS = "refit_seconds"
+    PACKAGE_SECONDS = "package_seconds"
+    MODEL_BYTES = "model_bytes"
+    TEST = "test_"
+    TEST_ACCURACY = "test_accuracy"
+    TEST_F1 = "test_f1"
+    TEST_ROC_AUC = "test_roc_auc"
+    TEST_LOG_LOSS = "test_log_loss"
+    TEST_BRIER = "test_brier"
+    TEST_REVIEWS_PER_SECOND = "test_reviews_per_second"
+    TRIALS = "trials"
+    CONFIRMED_VAL_ACCURACY = "confirmed_val_accuracy"
+    CONFIRMED_SPREAD = "confirmed_spread"
+    WEIGHT = "weight_"  # of an ensemble's member, before its registered name
+
+
+class Artifact:
+    """Files of a run."""
+
+    SETTINGS = "settings.json"
+    TEST_PREDICTIONS = "test.npz"
+    ERROR_RATES = "mistakes.json"
+    GOLDEN = "golden.json"
+    TRACEBACK = "traceback.txt"
+    PLOTS = "plots"  # a folder
+    CARDS = "cards"  # a folder
+    STUDY = "study"  # a folder
+    STUDY_PAGE = "study/study.html"
+    STUDY_TRIALS = "study/trials.csv"
+    BEST_SETTINGS = "study/best_settings.json"
+    MODEL = "model"
