@@ -19,12 +19,12 @@ from statistics import median
 import click
 import numpy as np
 
+from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data import load as data
 from sentiment_tune.data import store as cache
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.load import DataConfig
-from sentiment_tune.experiment import build_network
 from sentiment_tune.training.loop import fit
 
 SIZES = (1, 4, 16)

@@ -28,12 +28,12 @@ import numpy as np
 import platformdirs
 from matplotlib.figure import Figure
 
+from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data import load as data
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Reviews
 from sentiment_tune.data.text import PADDING, TextConfig
-from sentiment_tune.experiment import build_network
 from sentiment_tune.training.loop import fit
 
 BACKENDS = ["tensorflow-cpu==2.21.0", "jax==0.10.2"]

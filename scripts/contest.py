@@ -28,9 +28,9 @@ from mlflow.entities import Run
 
 from sentiment_tune.data import load as data
 from sentiment_tune.evaluation.metrics import accuracy_by_length, is_correct
-from sentiment_tune.leaderboard import NOTEBOOK
 from sentiment_tune.models.registry import ENSEMBLE, NETWORKS, parse_names
 from sentiment_tune.publish import register_run
+from sentiment_tune.ranking import NOTEBOOK
 from sentiment_tune.tracking import records, registry
 from sentiment_tune.tracking import runs as tracking
 

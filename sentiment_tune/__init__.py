@@ -1,3 +1,65 @@
-"""Train any network on reviews, track it in MLflow, and score anybody's text with what came out."""
+"""Train any network on reviews, track it in MLflow, and score anybody's text with what came out.
+
+    import sentiment_tune as st
+
+    run = st.train("cnn", data="reviews.csv", epochs=3, hidden=64)
+    study = st.tune("lstm", data=frame, trials=20)
+    model = st.load_model("models:/sentiment@champion")
+    model.predict(["a fine film"])
+
+Importing the package loads nothing heavy: torch and MLflow come with the first call.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from sentiment_tune.api import Model as Model
+    from sentiment_tune.api import StudyResult as StudyResult
+    from sentiment_tune.api import TrainedRun as TrainedRun
+    from sentiment_tune.api import ensemble as ensemble
+    from sentiment_tune.api import leaderboard as leaderboard
+    from sentiment_tune.api import load_model as load_model
+    from sentiment_tune.api import promote as promote
+    from sentiment_tune.api import register as register
+    from sentiment_tune.api import settings as settings
+    from sentiment_tune.api import train as train
+    from sentiment_tune.api import tune as tune
+    from sentiment_tune.classifier import SentimentClassifier as SentimentClassifier
+    from sentiment_tune.errors import InputError as InputError
+
+_HOMES = {
+    **dict.fromkeys(("train", "tune", "load_model", "leaderboard", "register", "promote", "ensemble"), "api"),
+    **dict.fromkeys(("settings", "TrainedRun", "StudyResult", "Model"), "api"),
+    "SentimentClassifier": "classifier",
+    "InputError": "errors",
+}
+__all__ = [
+    "InputError",
+    "Model",
+    "SentimentClassifier",
+    "StudyResult",
+    "TrainedRun",
+    "__version__",
+    "ensemble",
+    "leaderboard",
+    "load_model",
+    "promote",
+    "register",
+    "settings",
+    "train",
+    "tune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sentiment_tune' has no attribute {name!r}")
+    return getattr(import_module(f"sentiment_tune.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

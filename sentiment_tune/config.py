@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,13 +17,16 @@ from sentiment_tune.training.config import TrainConfig
 # Options of `train` and `tune` that are no settings of a training; a network cannot call its own settings so.
 RESERVED_NAMES = (
     *("model", "settings", "experiment", "folder", "run_name", "tracking_uri", "system_metrics", "quiet"),
+    *("progress", "listener", "verbose"),
     *("trials", "timeout", "stale", "workers", "storage", "study", "sampler", "pruner", "top", "seeds", "joint"),
 )
+_DATA_NAMES = tuple(field.name for field in fields(DataConfig))
+_RECIPES = files("sentiment_tune") / "recipes"
 
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """What a training depends on besides network, data and recipe."""
+    """What a training depends on besides network, data and how it is trained."""
 
     seed: Annotated[int, Range(0, 2**32 - 1)] = 1
     device: Annotated[str, Fixed("auto", "cpu", "cuda", "mps")] = "auto"
@@ -43,16 +47,16 @@ class ExperimentConfig:
     @classmethod
     def of(cls, model: str, given: Mapping[str, Any]) -> "ExperimentConfig":
         """A config from what is given by name, the rest by default; InputError for unknown names and bad values."""
-        known, sources = settings_for(model), {field.name for field in fields(DataConfig)}
+        settings = settings_for(model)
         for name in given:
-            if name not in known and name not in sources:
-                raise unknown_name(f"setting of {model}", name, [*known, *sources])
-            if name in sources and not isinstance(given[name], str):
+            if name not in settings and name not in _DATA_NAMES:
+                raise unknown_name(f"setting of {model}", name, [*settings, *_DATA_NAMES])
+            if name in _DATA_NAMES and not isinstance(given[name], str):
                 raise InputError(f"{name} cannot be {given[name]!r}: give a text")
         chosen = {**preferred_settings(model), **given}
         return cls(
             model,
-            DataConfig(**{name: value for name, value in given.items() if name in sources}),
+            DataConfig(**{name: value for name, value in given.items() if name in _DATA_NAMES}),
             TextConfig(**resolve(TextConfig, chosen)),  # type: ignore[arg-type]  # `resolve` has checked the types
             TrainConfig(**resolve(TrainConfig, chosen)),  # type: ignore[arg-type]
             RuntimeConfig(**resolve(RuntimeConfig, chosen)),  # type: ignore[arg-type]
@@ -68,15 +72,26 @@ class ExperimentConfig:
 
 def settings_for(model: str) -> dict[str, Setting]:
     """What can be set for a network and its training, each with the default that holds for this network."""
-    own = settings_of(models.network_class(model))
-    common = {
-        name: line for part in (TrainConfig, TextConfig, RuntimeConfig) for name, line in settings_of(part).items()
+    return {name: setting for settings in setting_groups(model).values() for name, setting in settings.items()}
+
+
+def setting_groups(model: str) -> dict[str, dict[str, Setting]]:
+    """The same, by what they are about: network, training, data, run."""
+    groups = {
+        "network": settings_of(models.network_class(model)),
+        "training": settings_of(TrainConfig),
+        "data": settings_of(TextConfig),
+        "run": settings_of(RuntimeConfig),
     }
-    both = sorted(own.keys() & {*common, *(field.name for field in fields(DataConfig)), *RESERVED_NAMES})
-    if both:
-        raise InputError(f"network {model!r} calls a setting {both[0]!r}, a name that is taken; choose another")
-    preference = preferred_settings(model)
-    return {name: replace(line, default=preference.get(name, line.default)) for name, line in (own | common).items()}
+    common = {name for group, settings in groups.items() if group != "network" for name in settings}
+    taken = sorted(groups["network"].keys() & {*common, *_DATA_NAMES, *RESERVED_NAMES})
+    if taken:
+        raise InputError(f"network {model!r} calls a setting {taken[0]!r}, a name that is taken; choose another")
+    preferred = preferred_settings(model)
+    return {
+        group: {name: replace(line, default=preferred.get(name, line.default)) for name, line in settings.items()}
+        for group, settings in groups.items()
+    }
 
 
 def preferred_settings(model: str) -> Mapping[str, Value]:
@@ -84,12 +99,26 @@ def preferred_settings(model: str) -> Mapping[str, Value]:
     return getattr(models.network_class(model), "recipe", {})
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """What a settings file holds, by name, settings left empty in it left out."""
+def read_settings(source: str | Path) -> dict[str, Any]:
+    """What a settings file, or the recipe of that name, holds by name; settings left empty in it are left out."""
+    path = Path(source)
+    recipe = _RECIPES / f"{source}.json"
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads((recipe if _is_recipe(source) else path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"no settings in {path}: {error}") from None
-    if not isinstance(held, dict):
-        raise InputError(f"no settings in {path}: it holds no JSON object of names and values")
-    return {name: value for name, value in held.items() if value is not None}
+        raise InputError(
+            f"no settings in {source}: {error}; give a file of settings or a recipe: {', '.join(recipe_names())}"
+        ) from None
+    if not isinstance(settings, dict):
+        raise InputError(f"no settings in {source}: it holds no JSON object of names and values")
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package, one a network."""
+    return sorted(path.name.removesuffix(".json") for path in _RECIPES.iterdir() if path.name.endswith(".json"))
+
+
+def _is_recipe(source: str | Path) -> bool:
+    """Whether the name is a recipe's; a file of that name in the current folder goes first."""
+    return not Path(source).is_file() and str(source) in recipe_names()

@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from sentiment_tune.build import count_parameters
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.metrics import loss_and_accuracy
-from sentiment_tune.experiment import REFIT, count_parameters, evaluate_on_test, log_model, start_model_run
+from sentiment_tune.experiment import REFIT, evaluate_on_test, log_model, start_model_run
 from sentiment_tune.inference import package as packaging
 from sentiment_tune.inference import predict
 from sentiment_tune.inference.package import ModelPackage

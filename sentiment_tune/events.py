@@ -15,6 +15,11 @@ class Message(Event):
     text: str
 
 
+@dataclass(frozen=True)
+class WarningMessage(Message):
+    """A line that is shown whatever else is not."""
+
+
 Listener = Callable[[Event], None]
 
 

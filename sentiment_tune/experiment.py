@@ -7,31 +7,35 @@ run and `train_epochs`, and its winner is tested later.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from dataclasses import asdict, dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sentiment_tune import __version__
+from sentiment_tune.build import count_parameters, refit_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.batches import evaluation_batches
-from sentiment_tune.data.corpus import Corpus, Reviews
+from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.text import TextConfig
-from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation import metrics
-from sentiment_tune.events import Listener, ignore
+from sentiment_tune.events import Event, Listener, ignore
 from sentiment_tune.inference.package import GOLDEN, ModelPackage
-from sentiment_tune.inference.predict import device_of, predict, resolve_device
+from sentiment_tune.inference.predict import device_of, predict
 from sentiment_tune.inference.scorer import sigmoid
-from sentiment_tune.models import registry as models
 from sentiment_tune.space import Value
 from sentiment_tune.tracking import flavor, runs
 from sentiment_tune.tracking.runs import ActiveRun, RunSpec
-from sentiment_tune.training.loop import BestWeights, EpochRecord, early_stopping, fit, seeded
-from sentiment_tune.training.step import embedding_tables
+from sentiment_tune.training.loop import BestWeights, EpochRecord, early_stopping, fit
 
 REFIT = "refit"  # tag of a run whose model has seen the validation reviews
+
+
+@dataclass(frozen=True)
+class TrainingStart(Event):
+    """A training is about to begin."""
+
+    config: ExperimentConfig
+    corpus: Corpus
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class RunResult:
 
     run_id: str
     model_uri: str
+    package: ModelPackage
     epochs: Sequence[EpochRecord]
     best: EpochRecord
     test: Mapping[str, float]  # by metric, as logged
@@ -51,6 +56,7 @@ def run_experiment(
     network: nn.Module, config: ExperimentConfig, corpus: Corpus, spec: RunSpec, listener: Listener = ignore
 ) -> RunResult:
     """Train what `build_network` made of the same config and corpus: one run of MLflow, with the finished model."""
+    listener(TrainingStart(config, corpus))
     with start_training_run(config, corpus, spec) as run:
         best = BestWeights()
         epochs = list(train_epochs(network, config, corpus, best, listener))
@@ -61,41 +67,9 @@ def run_experiment(
             network, refit_seconds = refit(config, corpus, chosen.epoch, listener)
             seconds += refit_seconds
         test = evaluate_on_test(network, config.text, corpus)
-        uri = log_model(ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text))
-    return RunResult(run.run_id, uri, epochs, chosen, test, count_parameters(network), seconds)
-
-
-def build_network(config: ExperimentConfig, corpus: Corpus) -> nn.Module:
-    """The network with its fresh weights, on its device, prepared with the training reviews where it asks for them."""
-    if config.runtime.threads:
-        torch.set_num_threads(config.runtime.threads)
-    with seeded(config.runtime.seed):
-        network = create_network(config)
-        if hasattr(network, "prepare"):
-            network.prepare(_labelled_batches(corpus.train, config.text))  # type: ignore[operator]
-    return network.to(resolve_device(config.runtime.device))
-
-
-def create_network(config: ExperimentConfig) -> nn.Module:
-    """The network that knows no data yet; InputError if it, its device or its training cannot be as configured."""
-    resolve_device(config.runtime.device)
-    network = models.create_network(config.model, config.text.vocabulary, config.network)
-    if config.training.adversarial and not embedding_tables(network):
-        raise InputError(
-            f"adversarial cannot be {config.training.adversarial:g} for {config.model}: it has no vectors of words to "
-            "change, leave it at 0"
-        )
-    return network
-
-
-def _labelled_batches(reviews: Reviews, text: TextConfig) -> Iterator[tuple[Tensor, Tensor]]:
-    for batch in evaluation_batches(reviews, text):
-        yield batch.ids, torch.from_numpy(reviews.labels[batch.rows])
-
-
-def count_parameters(network: nn.Module) -> int:
-    """How many numbers a network learns."""
-    return sum(parameter.numel() for parameter in network.parameters())
+        package = ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text)
+        uri = log_model(package)
+    return RunResult(run.run_id, uri, package, epochs, chosen, test, count_parameters(network), seconds)
 
 
 @contextmanager
@@ -162,19 +136,9 @@ def finish_training(network: nn.Module, best: BestWeights, epochs: Sequence[Epoc
 def refit(
     config: ExperimentConfig, corpus: Corpus, epochs: int, listener: Listener = ignore
 ) -> tuple[nn.Module, float]:
-    """A network trained anew on train and validation, for as many epochs as validation chose; and the seconds it took.
-
-    What an epoch says of the validation reviews means nothing then, and is not logged.
-    """
-    everything = replace(corpus, train=corpus.train.union(corpus.validation))
-    network, last, started = build_network(config, everything), BestWeights(), time.perf_counter()
-    training = fit(
-        network, everything.train, corpus.validation, config.training, config.text, config.runtime.seed, listener
-    )
-    for epoch in islice(training, epochs):
-        if epoch.epoch == epochs:
-            last.update(epoch, network)
-    last.restore(network)
+    """A network trained on train and validation, and the seconds it took; its epochs are not logged."""
+    started = time.perf_counter()
+    network = refit_network(config, corpus, epochs, listener)
     seconds = time.perf_counter() - started
     runs.set_tags({REFIT: True})
     runs.log_metrics({"refit_seconds": seconds})

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from functools import partial
 
-from sentiment_tune import leaderboard as comparing
 from sentiment_tune import publish
+from sentiment_tune import ranking as comparing
 from sentiment_tune.cli import console as reporting
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.tracking import runs as tracking
@@ -22,12 +22,12 @@ def run(searches: Sequence[StudyConfig], corpus: Corpus, place: RunSpec, top: in
     if len(searches) > 1:
         tracking.detach_project_run()  # it cannot be the parent of all: MLflow shows one level
     for search in searches:
-        reporting.said(f"study {search.study}: {search.trials} trials over {', '.join(sorted(search.space))}")
+        reporting.say(f"study {search.study}: {search.trials} trials over {', '.join(sorted(search.space))}")
         say = partial(reporting.trial, total=search.trials, workers=search.workers)
         with run_study(search, corpus, place, say) as found:
             reporting.trials_table(found.study)
             if not found.owned:
-                reporting.said("another process owns this study: it trains the best settings again and registers them")
+                reporting.say("another process owns this study: it trains the best settings again and registers them")
             elif top:
                 _crown(found, corpus, top, seeds)
     if len(searches) > 1 and top:
@@ -37,7 +37,7 @@ def run(searches: Sequence[StudyConfig], corpus: Corpus, place: RunSpec, top: in
 
 def _crown(found: StudyResult, corpus: Corpus, top: int, seeds: int) -> None:
     """Find the winner among the best trials, let it read the test split, and register it."""
-    confirmed = champions.confirm_trials(found, corpus, top, seeds, reporting.said)
+    confirmed = champions.confirm_trials(found, corpus, top, seeds, reporting.say)
     reporting.confirmed(confirmed)
     winner = confirmed[0]
     champions.evaluate_winner(winner, corpus)

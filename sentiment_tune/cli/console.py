@@ -8,105 +8,39 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sentiment_tune.config import ExperimentConfig
-from sentiment_tune.data.corpus import Corpus
-from sentiment_tune.events import Event
-from sentiment_tune.experiment import RunResult
-from sentiment_tune.inference.scorer import label_for
+from sentiment_tune.display import terminal
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Value
 from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.training.loop import EpochRecord, StepEnd
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
+    from pandas import DataFrame
 
+    from sentiment_tune.api import TrainedRun
     from sentiment_tune.ensembling import EnsembleResult
-    from sentiment_tune.leaderboard import RankedRow
+    from sentiment_tune.ranking import RankedRow
     from sentiment_tune.tracking.registry import Registration
     from sentiment_tune.tuning.confirm import Confirmation
 
 
-def warn(text: str) -> None:
-    """One loud line on standard error."""
-    _console(stderr=True).print(f"WARNING: {text}", style="bold yellow")
-
-
-def _console(stderr: bool = False) -> Console:
-    """A terminal or a file, on which a text is printed as it is."""
-    return Console(stderr=stderr, soft_wrap=True, highlight=False, emoji=False, markup=False)
-
-
-class TrainingDisplay:
-    """How far a training is: a bar of the epoch's steps on a terminal, a line an epoch everywhere."""
-
-    def __init__(self, most_epochs: int):
-        self._most_epochs = most_epochs
-        self._console = _console()
-        columns = TextColumn("epoch {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
-        self._task = self._bar.add_task("1", total=None)
-
-    def __enter__(self) -> "TrainingDisplay":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, event: Event) -> None:
-        """Show an event of the training."""
-        match event:
-            case StepEnd(step=1):
-                self._bar.reset(
-                    self._task,
-                    total=event.steps,
-                    completed=1,
-                    description=f"{event.epoch} of at most {self._most_epochs}",
-                )
-            case StepEnd():
-                self._bar.update(self._task, completed=event.step)
-            case EpochRecord():
-                self._console.print(_line(event))
-
-
-def begin_training(config: ExperimentConfig, corpus: Corpus) -> None:
-    """What is going to be trained, and on how many reviews."""
-    train, validation, test = (f"{len(part):,}" for part in (corpus.train, corpus.validation, corpus.test))
-    _console().print(
-        f"{config.model} on {corpus.name}: {train} reviews to train, {validation} to validate, {test} to test"
-    )
-
-
-def _line(epoch: EpochRecord) -> str:
-    return (
-        f"epoch {epoch.epoch:>3}  train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}"
-        f"  validation loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.4f}  {epoch.seconds:.1f} s"
-    )
-
-
-def result(config: ExperimentConfig, corpus: Corpus, result: RunResult) -> None:
+def trained(run: "TrainedRun") -> None:
     """The figures of a finished run, and three lines that say what to do next."""
-    console, once_more = _console(), ", then on train and validation," if config.training.refit else ""
-    console.print(
-        f"\n{config.model} on {corpus.name}: test accuracy {result.test['test_accuracy']:.4f}, validation "
-        f"{result.best.val_accuracy:.4f} in epoch {result.best.epoch}, {result.parameters:,} parameters, "
-        f"trained{once_more} in {result.seconds:.0f} s\nrun {result.run_id}, model {result.model_uri}\n",
+    model, metrics = run.settings["model"], run.metrics
+    once_more = ", then on train and validation," if run.settings["refit"] else ""
+    terminal().print(
+        f"\n{model} on {run.data}: test accuracy {metrics['test_accuracy']:.4f}, validation "
+        f"{metrics['best_val_accuracy']:.4f} in epoch {metrics['best_epoch']}, {run.parameters:,} parameters, "
+        f"trained{once_more} in {metrics['train_seconds']:.0f} s\nrun {run.run_id}, model {run.model_uri}\n",
         style="bold",
     )
-    console.print(f"compare the runs   {_ui()}")
-    console.print(
-        f'score a text       {_command("sentiment-tune")} score --model {result.model_uri} "a fine film" "a dull one"'
-    )
-    console.print(f"train another      {_command('sentiment-tune')} train --model {_another(config.model)}")
+    say(f"compare the runs   {_ui()}")
+    say(f'score a text       {_command("sentiment-tune")} score --model {run.model_uri} "a fine film" "a dull one"')
+    say(f"train another      {_command('sentiment-tune')} train --model {_another(model)}")
 
 
 def trial(study: "Study", trial: "FrozenTrial", total: int, workers: int) -> None:
@@ -121,7 +55,7 @@ def trial(study: "Study", trial: "FrozenTrial", total: int, workers: int) -> Non
     so_far = f"best {best[0].value:.4f} (trial {best[0].number})" if best else "no best yet"
     took = trial.duration.total_seconds() if trial.duration else 0.0
     why = f"  {trial.user_attrs['error']}" if "error" in trial.user_attrs else ""
-    _console().print(
+    terminal().print(
         f"trial {trial.number:>3}  {trial.state.name.lower():<8}  {value}  {so_far}  {took:.0f} s  "
         f"{left} left, about {rest / 60:.0f} min{why}"
     )
@@ -145,8 +79,8 @@ def _short(value: Value | None) -> str:
     return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value).lower()
 
 
-def said(text: str) -> None:
-    _console().print(text)
+def say(text: str) -> None:
+    terminal().print(text)
 
 
 def confirmed(found: "Sequence[Confirmation]") -> None:
@@ -160,7 +94,7 @@ def confirmed(found: "Sequence[Confirmation]") -> None:
     _show(table)
 
 
-def ensemble(found: "EnsembleResult") -> None:
+def ensembled(found: "EnsembleResult") -> None:
     """What came of putting champions together."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("member", "weight", "validation"):
@@ -169,27 +103,27 @@ def ensemble(found: "EnsembleResult") -> None:
         table.add_row(f"{member.name} version {member.version}", f"{weight:.3f}", f"{accuracy:.4f}")
     table.add_row("together", "", f"{found.validation:.4f}", style="bold")
     _show(table)
-    said(f"test accuracy {found.test:.4f}")
+    say(f"test accuracy {found.test:.4f}")
 
 
 def registered(entries: "Iterable[Registration]") -> None:
     """A line a registered version, and how to use the champion."""
     for entry in entries:
-        _console().print(f"{entry.name} version {entry.version} is {entry.alias}: {entry.reason}", style="bold")
+        terminal().print(f"{entry.name} version {entry.version} is {entry.alias}: {entry.reason}", style="bold")
         if entry.alias == "champion":
-            _console().print(f'score with it      {_command("sentiment-tune")} score --model {entry.uri} "a fine film"')
+            terminal().print(f'score with it      {_command("sentiment-tune")} score --model {entry.uri} "a fine film"')
 
 
 def after_tuning(storage: str) -> None:
     """What to do next with what a study has left."""
-    console, program = _console(), _command("sentiment-tune")
+    console, program = terminal(), _command("sentiment-tune")
     console.print(f"\nlook at the study  {_ui()}\nrank all networks  {program} compare --html leaderboard.html")
     console.print(f"with Optuna's own  optuna-dashboard {shlex.quote(storage)}   (pip install optuna-dashboard)")
 
 
 def leaderboard(board: "Sequence[RankedRow]") -> None:
     """The leaderboard as a table."""
-    from sentiment_tune import leaderboard as comparing
+    from sentiment_tune import ranking as comparing
 
     shown = [place for place, name in enumerate(comparing.COLUMNS) if name not in ("data", "run")]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -203,7 +137,7 @@ def leaderboard(board: "Sequence[RankedRow]") -> None:
 
 def _show(table: Table) -> None:
     """The table at its own width: a terminal may wrap it, but no figure is cut."""
-    console = _console()
+    console = terminal()
     console.width = 1_000
     console.print(table)
 
@@ -231,8 +165,7 @@ def _command(name: str) -> str:
     return name if active else shlex.quote(os.path.relpath(script))
 
 
-def scores(texts: Sequence[str], probabilities: NDArray[np.float64]) -> None:
+def scores(texts: Sequence[str], scored: "DataFrame") -> None:
     """One line a text: label, probability of being positive, the text."""
-    console = _console()
-    for text, probability in zip(texts, probabilities, strict=True):
-        console.print(f"{label_for(probability)}  {probability:.4f}  {text}")
+    for text, label, probability in zip(texts, scored["label"], scored["probability"], strict=True):
+        say(f"{label}  {probability:.4f}  {text}")

@@ -17,8 +17,8 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy.engine import make_url
 
+from sentiment_tune.build import create_network
 from sentiment_tune.errors import InputError
-from sentiment_tune.experiment import create_network
 from sentiment_tune.space import unknown_name
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tuning.search import StudyConfig

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import fmean, stdev
 
+from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.experiment import (
-    build_network,
     evaluate_on_test,
     finish_training,
     log_learning_curves,

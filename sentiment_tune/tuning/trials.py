@@ -25,10 +25,11 @@ import psutil
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, TrialPruned, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import InputError
-from sentiment_tune.experiment import build_network, finish_training, start_training_run, train_epochs
+from sentiment_tune.experiment import finish_training, start_training_run, train_epochs
 from sentiment_tune.space import Range
 from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking

@@ -172,7 +172,7 @@ def test_the_run_holds_each_figure_once(trained: Trained) -> None:
 
 
 def test_the_run_tells_its_origin(trained: Trained) -> None:
-    from sentiment_tune.experiment import count_parameters
+    from sentiment_tune.build import count_parameters
 
     corpus, tags = load(DataConfig("sample")), trained.run.data.tags
     network = load_package(trained.model / "data" / "scorer").network

@@ -1,0 +1,357 @@
+"""The Python door: what the commands do, as functions that return what came of it.
+
+Each function takes what its command takes, by the same names, and raises InputError where the command would end with
+one line and exit code 2. What is heavy is imported when a function is called.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from sentiment_tune.errors import InputError
+from sentiment_tune.events import Listener, WarningMessage
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from sentiment_tune.config import ExperimentConfig
+    from sentiment_tune.data.corpus import Corpus
+    from sentiment_tune.data.load import DataConfig
+    from sentiment_tune.ensembling import EnsembleResult
+    from sentiment_tune.experiment import RunResult
+    from sentiment_tune.inference.package import ModelPackage
+    from sentiment_tune.tracking.registry import Registration
+
+    Data: TypeAlias = str | PathLike[str] | pd.DataFrame | tuple[Iterable[str], Iterable[Any]]
+
+
+IN_MEMORY = "memory"  # what the settings call data that no path leads to
+
+
+class Model:
+    """A trained network that scores raw texts, with the words and the settings that it was trained with."""
+
+    def __init__(self, package: "ModelPackage"):
+        self._package = package
+
+    @property
+    def network(self) -> "nn.Module":
+        """The torch network: word ids [batch, word], 0 after a text's end, to logits [batch]."""
+        return self._package.network
+
+    def predict(self, texts: Iterable[str]) -> "pd.DataFrame":
+        """Score texts.
+
+        Args:
+            texts: texts of any length, in a list, a Series or whatever can be iterated.
+
+        Returns:
+            A row a text, in their order and with the index of a Series: `probability`, of class positive, and `label`.
+
+        Raises:
+            InputError: what stands in a row is not a text.
+        """
+        import pandas as pd
+
+        from sentiment_tune.inference.scorer import label_for
+
+        column = _column(texts)
+        probabilities = self._package.scorer.predict_proba(column)
+        return pd.DataFrame({"probability": probabilities, "label": list(map(label_for, probabilities))}, column.index)
+
+    def predict_proba(self, texts: Iterable[str]) -> "NDArray[np.float64]":
+        """Probabilities of the classes.
+
+        Args:
+            texts: as for `predict`.
+
+        Returns:
+            Probabilities [text, class], first of negative, then of positive.
+        """
+        import numpy as np
+
+        positive = self._package.scorer.predict_proba(_column(texts))
+        return np.stack([1 - positive, positive], axis=1)
+
+    def __repr__(self) -> str:
+        return f"Model({self._package.model!r})"
+
+
+def _column(texts: Iterable[str]) -> "pd.Series[str]":
+    import pandas as pd
+
+    column = texts if isinstance(texts, pd.Series) else pd.Series([texts] if isinstance(texts, str) else list(texts))
+    for row, text in enumerate(column):
+        if not isinstance(text, str):
+            raise InputError(f"row {row} is {text!r:.40}, not a text; give strings only")
+    return column.astype(object)
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished training.
+
+    Attributes:
+        run_id: of its run in MLflow.
+        model_uri: of the logged model, for `load_model` and MLflow.
+        settings: everything that decided the training, by name; `train(**settings)` repeats it.
+        data: name of the data.
+        metrics: what the run logged once, by name: `best_*`, `test_*` and `train_seconds`.
+        epochs: a row an epoch: epoch, train_loss, train_accuracy, val_loss, val_accuracy, seconds.
+        parameters: how many numbers the network has learned.
+        model: the trained model.
+    """
+
+    run_id: str
+    model_uri: str
+    settings: Mapping[str, Any]
+    data: str
+    metrics: Mapping[str, float]
+    epochs: "pd.DataFrame"
+    parameters: int
+    model: Model
+
+
+def train(
+    model: str = "rnn",
+    data: "Data" = "auto",
+    *,
+    experiment: str | None = None,
+    run_name: str | None = None,
+    tracking_uri: str | None = None,
+    system_metrics: bool = False,
+    progress: bool = True,
+    listener: Listener | None = None,
+    **settings: Any,
+) -> TrainedRun:
+    """Train one network and log the run and the model to MLflow.
+
+    Args:
+        model: a network's name, or `package.module:Class` of your own.
+        data: `auto`, `imdb`, `sample` or the path of a file; or a DataFrame with columns text and label; or a pair of
+            texts and labels.
+        experiment: MLflow experiment; by default MLflow's own variable or `sentiment`.
+        run_name: name of the MLflow run; by default the network's.
+        tracking_uri: MLflow server or database; by default MLflow's own.
+        system_metrics: whether MLflow logs the use of processor, memory and GPU.
+        progress: whether to show a bar and a line an epoch.
+        listener: called with each event (`sentiment_tune.events`) in place of what `progress` shows.
+        **settings: of the network, its training and its data, as `sentiment-tune train --model NAME --help` lists them.
+
+    Returns:
+        The finished run, its metrics, epochs and model.
+
+    Raises:
+        InputError: a setting, the data or MLflow is not as it must be; nothing is left half-made.
+    """
+    from sentiment_tune import display
+    from sentiment_tune.build import build_network
+    from sentiment_tune.experiment import run_experiment
+    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking.runs import RunSpec
+
+    config, in_memory = _config(model, data, settings)
+    with display.TrainingDisplay(quiet=not progress) as shown:
+        tell = listener or shown
+        corpus = _load(config.data, in_memory, tell)
+        network = build_network(config, corpus)
+        server.connect(tracking_uri)
+        spec = RunSpec(experiment, run_name or config.model, system_metrics=system_metrics)
+        result = run_experiment(network, config, corpus, spec, tell)
+    return _trained_run(config, corpus, result)
+
+
+def _config(model: str, data: "Data", settings: Mapping[str, Any]) -> "tuple[ExperimentConfig, Data | None]":
+    """The config of a training, and its data where that is in memory."""
+    from sentiment_tune.config import ExperimentConfig
+
+    source, in_memory = _source(data)
+    return ExperimentConfig.of(model, {**settings, "data": source}), in_memory
+
+
+def _source(data: "Data") -> "tuple[str, Data | None]":
+    """What the settings call the data, and the data itself where it is in memory."""
+    if isinstance(data, tuple) or hasattr(data, "columns"):
+        return IN_MEMORY, data
+    return str(data) if isinstance(data, PathLike) else data, None
+
+
+def _load(config: "DataConfig", in_memory: "Data | None", tell: Listener) -> "Corpus":
+    """The corpus of a config or of what is in memory; a warning of the corpus is told."""
+    from sentiment_tune.data import load
+
+    if in_memory is None:
+        corpus = load.load(config)
+    elif isinstance(in_memory, tuple):
+        corpus = load.load_texts(*in_memory)
+    else:
+        corpus = load.load_frame(in_memory, config)
+    if corpus.warning:
+        tell(WarningMessage(corpus.warning))
+    return corpus
+
+
+def _trained_run(config: "ExperimentConfig", corpus: "Corpus", result: "RunResult") -> TrainedRun:
+    import pandas as pd
+
+    best = result.best
+    chosen = {
+        "best_epoch": best.epoch,
+        "best_val_accuracy": best.val_accuracy,
+        "best_val_loss": best.val_loss,
+        "train_seconds": result.seconds,
+    }
+    return TrainedRun(
+        run_id=result.run_id,
+        model_uri=result.model_uri,
+        settings={name: value for name, value in config.as_dict.items() if value is not None},
+        data=corpus.name,
+        metrics={**chosen, **result.test},
+        epochs=pd.DataFrame([asdict(epoch) for epoch in result.epochs]),
+        parameters=result.parameters,
+        model=Model(result.package),
+    )
+
+
+def load_model(uri: str | None = None, *, trust_code: bool = False, tracking_uri: str | None = None) -> Model:
+    """Load a model that a run has logged; nothing in it is run.
+
+    Args:
+        uri: `models:/...`, `runs:/...` or a folder; by default the newest finished run's model.
+        trust_code: whether the code logged with the model of somebody's own network may run.
+        tracking_uri: MLflow server or database; by default MLflow's own.
+
+    Raises:
+        InputError: there is no such model, or its files are not what was saved.
+    """
+    from pathlib import Path
+
+    from sentiment_tune.inference.package import load_package
+    from sentiment_tune.tracking import flavor, records
+    from sentiment_tune.tracking import runs as server
+
+    if uri and Path(uri).is_dir():
+        server.configure(tracking_uri)
+    else:
+        server.connect(tracking_uri, make=False)
+    folder = records.download_model(uri or records.newest_model())
+    if trust_code:
+        flavor.trust_code(folder)
+    return Model(load_package(folder))
+
+
+def leaderboard(
+    data: str | None = None, *, sort: str = "validation", every: bool = False, tracking_uri: str | None = None
+) -> "pd.DataFrame":
+    """Rank the tested runs and the champions.
+
+    Args:
+        data: digest of the data, or its beginning; by default runs on any data.
+        sort: validation, test, parameters, size, seconds or speed.
+        every: all tested runs, not only the best of each network and the champions.
+        tracking_uri: MLflow server or database; by default MLflow's own.
+
+    Returns:
+        A row a run: accuracies with the ends of the test's 95 % interval, whether the difference to the leader is more
+        than noise, parameters, size in MB, training time in seconds, reviews scored a second.
+
+    Raises:
+        InputError: there is no tested run, or no such order.
+    """
+    import pandas as pd
+
+    from sentiment_tune import ranking
+    from sentiment_tune.tracking import runs as server
+
+    server.connect(tracking_uri, make=False)
+    return pd.DataFrame([ranking.record(row) for row in ranking.rank_runs(data, sort, best_only=not every)])
+
+
+def register(
+    run: TrainedRun | str, name: str | None = None, *, tracking_uri: str | None = None
+) -> "list[Registration]":
+    """Register the model of a finished run, once a fresh process has verified it.
+
+    Args:
+        run: a run of `train`, or the id of one.
+        name: to register it under; by default `sentiment-<network>` and, for a champion there, `sentiment`.
+        tracking_uri: MLflow server or database; by default MLflow's own.
+
+    Returns:
+        What each name's new version became, and why.
+
+    Raises:
+        InputError: the run is not finished or tested, or its model is not what was logged; nothing is registered.
+    """
+    from sentiment_tune import publish
+    from sentiment_tune.tracking import runs as server
+
+    server.connect(tracking_uri, make=False)
+    return publish.register_run(run.run_id if isinstance(run, TrainedRun) else run, name)
+
+
+def promote(name: str, version: int, *, tracking_uri: str | None = None) -> "Registration":
+    """Make a version the champion of its registered name on purpose.
+
+    Raises:
+        InputError: there is no such version.
+    """
+    from sentiment_tune.tracking import registry
+    from sentiment_tune.tracking import runs as server
+
+    server.connect(tracking_uri, make=False)
+    return registry.promote(name, version)
+
+
+def ensemble(
+    members: Sequence[str] | None = None,
+    data: "Data" = "auto",
+    *,
+    experiment: str | None = None,
+    tracking_uri: str | None = None,
+    listener: Listener | None = None,
+    **columns: str,
+) -> "EnsembleResult":
+    """Put the champions of several networks together as one model, test it once and log it.
+
+    Args:
+        members: registered names; by default those of every network that has a champion on this data.
+        data: what the members were trained on, as for `train`.
+        experiment: MLflow experiment; by default MLflow's own variable or `sentiment`.
+        tracking_uri: MLflow server or database; by default MLflow's own.
+        listener: called with each event.
+        **columns: text, label, split and test, of a table.
+
+    Returns:
+        The run, the members with their weights, and the accuracies; `register` takes its `run_id`.
+
+    Raises:
+        InputError: fewer than two champions fit, or they cannot be put together.
+    """
+    from sentiment_tune import display
+    from sentiment_tune.data.load import DataConfig
+    from sentiment_tune.ensembling import build_ensemble
+    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking.runs import RunSpec
+
+    server.connect(tracking_uri, make=False)
+    source, in_memory = _source(data)
+    corpus = _load(DataConfig(data=source, **columns), in_memory, listener or display.TrainingDisplay(quiet=True))
+    return build_ensemble(members or [], corpus, RunSpec(experiment, "ensemble"))
+
+
+def settings(recipe: str) -> dict[str, Any]:
+    """The settings of a recipe that comes with the package, or of a settings file, by name.
+
+    `train(**settings("cnn"), data="imdb")` trains with them.
+
+    Raises:
+        InputError: there is neither such a recipe nor such a file.
+    """
+    from sentiment_tune.config import read_settings
+
+    return read_settings(recipe)

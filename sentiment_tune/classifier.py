@@ -1,0 +1,132 @@
+"""The networks as a scikit-learn classifier of texts."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+if TYPE_CHECKING:
+    from sentiment_tune.api import Model
+    from sentiment_tune.config import ExperimentConfig
+    from sentiment_tune.data.corpus import Corpus
+
+
+class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Any of the networks, trained and asked as scikit-learn does it.
+
+    A tenth of the texts is set apart to choose the epoch by. MLflow is not touched unless `track` is true.
+
+        SentimentClassifier("cnn", hidden=64).fit(texts, labels).predict(texts)
+
+    Args:
+        model: a network's name, or `package.module:Class` of your own.
+        track: whether `fit` logs a run, with the model, to MLflow.
+        **settings: of the network and its training, as for `train`; `get_params` and `set_params` know them.
+
+    Attributes:
+        classes_: the two labels, the negative one first.
+        model_: the trained model, which scores as `load_model`'s do.
+        epochs_: a row an epoch, as dictionaries.
+        run_id_: of the run in MLflow, or None.
+    """
+
+    def __init__(self, model: str = "rnn", *, track: bool = False, **settings: Any):
+        self.model = model
+        self.track = track
+        self.settings = settings
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - there is nothing below
+        """All parameters by name, the settings among them."""
+        return {"model": self.model, "track": self.track, **self.settings}
+
+    def set_params(self, **params: Any) -> "SentimentClassifier":
+        """Change parameters by name; what is neither `model` nor `track` is a setting, checked by `fit`."""
+        self.model = params.pop("model", self.model)
+        self.track = params.pop("track", self.track)
+        self.settings = {**self.settings, **params}
+        return self
+
+    def fit(self, texts: Iterable[str], labels: Iterable[Any]) -> "SentimentClassifier":
+        """Train a network.
+
+        Args:
+            texts: a text a row.
+            labels: two classes: 0 and 1, neg and pos, or negative and positive.
+
+        Returns:
+            The classifier itself.
+
+        Raises:
+            InputError: a setting, a text or a label is not as it must be, or there are too few texts.
+        """
+        from sentiment_tune.api import IN_MEMORY
+        from sentiment_tune.config import ExperimentConfig
+        from sentiment_tune.data.load import training_corpus
+
+        labels = np.asarray(labels)
+        config = ExperimentConfig.of(self.model, {**self.settings, "data": IN_MEMORY})
+        corpus, self.classes_ = training_corpus(list(texts), labels)
+        (self._track if self.track else self._train)(config, corpus)
+        return self
+
+    def _train(self, config: "ExperimentConfig", corpus: "Corpus") -> None:
+        from dataclasses import asdict
+
+        from sentiment_tune.api import Model
+        from sentiment_tune.build import build_network, refit_network
+        from sentiment_tune.inference.package import ModelPackage
+        from sentiment_tune.training.loop import BestWeights, early_stopping, fit
+
+        network, best = build_network(config, corpus), BestWeights()
+        training = fit(network, corpus.train, corpus.validation, config.training, config.text, config.runtime.seed)
+        epochs = []
+        for epoch in early_stopping(training, config.training.patience):
+            best.update(epoch, network)
+            epochs.append(epoch)
+        chosen = best.restore(network)
+        if config.training.refit:
+            network = refit_network(config, corpus, chosen.epoch)
+        package = ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text)
+        self.model_: Model = Model(package)
+        self.epochs_ = [asdict(epoch) for epoch in epochs]
+        self.run_id_: str | None = None
+
+    def _track(self, config: "ExperimentConfig", corpus: "Corpus") -> None:
+        from dataclasses import asdict
+
+        from sentiment_tune.api import Model
+        from sentiment_tune.build import build_network
+        from sentiment_tune.experiment import run_experiment
+        from sentiment_tune.tracking import runs as server
+        from sentiment_tune.tracking.runs import RunSpec
+
+        network = build_network(config, corpus)
+        server.connect()
+        result = run_experiment(network, config, corpus, RunSpec(name=config.model))
+        self.model_, self.run_id_ = Model(result.package), result.run_id
+        self.epochs_ = [asdict(epoch) for epoch in result.epochs]
+
+    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
+        """Probabilities [text, class] in the order of `classes_`; raises NotFittedError before `fit`."""
+        check_is_fitted(self, "model_")
+        return self._fitted.predict_proba(texts)
+
+    def predict(self, texts: Iterable[str]) -> NDArray[Any]:
+        """The likelier label of each text, as it was spelt in training: [text]."""
+        predicted: NDArray[Any] = self.classes_[(self.predict_proba(texts)[:, 1] > 0.5).astype(int)]
+        return predicted
+
+    @property
+    def _fitted(self) -> "Model":
+        return self.model_
+
+    def __sklearn_tags__(self) -> Any:
+        """Texts in, two classes out."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string, tags.input_tags.two_d_array, tags.input_tags.one_d_array = True, False, True
+        tags.classifier_tags.multi_class = False
+        tags.non_deterministic = False
+        return tags

@@ -1,0 +1,44 @@
+"""`sentiment-tune compare`."""
+
+from pathlib import Path
+
+import click
+
+from sentiment_tune.cli import options
+
+
+@click.command(cls=options.GroupedCommand, context_settings=options.NAMES)
+@options.option("--data", metavar="DIGEST", help="only runs on the data with this digest, or its beginning")
+@options.option(
+    "--sort", default="validation", show_default=True, help="validation, test, parameters, size, seconds, speed"
+)
+@options.switch("--every", "all tested runs, not only the best of each network and the champions")
+@options.option("--csv", metavar="FILE", help="table to write, in the form of its suffix")
+@options.option("--html", metavar="FILE", help="page to write, with the picture of accuracy against training time")
+@options.tracking_uri
+def compare(
+    data: str | None, sort: str, every: bool, csv: str | None, html: str | None, tracking_uri: str | None
+) -> None:
+    """Rank finished runs and champions, and say which differences are noise."""
+    from sentiment_tune import ranking
+    from sentiment_tune.cli import console
+    from sentiment_tune.data import tables
+    from sentiment_tune.tracking import runs as tracking
+
+    tracking.connect(tracking_uri, make=False)
+    rows = ranking.rank_runs(data or None, sort, best_only=not every)
+    console.leaderboard(rows)
+    if csv:
+        records = [ranking.record(ranked) for ranked in rows]
+        tables.write_table(Path(csv), list(records[0]), [list(record.values()) for record in records])
+    if html:
+        from sentiment_tune.evaluation import plots
+
+        runs = [ranked.row for ranked in rows]
+        picture = plots.accuracy_against_time(
+            [row.train_seconds for row in runs],
+            [row.test.value for row in runs],
+            [row.network for row in runs],
+            [row.champion_of for row in runs],
+        )
+        tables.write_text(Path(html), ranking.page(rows, plots.png(picture)))

@@ -1,0 +1,134 @@
+"""What the commands' options share: names as `mlflow run -P` writes them, the settings of a network as options."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from sentiment_tune.space import Setting
+
+F = TypeVar("F", bound=Callable[..., Any])
+NAMES = {"token_normalize_func": lambda name: name.replace("_", "-")}  # `mlflow run -P` writes --learning_rate
+HELP = ("-h", "--help")
+DEFAULT_MODEL = "rnn"
+
+
+class Option(click.Option):
+    """An option that stands under a heading of the help."""
+
+    def __init__(self, *args: Any, group: str = "run", **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists its options under headings, in the order of GROUPS."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group of options that the command has."""
+        for group, title in GROUPS.items():
+            options = [option for option in self.get_params(ctx) if getattr(option, "group", "run") == group]
+            rows = [record for option in options if (record := option.get_help_record(ctx))]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+GROUPS = {"data": "Data", "network": "Network", "training": "Training", "search": "Search", "run": "Run"}
+
+
+class CommandWithSettings(GroupedCommand):
+    """A command that has an option for each setting of the networks that its `--model` names, and of their training."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The command's own options and those of the settings."""
+        return [*super().get_params(ctx), *ctx.meta.get("settings", ())]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, once it is known which network's settings may be among them."""
+        from sentiment_tune.config import setting_groups
+        from sentiment_tune.models.registry import parse_names
+
+        # Of several networks the options are those of all; each network takes those that it has.
+        options = {
+            name: setting_option(setting, group)
+            for model in reversed(parse_names(_model_in(args)))
+            for group, settings in setting_groups(model).items()
+            for name, setting in settings.items()
+        }
+        ctx.meta["settings"] = options.values()
+        return super().parse_args(ctx, args)
+
+
+def _model_in(args: list[str]) -> str:
+    """The network that the arguments choose, seen before they are parsed, since their options depend on it."""
+
+    @click.command(context_settings={**NAMES, "ignore_unknown_options": True, "allow_extra_args": True})
+    @click.option("--model")
+    @click.option("--settings")
+    def peek(model: str | None, settings: str | None) -> str:
+        return str(chosen_settings(model, settings, {})["model"])
+
+    model: str = peek([word for word in args if word not in HELP], standalone_mode=False)
+    return model
+
+
+def chosen_settings(model: str | None, source: str | None, given: Mapping[str, str | None]) -> dict[str, Any]:
+    """All that was chosen, by name: what a file or recipe of settings says, and over it what was given as options."""
+    from sentiment_tune.config import read_settings
+
+    chosen = read_settings(source) if source else {}
+    chosen |= {name: value for name, value in given.items() if value is not None}
+    return {**chosen, "model": model or chosen.get("model") or DEFAULT_MODEL}
+
+
+def setting_option(setting: "Setting", group: str) -> Option:
+    """The option of a setting: what it does, its bounds and its default."""
+    return Option(
+        [f"--{setting.name.replace('_', '-')}"],
+        group=group,
+        metavar=setting.type.__name__.upper(),
+        help=f"{setting.bounds}  [default: {setting.default}]",
+    )
+
+
+def option(*names: str, group: str = "run", **kwargs: Any) -> Callable[[F], F]:
+    """An option under a heading of the help."""
+    return click.option(*names, cls=Option, group=group, **kwargs)
+
+
+def switch(name: str, text: str, group: str = "run") -> Callable[[F], F]:
+    """A flag that also takes true or false, as `mlflow run -P` must give it."""
+    return option(name, group=group, is_flag=False, flag_value="true", default="false", type=bool, help=text)
+
+
+def model_option(text: str) -> Callable[[F], F]:
+    """The option that names the network."""
+    return option("--model", group="network", metavar="NAME", help=f"{text}  [default: {DEFAULT_MODEL}]")
+
+
+def settings_option(text: str) -> Callable[[F], F]:
+    """The option that names a file or a recipe of settings."""
+    return option("--settings", group="network", metavar="FILE|RECIPE", help=f"{text}; options go before it")
+
+
+def data_options(command: F) -> F:
+    """Options that say where the reviews come from."""
+    for decorate in (
+        option("--test", group="data", metavar="FILE", help="file of the test reviews"),
+        option("--split", group="data", metavar="COLUMN", help="column that says train or test  [default: split]"),
+        option("--label", group="data", metavar="COLUMN", help="column of the labels  [default: label]"),
+        option("--text", group="data", metavar="COLUMN", help="column of the texts  [default: text]"),
+        option(
+            "--data",
+            group="data",
+            help="auto, imdb, sample, or a file: .npz, .csv, .tsv, .jsonl, .parquet  [default: auto]",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+tracking_uri = option("--tracking-uri", help="MLflow server or database  [default: MLflow's own]")
+experiment = option("--experiment", help="MLflow experiment  [default: sentiment]")

@@ -1,0 +1,62 @@
+"""`sentiment-tune score`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sentiment_tune.cli import options
+from sentiment_tune.errors import InputError
+
+if TYPE_CHECKING:
+    from sentiment_tune.data.tables import Table
+
+
+@click.command(cls=options.GroupedCommand, context_settings=options.NAMES)
+@click.argument("texts", nargs=-1)
+@options.option("--model", metavar="URI", help="models:/..., runs:/... or a folder  [default: the newest run's]")
+@options.option(
+    "--input", "source", metavar="FILE", help="table of texts to score, or - for one text a line from stdin"
+)
+@options.option("--column", default="text", show_default=True, help="column of the texts in a table")
+@options.option("--output", metavar="FILE", help="table to write  [default: standard output]")
+@options.switch("--trust-code", "run the code logged with the model, for a network of somebody's own")
+@options.tracking_uri
+def score(
+    texts: tuple[str, ...],
+    model: str | None,
+    source: str | None,
+    column: str,
+    output: str | None,
+    trust_code: bool,
+    tracking_uri: str | None,
+) -> None:
+    """Score texts with a model: TEXTS given here, or the rows of a table."""
+    from sentiment_tune import api
+    from sentiment_tune.cli import console
+    from sentiment_tune.data import tables
+
+    table = _table(texts, source)
+    reviews = table.texts(column if source not in (None, "", "-") else "text", "--column")
+    scores = api.load_model(model or None, trust_code=trust_code, tracking_uri=tracking_uri).predict(reviews)
+    if not source and not output:
+        console.scores(reviews, scores)
+        return
+    scored = table.with_columns({name: scores[name].tolist() for name in ("probability", "label")})
+    tables.write_table(Path(output) if output else None, scored.columns, scored.rows)
+
+
+def _table(texts: tuple[str, ...], source: str | None) -> "Table":
+    """The texts to score as a table: those of the command line, of the standard input, or of a file."""
+    from sentiment_tune.data import tables
+
+    if bool(source) == any(texts):
+        raise InputError("give either texts, or --input FILE, or --input - for one text a line from standard input")
+    if source:
+        return tables.read_lines() if Path(source) == tables.STANDARD else tables.read_table(Path(source))
+    for number, text in enumerate(texts, 1):
+        try:
+            text.encode()  # what is not UTF-8 arrives as half characters, which nothing can be written with
+        except UnicodeEncodeError:
+            raise InputError(f"text {number} is not UTF-8: set the terminal to that encoding, or use a file") from None
+    return tables.Table(tables.STANDARD, ("text",), [(text,) for text in texts])

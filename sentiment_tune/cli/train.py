@@ -1,0 +1,39 @@
+"""`sentiment-tune train`."""
+
+import click
+
+from sentiment_tune.cli import options
+
+
+@click.command(cls=options.CommandWithSettings, context_settings=options.NAMES)
+@options.model_option("network, or package.module:Class of your own")
+@options.settings_option("settings.json of an earlier run, or the name of a recipe")
+@options.data_options
+@options.experiment
+@options.option("--run-name", help="name of the MLflow run  [default: the network's]")
+@options.tracking_uri
+@options.switch("--system-metrics", "log use of processor, memory and GPU")
+@options.switch("--quiet", "print the result only")
+def train(
+    model: str | None,
+    settings: str | None,
+    experiment: str | None,
+    run_name: str | None,
+    tracking_uri: str | None,
+    system_metrics: bool,
+    quiet: bool,
+    **given: str | None,
+) -> None:
+    """Train one network and log the run and the model to MLflow."""
+    from sentiment_tune import api
+    from sentiment_tune.cli import console
+
+    run = api.train(
+        **options.chosen_settings(model, settings, given),
+        experiment=experiment,
+        run_name=run_name,
+        tracking_uri=tracking_uri,
+        system_metrics=system_metrics,
+        progress=not quiet,
+    )
+    console.trained(run)
