@@ -24,8 +24,10 @@ from optuna.trial import FrozenTrial, create_trial
 
 from sentiment_tune.data import load as data
 from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.tuning import trials as tuning
+from sentiment_tune.tuning.liveness import OWNER
 from sentiment_tune.tuning.search import StudyConfig
+from sentiment_tune.tuning.study import open_study
+from sentiment_tune.tuning.trials import SEARCHED, suggest_settings
 
 
 @click.command()
@@ -57,7 +59,7 @@ def training_seconds(folder: Path) -> list[float]:
     """Seconds that the epochs of each trial took."""
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
     runs = client.search_runs([held.experiment_id for held in client.search_experiments()], max_results=1000)
-    trials = [run for run in runs if run.data.tags.get("stage") == tuning.SEARCHED]
+    trials = [run for run in runs if run.data.tags.get("stage") == SEARCHED]
     return [sum(point.value for point in client.get_metric_history(run.info.run_id, "seconds")) for run in trials]
 
 
@@ -83,9 +85,9 @@ def growth(source: str, model: str) -> None:
             wanted = StudyConfig(
                 "growth", (model,), fixed, finished, f"sqlite:///{folder}/optuna.db", pruner="NopPruner"
             )
-            study = tuning.open_study(wanted, data.load(data.DataConfig("sample")).digest)
+            study = open_study(wanted, data.load(data.DataConfig("sample")).digest)
             study.add_trials(made_up(wanted, finished))
-            study.set_user_attr(tuning.OWNER, None)  # the command below is to own it
+            study.set_user_attr(OWNER, None)  # the command below is to own it
             words: tuple[str, ...] = ("--epochs", "1", "--vocabulary", "1000", "--length", "50", "--study", "growth")
             words += ("--storage", wanted.storage, "--pruner", "NopPruner", "--trials")
             started = tune(folder, "sample", model, *words, str(finished))  # nothing to do but start and report
@@ -104,7 +106,7 @@ def made_up(wanted: StudyConfig, count: int) -> list[FrozenTrial]:
     trials = []
     for number in range(count):
         trial = drawn.ask()
-        tuning.suggest_settings(trial, wanted)
+        suggest_settings(trial, wanted)
         trials.append(
             create_trial(
                 params=trial.params,

@@ -25,11 +25,9 @@ if TYPE_CHECKING:
     from sentiment_tune.experiment import RunResult
     from sentiment_tune.inference.package import ModelPackage
     from sentiment_tune.tracking.registry import Registration
+    from sentiment_tune.tuning.campaign import StudyOutcome
 
     Data: TypeAlias = str | PathLike[str] | pd.DataFrame | tuple[Iterable[str], Iterable[Any]]
-
-
-IN_MEMORY = "memory"  # what the settings call data that no path leads to
 
 
 class Model:
@@ -175,6 +173,8 @@ def _config(model: str, data: "Data", settings: Mapping[str, Any]) -> "tuple[Exp
 
 def _source(data: "Data") -> "tuple[str, Data | None]":
     """What the settings call the data, and the data itself where it is in memory."""
+    from sentiment_tune.config import IN_MEMORY
+
     if isinstance(data, tuple) or hasattr(data, "columns"):
         return IN_MEMORY, data
     return str(data) if isinstance(data, PathLike) else data, None
@@ -214,6 +214,144 @@ def _trained_run(config: "ExperimentConfig", corpus: "Corpus", result: "RunResul
         epochs=pd.DataFrame([asdict(epoch) for epoch in result.epochs]),
         parameters=result.parameters,
         model=Model(result.package),
+    )
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A study that has the trials it was to have, and what came of its best ones.
+
+    Attributes:
+        name: of the study in Optuna's storage.
+        storage: Optuna's URL of it.
+        data_digest: of the data, for `leaderboard`.
+        run_id: of its run in MLflow, below which the trials' runs are.
+        trials: a row a trial: trial, state, val_accuracy, seconds, epochs, run_id, error, and its parameters.
+        best_settings: everything that decided the winner's training, by name; `train(**best_settings)` repeats it.
+        confirmations: a row a trial that was trained again: trial, mean, spread, accuracies, run_id; the best first.
+        winner: id of the winner's run, or None where nothing was trained again.
+        registrations: what the winner's model became in the registry.
+    """
+
+    name: str
+    storage: str
+    data_digest: str
+    run_id: str
+    trials: "pd.DataFrame"
+    best_settings: Mapping[str, Any]
+    confirmations: "pd.DataFrame"
+    winner: str | None
+    registrations: "Sequence[Registration]"
+
+
+def tune(
+    model: str = "rnn",
+    data: "Data" = "auto",
+    *,
+    trials: int = 20,
+    timeout: float | None = None,
+    stale: int | None = None,
+    workers: int = 1,
+    storage: str | None = None,
+    study: str | None = None,
+    sampler: str = "TPESampler",
+    pruner: str | None = None,
+    top: int = 3,
+    seeds: int = 3,
+    joint: bool = False,
+    experiment: str | None = None,
+    tracking_uri: str | None = None,
+    progress: bool = True,
+    listener: Listener | None = None,
+    **settings: Any,
+) -> "StudyResult | list[StudyResult]":
+    """Search the best settings of a network, and register the model that they give.
+
+    Args:
+        model: a network's name or `package.module:Class` of your own; several with commas between, or `all`.
+        data: as for `train`.
+        trials: finished trials that the study is to have; the same call goes on with a study that has fewer.
+        timeout: seconds after which no further trial begins.
+        stale: trials without a better one after which none begins.
+        workers: processes on this machine.
+        storage: Optuna's URL; by default `optuna.db` beside MLflow's database.
+        study: name of the study; by default the networks and the data.
+        sampler: by Optuna's name.
+        pruner: by Optuna's name; by default the median rule, from 51 trials on Hyperband.
+        top: best trials that are trained again; with 0 nothing is trained again or registered.
+        seeds: times that each of them is.
+        joint: one study over all networks, instead of one for each.
+        experiment: MLflow experiment; by default MLflow's own variable or `sentiment`.
+        tracking_uri: MLflow server or database; by default MLflow's own.
+        progress: whether to show a line a trial and what came of them.
+        listener: called with each event (`sentiment_tune.events`) in place of what `progress` shows; with several
+            workers it is pickled.
+        **settings: fixed in every trial; the others are searched between the bounds of their declaration.
+
+    Returns:
+        The study; a list of them where each of several networks has its own.
+
+    Raises:
+        InputError: a setting, the data, the storage or MLflow is not as it must be, or no trial could be finished.
+    """
+    from sentiment_tune import display
+    from sentiment_tune.models.registry import parse_names
+    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking.runs import RunSpec
+    from sentiment_tune.tuning import backend, campaign
+    from sentiment_tune.tuning.search import StudyConfig
+
+    if top < 0 or seeds < 1:
+        raise InputError(f"top={top} and seeds={seeds}: give from 0 trials on, and from 1 seed on")
+    networks = parse_names(model)
+    source, in_memory = _source(data)
+    server.configure(tracking_uri)
+    searches = [
+        StudyConfig(
+            study=study or "",
+            models=group,
+            fixed={**settings, "data": source},
+            trials=trials,
+            storage=storage or backend.default_storage(),
+            timeout=timeout,
+            stale=stale,
+            sampler=sampler,
+            pruner=pruner,
+            workers=workers,
+        )
+        for group in ([networks] if joint else [(network,) for network in networks])
+    ]
+    tell = listener or display.StudyDisplay(quiet=not progress)
+    corpus = _load(searches[0].source, in_memory, tell)
+    for search in searches:
+        backend.check_backend(search)
+    server.connect(tracking_uri)
+    named = [search.with_name(corpus.name, alone=len(searches) == 1) for search in searches]
+    outcomes = campaign.run_studies(named, corpus, RunSpec(experiment), top, seeds, tell)
+    results = [_study_result(outcome, corpus.digest) for outcome in outcomes]
+    return results if len(results) > 1 else results[0]
+
+
+def _study_result(outcome: "StudyOutcome", digest: str) -> StudyResult:
+    import pandas as pd
+
+    from sentiment_tune.tuning.study import trials_frame
+    from sentiment_tune.tuning.trials import best_trials
+
+    finished, confirmations = outcome.finished, outcome.confirmations
+    best = best_trials(finished.study, 1)[0]
+    config = confirmations[0].config if confirmations else finished.search.trial_config(best.params)
+    rows = [(one.trial, one.mean, one.spread, one.accuracies, one.run_id) for one in confirmations]
+    return StudyResult(
+        name=finished.search.study,
+        storage=finished.search.storage,
+        data_digest=digest,
+        run_id=finished.run_id,
+        trials=trials_frame(finished.study),
+        best_settings={name: value for name, value in config.as_dict.items() if value is not None},
+        confirmations=pd.DataFrame(rows, columns=["trial", "mean", "spread", "accuracies", "run_id"]),
+        winner=confirmations[0].run_id if confirmations else None,
+        registrations=outcome.registrations,
     )
 
 

@@ -62,8 +62,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             InputError: a setting, a text or a label is not as it must be, or there are too few texts.
         """
-        from sentiment_tune.api import IN_MEMORY
-        from sentiment_tune.config import ExperimentConfig
+        from sentiment_tune.config import IN_MEMORY, ExperimentConfig
         from sentiment_tune.data.load import training_corpus
 
         labels = np.asarray(labels)

@@ -21,6 +21,7 @@ RESERVED_NAMES = (
     *("trials", "timeout", "stale", "workers", "storage", "study", "sampler", "pruner", "top", "seeds", "joint"),
 )
 _DATA_NAMES = tuple(field.name for field in fields(DataConfig))
+IN_MEMORY = "memory"  # what the settings call data that no path leads to
 _RECIPES = files("sentiment_tune") / "recipes"
 
 

@@ -1,16 +1,25 @@
-"""How far a training is, on a terminal or in a notebook."""
+"""How far a training or a study is, on a terminal or in a notebook."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
-from sentiment_tune.events import Event, WarningMessage
+from sentiment_tune.events import Event, Message, WarningMessage
 from sentiment_tune.experiment import TrainingStart
+from sentiment_tune.space import Value
 from sentiment_tune.training.loop import EpochRecord, StepEnd
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from sentiment_tune.tracking.registry import Registration
+    from sentiment_tune.tuning.campaign import StudyEnd
+    from sentiment_tune.tuning.confirm import Confirmation
+    from sentiment_tune.tuning.trials import TrialEnd
 
 
 def terminal(stderr: bool = False) -> Console:
@@ -21,6 +30,13 @@ def terminal(stderr: bool = False) -> Console:
 def warn(text: str) -> None:
     """One loud line on standard error."""
     terminal(stderr=True).print(f"WARNING: {text}", style="bold yellow")
+
+
+def show_table(table: Table) -> None:
+    """The table at its own width: a terminal may wrap it, but no figure is cut."""
+    wide = terminal()
+    wide.width = 1_000
+    wide.print(table)
 
 
 class TrainingDisplay:
@@ -76,3 +92,82 @@ def _epoch_line(epoch: EpochRecord) -> str:
         f"epoch {epoch.epoch:>3}  train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}"
         f"  validation loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.4f}  {epoch.seconds:.1f} s"
     )
+
+
+class StudyDisplay:
+    """A listener that shows a line a trial and what came of a study; it holds nothing, so it travels to workers."""
+
+    def __init__(self, quiet: bool = False):
+        self._quiet = quiet
+
+    def __call__(self, event: Event) -> None:
+        """Show an event of the study; warnings are shown even where it is quiet."""
+        if isinstance(event, WarningMessage):
+            warn(event.text)
+        elif not self._quiet:
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
+        from sentiment_tune.tuning import campaign, trials  # loads optuna, which a training does not need
+
+        match event:
+            case Message():
+                terminal().print(event.text)
+            case campaign.StudyStart(search):
+                settings = ", ".join(sorted(search.space))
+                terminal().print(f"study {search.study}: {search.trials} trials over {settings}")
+            case trials.TrialEnd():
+                terminal().print(_trial_line(event))
+            case campaign.StudyEnd():
+                _show_trials(event)
+            case campaign.ConfirmationEnd(confirmations):
+                _show_confirmations(confirmations)
+            case campaign.Registered(registrations):
+                for registration in registrations:
+                    self.show_registration(registration)
+
+    def show_registration(self, registration: "Registration") -> None:
+        """A line of what became of a registered version."""
+        name, version = registration.name, registration.version
+        terminal().print(f"{name} version {version} is {registration.alias}: {registration.reason}", style="bold")
+
+
+def _trial_line(trial: "TrialEnd") -> str:
+    value = f"{trial.value:.4f}" if trial.value is not None else " " * 6
+    best = f"best {trial.best[0]:.4f} (trial {trial.best[1]})" if trial.best else "no best yet"
+    error = f"  {trial.error}" if trial.error else ""
+    return (
+        f"trial {trial.number:>3}  {trial.state.lower():<8}  {value}  {best}  {trial.seconds:.0f} s  "
+        f"{trial.left} left, about {trial.seconds_left / 60:.0f} min{error}"
+    )
+
+
+def _show_trials(study: "StudyEnd") -> None:
+    """All trials of a study with their settings, the best first."""
+    trials = sorted(study.trials, key=lambda trial: (-(trial.value or 0.0), trial.number))
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    table = Table(title=f"study {study.name}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("trial", "state", "validation", *names):
+        table.add_column(column, justify="right", no_wrap=True)
+    for trial in trials:
+        value = "" if trial.value is None else f"{trial.value:.4f}"
+        settings = [_short(trial.params.get(name)) for name in names]
+        table.add_row(str(trial.number), trial.state.name.lower(), value, *settings)
+    show_table(table)
+    if not study.owned:
+        terminal().print("another process owns this study: it trains the best settings again and registers them")
+
+
+def _short(value: Value | None) -> str:
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value).lower()
+
+
+def _show_confirmations(confirmations: "Sequence[Confirmation]") -> None:
+    """What came of training the best settings again."""
+    table = Table(title="trained again", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("trial", "mean validation", "spread", "by seed"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for confirmation in confirmations:
+        by_seed = " ".join(f"{accuracy:.4f}" for accuracy in confirmation.accuracies)
+        table.add_row(str(confirmation.trial), f"{confirmation.mean:.4f}", f"{confirmation.spread:.4f}", by_seed)
+    show_table(table)

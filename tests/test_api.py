@@ -64,7 +64,10 @@ def test_a_call_and_its_command_train_the_same(here: Path) -> None:
     command, call = runs(f"sqlite:///{here}/mlflow.db")
     assert artifact(command, "golden.json") == artifact(call, "golden.json")
     assert artifact(command, "settings.json") == artifact(call, "settings.json")
-    assert run.settings.items() <= st.settings(str(here / "mlruns" / "1" / run.run_id / "artifacts" / "settings.json")).items()
+    assert (
+        run.settings.items()
+        <= st.settings(str(here / "mlruns" / "1" / run.run_id / "artifacts" / "settings.json")).items()
+    )
 
 
 def test_a_frame_and_a_pair_train_like_the_same_reviews_in_a_file(here: Path, frame: pd.DataFrame) -> None:

@@ -56,41 +56,24 @@ def tune(
 
     Every setting given here is fixed; the others are searched between the bounds of their declaration.
     """
-    from sentiment_tune.cli import campaign
-    from sentiment_tune.data import load as data
-    from sentiment_tune.display import warn
-    from sentiment_tune.errors import InputError
-    from sentiment_tune.models import registry as models
-    from sentiment_tune.tracking import runs as tracking
-    from sentiment_tune.tuning import backend as optuna_parts
-    from sentiment_tune.tuning import trials as tuning
-    from sentiment_tune.tuning.search import StudyConfig, config_for
+    from sentiment_tune import api
+    from sentiment_tune.cli import console
 
-    fixed = options.chosen_settings(model, settings, given)
-    networks = models.parse_names(str(fixed.pop("model")))
-    if top < 0 or seeds < 1:
-        raise InputError(f"top={top} and seeds={seeds}: give from 0 trials on, and from 1 seed on")
-    tracking.configure(tracking_uri)
-    searches = [
-        StudyConfig(
-            study=study or "",
-            models=group,
-            fixed=fixed,
-            trials=trials,
-            storage=storage or tuning.default_storage(),
-            timeout=timeout,
-            stale=stale,
-            sampler=sampler,
-            pruner=pruner,
-            workers=workers,
-        )
-        for group in ([networks] if joint else [(network,) for network in networks])
-    ]
-    corpus = data.load(config_for(networks[0], networks, fixed).data)
-    if corpus.warning:
-        warn(corpus.warning)
-    for search in searches:
-        optuna_parts.check_backend(search)
-    tracking.connect(tracking_uri)
-    named = [search.with_name(corpus.name, alone=len(searches) == 1) for search in searches]
-    campaign.run(named, corpus, tracking.RunSpec(experiment), top, seeds)
+    result = api.tune(
+        **options.chosen_settings(model, settings, given),
+        trials=trials,
+        timeout=timeout,
+        stale=stale,
+        workers=workers,
+        storage=storage,
+        study=study,
+        sampler=sampler,
+        pruner=pruner,
+        top=top,
+        seeds=seeds,
+        joint=joint,
+        experiment=experiment,
+        tracking_uri=tracking_uri,
+        listener=console.CommandDisplay(),
+    )
+    console.tuned(result if isinstance(result, list) else [result])

@@ -34,7 +34,7 @@ def check_backend(search: StudyConfig) -> None:
     """InputError if the search's sampler, pruner or storage is none, or what it fixes no trial could train with."""
     create_sampler(search.sampler, 0, search.joint)
     create_pruner(search)
-    for config in map(search.trial_config, search.defaults()):
+    for config in search.default_configs:
         create_network(config)
         if config.training.refit:
             raise InputError("refit cannot be true in a study, which compares: train its best settings with it")
@@ -115,7 +115,7 @@ def _takes(module: Any, name: str, parameter: str) -> bool:
 
 def create_pruner(search: StudyConfig) -> BasePruner:
     """The pruner that Optuna calls so, at its defaults but for what a study of epochs needs."""
-    most = search.trial_config(search.defaults()[0]).training.epochs
+    most = search.default_configs[0].training.epochs
     median = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1, n_min_trials=3)
     known: dict[str, Callable[[], BasePruner]] = {
         "MedianPruner": lambda: median,
@@ -129,3 +129,10 @@ def create_pruner(search: StudyConfig) -> BasePruner:
     if name not in known:
         raise unknown_name("pruner", name, known)
     return known[name]()
+
+
+def default_storage() -> str:
+    """A SQLite file beside the one of MLflow, or in the current folder if MLflow's is elsewhere."""
+    kind, _, path = tracking.tracking_uri().partition(":///")
+    folder = Path(path).parent if kind == "sqlite" else Path()
+    return f"sqlite:///{folder / 'optuna.db'}"

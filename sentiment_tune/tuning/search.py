@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
-from sentiment_tune.config import ExperimentConfig, settings_for
+from sentiment_tune.config import IN_MEMORY, ExperimentConfig, settings_for
 from sentiment_tune.data.load import DataConfig
 from sentiment_tune.errors import InputError
 from sentiment_tune.space import Choice, Range, Setting, Value
@@ -14,17 +15,11 @@ MODEL = "model"  # parameter of a joint study that chooses the network
 _ELSEWHERE = {"device", "threads", *(field.name for field in fields(DataConfig))}  # no matter for what a trial is worth
 
 
-def config_for(model: str, models: tuple[str, ...], given: Mapping[str, Any]) -> ExperimentConfig:
-    """The training of one of several networks; what only the others have of the settings is left out."""
-    others = {name for other in models for name in settings_for(other)} - settings_for(model).keys()
-    return ExperimentConfig.of(model, {name: value for name, value in given.items() if name not in others})
-
-
 @dataclass(frozen=True)
 class StudyConfig:
     """A study as the user means it; plain data, so that a worker process gets it whole."""
 
-    study: str  # its name in the storage; see `called`
+    study: str  # its name in the storage; see `with_name`
     models: tuple[str, ...]  # one, or several that one study searches together
     fixed: Mapping[str, Any]  # settings and source of data by name, the same in every trial
     trials: int  # finished ones that the study is to have, whoever runs them
@@ -49,15 +44,26 @@ class StudyConfig:
 
     @property
     def joint(self) -> bool:
+        """Whether one study searches several networks together."""
         return len(self.models) > 1
 
     @property
+    def in_memory(self) -> bool:
+        """Whether the data is at no path from which another process could load it."""
+        return self.source.data == IN_MEMORY
+
+    @cached_property
+    def settings(self) -> dict[str, dict[str, Setting]]:
+        """What can be set for each network; read from the signatures once."""
+        return {model: settings_for(model) for model in self.models}
+
+    @cached_property
     def space(self) -> dict[str, Setting]:
         """The settings searched, by the name of their parameter; those of a joint study stand behind the network's."""
         return {
             self._parameter(model, name): setting
-            for model in self.models
-            for name, setting in settings_for(model).items()
+            for model, settings in self.settings.items()
+            for name, setting in settings.items()
             if setting.bounds.searched and name not in self.fixed
         }
 
@@ -65,14 +71,15 @@ class StudyConfig:
         return f"{model}.{name}" if self.joint else name
 
     def trial_config(self, parameters: Mapping[str, Any], **more: Value) -> ExperimentConfig:
-        """The training that the parameters of a trial mean."""
+        """The training that the parameters of a trial mean; what only other networks have of the settings is left out."""
         model = parameters[MODEL] if self.joint else self.models[0]
-        chosen = {
-            name: parameters[self._parameter(model, name)]
-            for name in settings_for(model)
-            if self._parameter(model, name) in parameters
+        own = self.settings[model]
+        others = {name for settings in self.settings.values() for name in settings} - own.keys()
+        searched = {
+            name: parameters[parameter] for name in own if (parameter := self._parameter(model, name)) in parameters
         }
-        return config_for(model, self.models, {**self.fixed, **chosen, **more})
+        given = {**self.fixed, **searched, **more}
+        return ExperimentConfig.of(model, {name: value for name, value in given.items() if name not in others})
 
     def with_name(self, data: str, alone: bool) -> "StudyConfig":
         """The same search, its study named: as the user did, or after its networks and data.
@@ -83,6 +90,7 @@ class StudyConfig:
         own = f"{networks}-{data}"
         return replace(self, study=self.study if self.study and alone else f"{self.study}-{own}".lstrip("-"))
 
+    @cached_property
     def defaults(self) -> list[dict[str, Value]]:
         """Parameters of the trials with which a study begins: every network as it is without a search."""
         return [self._defaults_of(model) for model in self.models]
@@ -93,22 +101,27 @@ class StudyConfig:
         own = {name: line.default for name, line in self.space.items() if name.startswith(f"{model}.")}
         return {MODEL: model, **own}
 
+    @cached_property
+    def default_configs(self) -> list[ExperimentConfig]:
+        """The trainings with which the study begins, one a network."""
+        return [self.trial_config(parameters) for parameters in self.defaults]
+
     @property
     def source(self) -> DataConfig:
         """Where the data comes from."""
-        return self.trial_config(self.defaults()[0]).data
+        return self.default_configs[0].data
 
     @property
     def seed(self) -> int:
         """Of the trainings and of the sampler."""
-        return self.trial_config(self.defaults()[0]).runtime.seed
+        return self.default_configs[0].runtime.seed
 
     def facts(self, digest: str) -> dict[str, str]:
         """What trials must have in common to be compared, by name: the study is bound to it."""
         fixed = {
             f"{model}.{name}": value
-            for model, parameters in zip(self.models, self.defaults(), strict=True)
-            for name, value in self.trial_config(parameters).as_dict.items()
+            for model, parameters, config in zip(self.models, self.defaults, self.default_configs, strict=True)
+            for name, value in config.as_dict.items()
             if self._parameter(model, name) not in parameters and name not in _ELSEWHERE
         }
         bounds = {name: _described(setting.bounds) for name, setting in self.space.items()}

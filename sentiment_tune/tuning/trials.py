@@ -1,125 +1,117 @@
-"""A study of Optuna whose trials are runs of MLflow.
+"""The trials of a study, each a run of MLflow below the study's run.
 
-A trial is what `train` does up to the finished training, in a child run of the study's run: its settings come from
-Optuna, and after each epoch Optuna is asked whether it is hopeless. States map truthfully: COMPLETE is FINISHED,
-PRUNED is KILLED, FAIL is FAILED with its reason, and a trial that somebody interrupted is KILLED and tried again.
+A trial is what `train` does up to the finished training: its settings come from Optuna, and after each epoch Optuna is
+asked whether it is hopeless. States map truthfully: COMPLETE is FINISHED, PRUNED is KILLED, FAIL is FAILED with its
+reason, and a trial that somebody interrupted is KILLED and tried again.
 
 The storage is all that processes share: any number of them, on any machines, work on one study until it has the
 trials it is to have.
 """
 
-import itertools
 import multiprocessing
-import os
-import socket
-import sys
 import time
-import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import optuna
-import psutil
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, TrialPruned, UpdateFinishedTrialError
+from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
-from sentiment_tune.errors import InputError
+from sentiment_tune.events import Event, Listener, WarningMessage
 from sentiment_tune.experiment import finish_training, start_training_run, train_epochs
 from sentiment_tune.space import Range
-from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.runs import RunSpec
+from sentiment_tune.tracking.schema import Tag
 from sentiment_tune.training.loop import BestWeights
-from sentiment_tune.tuning.backend import PATIENCE, create_pruner, create_sampler, open_storage
-from sentiment_tune.tuning.search import MODEL, StudyConfig, check_same_facts
+from sentiment_tune.tuning.backend import create_sampler
+from sentiment_tune.tuning.liveness import (
+    ERROR,
+    RUN_ID,
+    WORKER,
+    WORKER_ID,
+    finished_trials,
+    reclaim_trials,
+    requeue,
+)
+from sentiment_tune.tuning.search import MODEL, StudyConfig
 
 SEARCHED = "search"  # stage of a trial's run, told from the runs that confirm it
-RETRIES = 3  # times that an interrupted trial is tried again
-OWNER = "owner"  # attribute: the process that writes the report, and when it was last seen
-FACTS, RUN_ID, WORKER, ERROR, RETRIED = "facts", "run_id", "worker", "error", "retried"  # attributes
 
-Say = Callable[[optuna.Study, FrozenTrial], None]
-WORKER_ID = f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+@dataclass(frozen=True)
+class TrialEnd(Event):
+    """A trial has ended, well or badly."""
+
+    number: int
+    state: str  # COMPLETE, PRUNED or FAIL
+    value: float | None  # validation accuracy
+    seconds: float
+    error: str | None
+    best: tuple[float, int] | None  # value and number of the best trial so far
+    left: int  # trials that are still to come
+    seconds_left: float  # that they take, at the mean of those so far
 
 
 class SurplusTrialError(Exception):
     """Two workers wanted the study's last trial; this is the one that gives way."""
 
 
-def open_study(search: StudyConfig, digest: str) -> optuna.Study:
-    """The study, begun with the defaults of its networks, or gone on with where it was begun with the same facts."""
-    pruner = create_pruner(search)
-    storage, facts = open_storage(search.storage, requeue), search.facts(digest)
-    try:
-        study = optuna.create_study(storage=storage, study_name=search.study, direction="maximize", pruner=pruner)
-        report_alive(study)  # before the facts, for which whoever joins is waiting
-        for defaults in search.defaults():
-            study.enqueue_trial(defaults)
-        study.set_user_attr(FACTS, facts)
-    except DuplicatedStudyError:
-        study = optuna.load_study(storage=storage, study_name=search.study, pruner=pruner)
-        known = _facts_of(study)
-        if known is None:
-            raise InputError(f"study {search.study!r} was not begun by this program: give another --study") from None
-        check_same_facts(search.study, known, facts)
-    return study
-
-
-def report_alive(study: optuna.Study) -> None:
-    """Tell all who look at the study that this process owns it, and is there."""
-    study.set_user_attr(OWNER, {"id": WORKER_ID, "seen": time.time()})
-
-
-def _facts_of(study: optuna.Study) -> dict[str, str] | None:
-    """What the study was begun with; another process may have made it just now, and not be done with it."""
-    for _ in range(PATIENCE * 10):
-        if FACTS in study.user_attrs:
-            return dict(study.user_attrs[FACTS])
-        time.sleep(0.1)
-    return None
-
-
-def finished_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that count: those that came to an end by themselves, well or badly."""
-    ends = (TrialState.COMPLETE, TrialState.PRUNED)
-    return [trial for trial in trials if trial.state in ends or (trial.state == TrialState.FAIL and _failed(trial))]
-
-
-def _failed(trial: FrozenTrial) -> bool:
-    """Whether a trial of state FAIL failed, and was not just interrupted."""
-    return ERROR in trial.user_attrs
-
-
 def run_trials(
-    search: StudyConfig,
-    study: optuna.Study,
-    corpus: Corpus,
-    run_id: str,
-    say: Say,
-    worker: int = 0,
+    search: StudyConfig, study: optuna.Study, corpus: Corpus, study_run: str, listener: Listener, worker: int = 0
 ) -> None:
-    """Run trials of the study, each a child of the run `run_id`, until it has as many as it is to have."""
+    """Run trials of the study, each a child of the run `study_run`, until it has as many as it is to have."""
     deadline = time.monotonic() + (search.timeout or float("inf"))
-
-    def objective(trial: Trial) -> float:
-        return _run_trial(trial, search, corpus, run_id)
-
     while wait_for_turn(study, search, deadline):
         # A sampler of its own for each trial: a study that was interrupted goes on as if it had not been.
         seed = np.random.SeedSequence([search.seed, len(finished_trials(_trials(study))), worker]).generate_state(1)[0]
         study.sampler = create_sampler(search.sampler, int(seed), search.joint)
-        try:
-            study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[say])
-        except (AssertionError, UpdateFinishedTrialError, ValueError) as error:
-            if isinstance(error, ValueError) and "Cannot tell" not in str(error):
-                raise
-            # Somebody took this worker for dead, since it had stood still for long, and gave its trial to another.
-            print("a trial came too late and does not count: it was given to another worker", file=sys.stderr)
+        _run_next_trial(search, study, corpus, study_run, listener)
+
+
+def _run_next_trial(
+    search: StudyConfig, study: optuna.Study, corpus: Corpus, study_run: str, listener: Listener
+) -> None:
+    """Ask for one trial and run it to its end, which is told; a trial that was taken from this process is not."""
+    begun, ended = [], []
+
+    def objective(trial: Trial) -> float:
+        begun.append(trial.number)
+        return _run_trial(trial, search, corpus, study_run)
+
+    def tell(study: optuna.Study, trial: FrozenTrial) -> None:
+        ended.append(trial.number)
+        listener(_trial_end(study, trial, search))
+
+    try:
+        study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[tell])
+    except Exception:
+        if ended or not begun or not _trials(study)[begun[0]].state.is_finished():
+            raise
+        # Somebody took this process for dead, since it had stood still for long, and gave its trial to another.
+        listener(WarningMessage("a trial came too late and does not count: it was given to another worker"))
+
+
+def _trial_end(study: optuna.Study, trial: FrozenTrial, search: StudyConfig) -> TrialEnd:
+    finished, best = finished_trials(_trials(study)), best_trials(study, 1)
+    left = max(0, search.trials - len(finished))
+    seconds = [other.duration.total_seconds() for other in finished if other.duration]
+    return TrialEnd(
+        number=trial.number,
+        state=trial.state.name,
+        value=trial.value,
+        seconds=trial.duration.total_seconds() if trial.duration else 0.0,
+        error=trial.user_attrs.get(ERROR),
+        best=(best[0].value or 0.0, best[0].number) if best else None,
+        left=left,
+        seconds_left=left * fmean(seconds) / search.workers if seconds else 0.0,
+    )
 
 
 def _trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -130,64 +122,21 @@ def wait_for_turn(study: optuna.Study, search: StudyConfig, deadline: float) -> 
     """Whether another trial is to begin; waits while all that is left is in the hands of others, who may die."""
     while True:
         trials = _trials(study)
-        done, running = finished_trials(trials), [trial for trial in trials if trial.state == TrialState.RUNNING]
-        if len(done) >= search.trials or time.monotonic() > deadline or _stale(done, search.stale):
+        finished = finished_trials(trials)
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        if len(finished) >= search.trials or time.monotonic() > deadline or _is_stale(finished, search.stale):
             return False
-        if len(done) + len(running) < search.trials:
+        if len(finished) + len(running) < search.trials:
             return True
         reclaim_trials(study)
         time.sleep(1)
 
 
-def _stale(done: Sequence[FrozenTrial], patience: int | None) -> bool:
+def _is_stale(finished: Sequence[FrozenTrial], patience: int | None) -> bool:
     """Whether the last `patience` trials brought nothing better."""
-    values = [trial.value if trial.state == TrialState.COMPLETE else None for trial in done]
-    known = [(value, -place) for place, value in enumerate(values) if value is not None]
-    return patience is not None and bool(known) and len(done) + max(known)[1] > patience
-
-
-def reclaim_trials(study: optuna.Study) -> None:
-    """End the trials and runs of processes that are gone, and have their trials tried again.
-
-    Those of this machine are known at once; Optuna's heartbeat tells of those of others.
-    """
-    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-        optuna.storages.fail_stale_trials(study)
-    for trial in _trials(study):
-        if trial.state == TrialState.RUNNING and is_process_gone(trial.user_attrs.get(WORKER)):
-            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-            requeue(study, trial)
-    end_abandoned(study)
-
-
-def end_abandoned(study: optuna.Study) -> None:
-    """End the runs of processes that are gone, those too that had not yet told their trial of their run."""
-    if RUN_ID not in study.user_attrs:
-        return
-    ended = {str(trial.number) for trial in _trials(study) if trial.state == TrialState.FAIL and not _failed(trial)}
-    for run in records.find_running(study.user_attrs[RUN_ID]):
-        if is_process_gone(run.tags.get(WORKER)) or run.tags.get("trial") in ended:
-            tracking.end_abandoned_run(run.run_id, "the process that ran this training is gone")
-
-
-def is_process_gone(worker: str | None) -> bool:
-    """Whether a process of this machine, as named by WORKER_ID, is no more; of other machines nothing is known."""
-    if worker is None:
-        return False
-    host, number, begun = worker.rsplit(":", 2)
-    if host != socket.gethostname():
-        return False
-    try:
-        process = psutil.Process(int(number))
-        return f"{process.create_time():.2f}" != begun or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def requeue(study: optuna.Study, trial: FrozenTrial | Trial) -> None:
-    retried = trial.user_attrs.get(RETRIED, 0)
-    if retried < RETRIES:
-        study.enqueue_trial(trial.params, user_attrs={RETRIED: retried + 1})
+    values = [trial.value if trial.state == TrialState.COMPLETE else None for trial in finished]
+    ranked = [(value, -position) for position, value in enumerate(values) if value is not None]
+    return patience is not None and bool(ranked) and len(finished) + max(ranked)[1] > patience
 
 
 def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str) -> float:
@@ -196,8 +145,13 @@ def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str
     Whatever else ends it is told to the trial: interrupted, it is tried again; failed, it holds the reason.
     """
     trial.set_user_attr(WORKER, WORKER_ID)
-    _give_way(trial, search.trials)
-    tags = {"trial": str(trial.number), "study": search.study, "stage": SEARCHED, WORKER: WORKER_ID}
+    _yield_to_earlier(trial, search.trials)
+    tags = {
+        Tag.TRIAL: str(trial.number),
+        Tag.STUDY: search.study,
+        Tag.STAGE: SEARCHED,
+        Tag.WORKER: WORKER_ID,
+    }
     spec, state = RunSpec(name=f"trial {trial.number}", tags=tags, parent=study_run), TrialState.FAIL
     try:
         config = search.trial_config(suggest_settings(trial, search))
@@ -206,10 +160,10 @@ def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str
             try:
                 state, accuracy = _train_trial(trial, config, corpus)
             finally:
-                tracking.set_tags({"optuna_state": state.name})
+                tracking.set_tags({Tag.OPTUNA_STATE: state.name})
             run.status = "KILLED" if state == TrialState.PRUNED else run.status
     except KeyboardInterrupt:
-        requeue(trial.study, trial)
+        requeue(trial.study, _trials(trial.study)[trial.number])
         raise
     except UpdateFinishedTrialError:
         raise
@@ -233,48 +187,43 @@ def _train_trial(trial: Trial, config: ExperimentConfig, corpus: Corpus) -> tupl
         if owner and not owner.is_alive():
             raise KeyboardInterrupt("the process that began this one is gone")
         if trial.should_prune():
-            tracking.set_tags({"pruned_at_epoch": epoch.epoch})
+            tracking.set_tags({Tag.PRUNED_AT_EPOCH: epoch.epoch})
             return TrialState.PRUNED, accuracy
     return TrialState.COMPLETE, finish_training(network, best, epochs).val_accuracy
 
 
-def _give_way(trial: Trial, most: int) -> None:
-    """Surplus if the trials before this one, finished or running, are as many as the study is to have."""
-    before = [held for held in _trials(trial.study) if held.number < trial.number]
-    running = [held for held in before if held.state == TrialState.RUNNING]
+def _yield_to_earlier(trial: Trial, most: int) -> None:
+    """SurplusTrialError if the trials before this one, finished or running, are as many as the study is to have."""
+    before = [other for other in _trials(trial.study) if other.number < trial.number]
+    running = [other for other in before if other.state == TrialState.RUNNING]
     if len(finished_trials(before)) + len(running) >= most:
         raise SurplusTrialError
 
 
 def suggest_settings(trial: Trial, search: StudyConfig) -> dict[str, Any]:
-    """Parameters that Optuna proposes; of a joint study only those of the network that it has chosen."""
-    chosen: dict[str, Any] = {}
+    """Parameters that Optuna proposes; of a joint study only those of the network that it has suggested."""
+    suggested: dict[str, Any] = {}
     if search.joint:
-        chosen[MODEL] = trial.suggest_categorical(MODEL, search.models)
+        suggested[MODEL] = trial.suggest_categorical(MODEL, search.models)
     for name, setting in search.space.items():
-        if search.joint and not name.startswith(f"{chosen[MODEL]}."):
+        if search.joint and not name.startswith(f"{suggested[MODEL]}."):
             continue
         if not isinstance(setting.bounds, Range):
-            chosen[name] = trial.suggest_categorical(name, list(setting.bounds))
+            suggested[name] = trial.suggest_categorical(name, list(setting.bounds))
             continue
         low, high = setting.bounds.search or (setting.bounds.low, setting.bounds.high)
         if setting.type is int:
-            chosen[name] = trial.suggest_int(name, int(low), int(high), log=setting.bounds.log)
+            suggested[name] = trial.suggest_int(name, int(low), int(high), log=setting.bounds.log)
         else:
-            chosen[name] = trial.suggest_float(name, low, high, log=setting.bounds.log)
-    return chosen
+            suggested[name] = trial.suggest_float(name, low, high, log=setting.bounds.log)
+    return suggested
 
 
 def best_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:
     """The best finished trials, the best first, each with other parameters."""
     complete = [trial for trial in _trials(study) if trial.state == TrialState.COMPLETE]
     ranked = sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
-    different = [next(group) for _, group in itertools.groupby(ranked, key=lambda trial: sorted(trial.params.items()))]
-    return different[:count]
-
-
-def default_storage() -> str:
-    """A SQLite file beside the one of MLflow, or in the current folder if MLflow's is elsewhere."""
-    kind, _, path = tracking.tracking_uri().partition(":///")
-    folder = Path(path).parent if kind == "sqlite" else Path()
-    return f"sqlite:///{folder / 'optuna.db'}"
+    distinct: dict[tuple[tuple[str, Any], ...], FrozenTrial] = {}
+    for trial in ranked:
+        distinct.setdefault(tuple(sorted(trial.params.items())), trial)
+    return list(distinct.values())[:count]

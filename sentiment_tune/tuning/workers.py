@@ -9,9 +9,8 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-from sentiment_tune.data import load as data
 from sentiment_tune.data.corpus import Corpus
-from sentiment_tune.data.load import DataConfig
+from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.errors import InputError
 from sentiment_tune.process import prepare
 from sentiment_tune.tracking import runs as tracking
@@ -19,22 +18,23 @@ from sentiment_tune.tracking import runs as tracking
 Job = Callable[[Corpus, int], None]  # the data and the worker's number, from 0; travels to the process, so no lambda
 
 
-def run_in_processes(count: int, source: DataConfig, job: Job, lost: Callable[[], None]) -> None:
+def run_in_processes(count: int, source: DataConfig | Corpus, job: Job, lost: Callable[[], None]) -> None:
     """Do the job in `count` processes, each with its share of the cores; `lost` is called when one has died.
 
+    A worker loads the data by its source, which shares the cache's pages, or is handed a corpus that has none.
     InputError if all have died. Whatever ends this process early ends them too.
     """
-    processes = _started(count, source, job)
+    processes = _start(count, source, job)
     try:
         _wait(processes, lost)
     finally:
         _end(processes)
-    ended = [process.exitcode for process in processes]
-    if all(ended):
-        raise InputError(f"every worker died (exit codes {ended}): see the messages above, or try --workers 1")
+    exit_codes = [process.exitcode for process in processes]
+    if all(exit_codes):
+        raise InputError(f"every worker died (exit codes {exit_codes}): see the messages above, or try --workers 1")
 
 
-def _started(count: int, source: DataConfig, job: Job) -> list[BaseProcess]:
+def _start(count: int, source: DataConfig | Corpus, job: Job) -> list[BaseProcess]:
     spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's and MLflow's threads half
     threads = max(1, (os.cpu_count() or 1) // count)
     processes: list[BaseProcess] = [
@@ -65,13 +65,13 @@ def _end(processes: list[BaseProcess]) -> None:
         process.join()
 
 
-def _worker(source: DataConfig, address: str, job: Job, number: int, threads: int) -> None:
+def _worker(source: DataConfig | Corpus, address: str, job: Job, number: int, threads: int) -> None:
     """What a worker process does; its trainings are told and kept like any other's."""
     prepare()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the owner ends its workers itself
     torch.set_num_threads(threads)
     tracking.configure(address)
     try:
-        job(data.load(source), number)
+        job(source if isinstance(source, Corpus) else load(source), number)
     except KeyboardInterrupt:
         os._exit(128 + signal.SIGTERM)  # its run has been told

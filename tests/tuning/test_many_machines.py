@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from sentiment_tune.tuning.trials import finished_trials
+from sentiment_tune.tuning.liveness import finished_trials
 from support import SCRIPT, ended, started
 
 pytestmark = pytest.mark.postgresql

@@ -22,8 +22,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sentiment_tune.config import ExperimentConfig, read_settings
 from sentiment_tune.tracking import registry
 from sentiment_tune.tuning import backend as optuna_parts
-from sentiment_tune.tuning import trials as tuning
-from sentiment_tune.tuning.trials import finished_trials
+from sentiment_tune.tuning import liveness
+from sentiment_tune.tuning.liveness import finished_trials
 from support import SCRIPT, Answer, artifact, ask, ended, runs, started
 
 SMALL = ("--data", "sample", "--vocabulary", "300", "--length", "60", "--epochs", "2", "--device", "cpu")
@@ -284,19 +284,19 @@ def test_whoever_joins_has_to_name_the_place_of_the_runs(again: Path) -> None:
 def test_the_trial_of_a_machine_that_is_gone_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optuna_parts, "HEARTBEAT", 1)
     monkeypatch.setattr(optuna_parts, "GRACE", 1)
-    storage = optuna_parts.open_storage(f"sqlite:///{tmp_path}/optuna.db", tuning.requeue)
+    storage = optuna_parts.open_storage(f"sqlite:///{tmp_path}/optuna.db", liveness.requeue)
     study = optuna.create_study(storage=storage)
     with warnings.catch_warnings(action="ignore"):  # the heart is to stand still
         lost = study.ask({"dropout": optuna.distributions.FloatDistribution(0, 1)})
     lost.set_user_attr("worker", "elsewhere:1:0.00")
     study._storage.record_heartbeat(lost._trial_id)  # type: ignore[attr-defined]
-    tuning.reclaim_trials(study)
+    liveness.reclaim_trials(study)
     assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING]
     time.sleep(3)
-    tuning.reclaim_trials(study)
+    liveness.reclaim_trials(study)
     assert [trial.state for trial in study.get_trials()] == [TrialState.FAIL, TrialState.WAITING]
     assert finished_trials(study.get_trials()) == []
-    assert study.get_trials()[1].system_attrs["fixed_params"] == lost.params
+    assert study.get_trials()[1].params == lost.params
 
 
 def test_a_trial_that_was_given_to_another_does_not_end_its_worker(here: Path) -> None:
@@ -418,7 +418,7 @@ def test_a_study_that_is_killed_goes_on_with_the_trial_it_was_at(tmp_path: Path,
     trials = trials_of(tmp_path)
     states = [trial.state for trial in trials]
     assert (states[0], TrialState.RUNNING in states, len(finished_trials(trials))) == (TrialState.FAIL, False, 2)
-    retried = next(trial for trial in trials if "retried" in trial.user_attrs)
+    retried = next(trial for trial in trials if trial.system_attrs.get("retry_history"))
     assert retried.params == trials[0].params
     assert running(tmp_path) == []
     by_id = {run.info.run_id: run for run in runs(f"sqlite:///{tmp_path}/mlflow.db")}

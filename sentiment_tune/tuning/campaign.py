@@ -1,0 +1,91 @@
+"""From nothing to champions: a study for each network, its best settings confirmed, tested once and registered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial
+
+from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.events import Event, Listener
+from sentiment_tune.publish import register_run
+from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tracking.registry import Registration
+from sentiment_tune.tracking.runs import RunSpec
+from sentiment_tune.tracking.schema import Artifact, Metric, Tag
+from sentiment_tune.tuning.confirm import Confirmation, confirm_trials, evaluate_winner
+from sentiment_tune.tuning.search import StudyConfig
+from sentiment_tune.tuning.study import FinishedStudy, run_study
+
+
+@dataclass(frozen=True)
+class StudyStart(Event):
+    """A study is about to begin, or to go on."""
+
+    search: StudyConfig
+
+
+@dataclass(frozen=True)
+class StudyEnd(Event):
+    """A study has its trials."""
+
+    name: str
+    trials: Sequence[FrozenTrial]
+    owned: bool  # else another process confirms and registers
+
+
+@dataclass(frozen=True)
+class ConfirmationEnd(Event):
+    """The best trials have been trained again."""
+
+    confirmations: Sequence[Confirmation]  # the best first
+
+
+@dataclass(frozen=True)
+class Registered(Event):
+    """The winner's model is in the registry."""
+
+    registrations: Sequence[Registration]
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """What came of a study; without confirmations where it has another owner or nothing was to be confirmed."""
+
+    finished: FinishedStudy
+    confirmations: Sequence[Confirmation] = ()
+    registrations: Sequence[Registration] = ()
+
+
+def run_studies(
+    searches: Sequence[StudyConfig], corpus: Corpus, spec: RunSpec, top: int, seeds: int, listener: Listener
+) -> list[StudyOutcome]:
+    """Run all studies, one after another, each with its champion.
+
+    `top` trials of each are trained again with `seeds` seeds each; with 0 nothing is trained again or registered.
+    """
+    if len(searches) > 1:
+        tracking.detach_project_run()  # it cannot be the parent of all: MLflow shows one level
+    return [_run(search, corpus, spec, top, seeds, listener) for search in searches]
+
+
+def _run(search: StudyConfig, corpus: Corpus, spec: RunSpec, top: int, seeds: int, listener: Listener) -> StudyOutcome:
+    listener(StudyStart(search))
+    with run_study(search, corpus, spec, listener) as finished:
+        listener(StudyEnd(search.study, finished.study.get_trials(deepcopy=False), finished.owned))
+        if not finished.owned or not top:
+            return StudyOutcome(finished)
+        return _crown(finished, corpus, top, seeds, listener)
+
+
+def _crown(finished: FinishedStudy, corpus: Corpus, top: int, seeds: int, listener: Listener) -> StudyOutcome:
+    """Find the winner among the best trials, let it read the test split, and register it."""
+    confirmations = confirm_trials(finished, corpus, top, seeds, listener)
+    listener(ConfirmationEnd(confirmations))
+    winner = confirmations[0]
+    evaluate_winner(winner, corpus)
+    tracking.set_tags({Tag.WINNER: winner.run_id})
+    tracking.log_json(winner.config.as_dict, Artifact.BEST_SETTINGS)
+    tracking.log_metrics({Metric.CONFIRMED_VAL_ACCURACY: winner.mean, Metric.CONFIRMED_SPREAD: winner.spread})
+    registrations = register_run(winner.run_id)
+    listener(Registered(registrations))
+    return StudyOutcome(finished, confirmations, registrations)
