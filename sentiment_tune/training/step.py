@@ -100,19 +100,20 @@ def adversarial_perturbation(network: nn.Module, size: float) -> Iterator[None]:
     The vectors of a batch move together, by `size` times their norm: adversarial training as in Miyato et al. (2017),
     who move each occurrence of a word by itself.
     """
-    changes = []
-    for table in embedding_tables(network):
-        gradient = table.grad
-        if gradient is not None and gradient.any():
-            present = table.detach()[gradient.any(1)]
-            changes.append((table, gradient * (size * present.norm() / gradient.norm())))
+    originals = []
     with torch.no_grad():
-        for table, change in changes:
-            table.add_(change)
-    yield
-    with torch.no_grad():
-        for table, change in changes:
-            table.sub_(change)
+        for table in embedding_tables(network):
+            gradient = table.grad
+            if gradient is not None and gradient.any():
+                originals.append((table, table.detach().clone()))
+                present = table[gradient.any(1)]
+                table.add_(gradient * (size * present.norm() / gradient.norm()))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for table, original in originals:
+                table.copy_(original)
 
 
 def embedding_tables(network: nn.Module) -> list[Tensor]:

@@ -180,8 +180,17 @@ def test_the_worst_change_to_the_words_makes_the_loss_larger_and_leaves_nothing(
         present = present[present != PADDING]
         share = (changed - vectors).norm() / vectors[present].norm()  # type: ignore[operator]
         assert share.item() == pytest.approx(size, rel=1e-4)
-    for key, tensor in network.state_dict().items():
-        torch.testing.assert_close(tensor, before[key], rtol=0, atol=1e-6)
+    assert equal(weights(network), before)
+
+
+def test_an_error_while_the_words_are_changed_leaves_them_as_they_were() -> None:
+    network = built("embedding", {}, TRAIN)
+    before = weights(network)
+    network(padded(TRAIN.reviews)).sum().backward()
+    with pytest.raises(RuntimeError, match="out of memory"), adversarial_perturbation(network, 0.05):
+        assert not equal(weights(network), before)
+        raise RuntimeError("out of memory")
+    assert equal(weights(network), before)
 
 
 def test_adversarial_training_takes_the_gradient_of_both_losses() -> None:
