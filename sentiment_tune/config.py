@@ -11,7 +11,7 @@ from sentiment_tune.data.load import DataConfig
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError
 from sentiment_tune.models import registry as models
-from sentiment_tune.space import Fixed, Range, Setting, Value, resolve, settings_of, unknown_name
+from sentiment_tune.space import Doc, Fixed, Range, Setting, Value, resolve, settings_of, unknown_name
 from sentiment_tune.training.config import TrainConfig
 
 # Options of `train` and `tune` that are no settings of a training; a network cannot call its own settings so.
@@ -29,9 +29,11 @@ _RECIPES = files("sentiment_tune") / "recipes"
 class RuntimeConfig:
     """What a training depends on besides network, data and how it is trained."""
 
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 1
-    device: Annotated[str, Fixed("auto", "cpu", "cuda", "mps")] = "auto"
-    threads: Annotated[int, Range(0, 4096)] = 0  # of the CPU; 0 leaves it to torch
+    seed: Annotated[int, Range(0, 2**32 - 1), Doc("of everything random in a training")] = 1
+    device: Annotated[
+        str, Fixed("auto", "cpu", "cuda", "mps"), Doc("where to train; auto takes a GPU where there is one")
+    ] = "auto"
+    threads: Annotated[int, Range(0, 4096), Doc("of the CPU; 0 leaves it to torch")] = 0
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def setting_groups(model: str) -> dict[str, dict[str, Setting]]:
 
 def preferred_settings(model: str) -> Mapping[str, Value]:
     """The training settings that a network prefers to the common defaults."""
-    return getattr(models.network_class(model), "recipe", {})
+    return getattr(models.network_class(model), "train_defaults", {})
 
 
 def read_settings(source: str | Path) -> dict[str, Any]:

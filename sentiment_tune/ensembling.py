@@ -24,8 +24,7 @@ from sentiment_tune.experiment import REFIT, evaluate_on_test, log_model, start_
 from sentiment_tune.inference import package as packaging
 from sentiment_tune.inference import predict
 from sentiment_tune.inference.package import ModelPackage
-from sentiment_tune.models.ensemble import Ensemble
-from sentiment_tune.models.registry import ENSEMBLE
+from sentiment_tune.models.registry import ENSEMBLE, create_network
 from sentiment_tune.tracking import records, registry
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.runs import RunSpec
@@ -200,7 +199,7 @@ def assemble(
     members: Sequence[Member], weights: NDArray[np.float64], bias: float, vocabulary: int, facts: str
 ) -> nn.Module:
     """The ensemble as one network."""
-    network = Ensemble(vocabulary, facts)
+    network = create_network(ENSEMBLE, vocabulary, {"members": facts})
     for mine, member in zip(network.members, members, strict=True):
         mine.load_state_dict(member.package.network.state_dict())
     with torch.no_grad():

@@ -2,7 +2,7 @@
 
 A hyperparameter is declared once, in the signature of what it configures: name, type, bounds and default on one line.
 
-    def __init__(self, vocabulary: int, hidden: Width = 128, dropout: Rate = 0.3): ...
+    def __init__(self, vocabulary: int, hidden: Hidden = 128, dropout: Rate = 0.3): ...
 
 `settings_of` reads such a line; the command line, the MLflow params, the settings file and the search space all ask it.
 A parameter without bounds (`vocabulary` above) is a fact of the data, not a setting.
@@ -22,7 +22,14 @@ Value = int | float | bool | str
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both allowed; a study stays between those of `search`, on a log scale if `log`."""
+    """Numbers between two bounds.
+
+    Attributes:
+        low: the smallest that is allowed.
+        high: the largest that is allowed.
+        search: between which a study stays; None is never searched.
+        log: whether a study searches on a log scale.
+    """
 
     low: float
     high: float
@@ -31,6 +38,7 @@ class Range:
 
     @property
     def searched(self) -> bool:
+        """Whether a study searches it."""
         return self.search is not None
 
     def __contains__(self, value: object) -> bool:
@@ -60,22 +68,44 @@ class Fixed(Choice):
     searched = False
 
 
+@dataclass(frozen=True)
+class Doc:
+    """What a setting does, in half a sentence, for help, model card and reference."""
+
+    text: str
+
+
+Embedding = Annotated[int, Range(1, 65_536, search=(32, 256), log=True), Doc("numbers of a word's vector")]
+Hidden = Annotated[int, Range(1, 65_536, search=(32, 256), log=True), Doc("units of the hidden layer")]
 Width = Annotated[int, Range(1, 65_536, search=(32, 256), log=True)]
-Rate = Annotated[float, Range(0.0, 0.99, search=(0.0, 0.7))]
+Rate = Annotated[float, Range(0.0, 0.99, search=(0.0, 0.7)), Doc("share that dropout sets to 0 in training")]
 Switch = Annotated[bool, Choice(False, True)]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One line of a signature: its name, type, bounds and default."""
+    """One line of a signature.
+
+    Attributes:
+        name: of the parameter.
+        type: int, float, bool or str.
+        bounds: what it may be, and what a study searches.
+        default: its value where none is given.
+        doc: what it does; empty where the declaration does not say.
+    """
 
     name: str
     type: type[Value]
     bounds: Range | Choice
     default: Value
+    doc: str = ""
 
     def parse(self, given: object) -> Value:
-        """The value that a text or a number means; InputError names the setting, the value and what is allowed."""
+        """The value that a text or a number means.
+
+        Raises:
+            InputError: it is none, or out of bounds; names the setting, the value and what is allowed.
+        """
         try:
             value = self._typed(given)
         except (KeyError, TypeError, ValueError, OverflowError):
@@ -91,7 +121,7 @@ class Setting:
             return str(given)
         if isinstance(given, bool):
             raise TypeError
-        number = float(given)  # type: ignore[arg-type]  # whatever has no number raises, which `read` catches
+        number = float(given)  # type: ignore[arg-type]  # whatever has no number raises, which `parse` catches
         if self.type is int and not number.is_integer():
             raise ValueError
         return self.type(number)
@@ -102,25 +132,31 @@ class Setting:
 
 
 def settings_of(configured: Callable[..., Any]) -> dict[str, Setting]:
-    """The settings a class or function declares in its signature, in order."""
+    """The settings that a class or function declares in its signature, in order, by name."""
     declaring = configured.__init__ if isinstance(configured, type) else configured  # type: ignore[misc]
     hints = get_type_hints(declaring, include_extras=True)
-    found = {}
+    settings = {}
     for name, parameter in inspect.signature(configured).parameters.items():
-        bounds = [extra for extra in getattr(hints.get(name), "__metadata__", ()) if isinstance(extra, Range | Choice)]
+        extras = getattr(hints.get(name), "__metadata__", ())
+        bounds = [extra for extra in extras if isinstance(extra, Range | Choice)]
+        docs = [extra.text for extra in extras if isinstance(extra, Doc)]
         if bounds:
-            found[name] = Setting(name, hints[name].__origin__, bounds[0], parameter.default)
-    return found
+            settings[name] = Setting(name, hints[name].__origin__, bounds[0], parameter.default, "".join(docs))
+    return settings
 
 
 def resolve(configured: Callable[..., Any], given: Mapping[str, object]) -> dict[str, Value]:
-    """Every setting of `configured`: what is `given` for it, checked, and the default of the rest."""
+    """Every setting of `configured` by name: what is `given` for it, checked, and the default of the rest.
+
+    Raises:
+        InputError: a given value is none that its setting may have.
+    """
     return {name: setting.parse(given.get(name, setting.default)) for name, setting in settings_of(configured).items()}
 
 
 def unknown_name(kind: str, name: str, names: Iterable[str]) -> InputError:
     """The error for a name nobody knows: what it is, the closest known one, all of them."""
-    known = sorted(names)
-    close = difflib.get_close_matches(name, known, n=1)
+    choices = sorted(names)
+    close = difflib.get_close_matches(name, choices, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ";"
-    return InputError(f"no {kind} {name!r}{hint} choose from {', '.join(known)}")
+    return InputError(f"no {kind} {name!r}{hint} choose from {', '.join(choices)}")

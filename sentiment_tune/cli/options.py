@@ -89,7 +89,7 @@ def setting_option(setting: "Setting", group: str) -> Option:
         [f"--{setting.name.replace('_', '-')}"],
         group=group,
         metavar=setting.type.__name__.upper(),
-        help=f"{setting.bounds}  [default: {setting.default}]",
+        help=f"{setting.doc + ': ' if setting.doc else ''}{setting.bounds}  [default: {setting.default}]",
     )
 
 

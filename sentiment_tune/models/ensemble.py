@@ -1,6 +1,5 @@
 """Several finished networks as one."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,33 +13,29 @@ from sentiment_tune.data.text import PADDING, UNKNOWN
 class Ensemble(nn.Module):
     """A weighted sum of the logits of finished networks, each of which reads a review as it did in training.
 
-    It is put together by `sentiment_tune.ensembles`, not trained: what its members are is a fact, not a setting.
+    It is put together by `sentiment_tune.ensembling`, not trained.
+
+    Args:
+        members: the networks.
+        readings: for each member what it reads of a review: `vocabulary`, `length` and `keep`.
     """
 
-    def __init__(self, vocabulary: int, members: str):
-        """`members` is JSON: for each member its `model`, the settings `network`, and `reading`."""
-        from sentiment_tune.models import registry as models  # which knows this module
-
+    def __init__(self, members: Sequence[nn.Module], readings: Sequence[Mapping[str, Any]]):
         super().__init__()
-        described: Sequence[Mapping[str, Any]] = json.loads(members)
-        if any(member["reading"]["vocabulary"] > vocabulary for member in described):
-            raise ValueError(f"a member knows more words than {vocabulary}")
-        self.members = nn.ModuleList(
-            models.create_network(member["model"], member["reading"]["vocabulary"], member["network"])
-            for member in described
-        )
-        self.readings = [member["reading"] for member in described]
-        self.weights = nn.Parameter(torch.full((len(described),), 1 / len(described)))
+        self.members = nn.ModuleList(members)
+        self.readings = readings
+        self.weights = nn.Parameter(torch.full((len(members),), 1 / len(members)))
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, ids: Tensor) -> Tensor:
+        """Logits [batch] of word ids [batch, word], 0 after a review's end."""
         readings = zip(self.members, self.readings, strict=True)
         logits = torch.stack([member(reread(ids, **reading)) for member, reading in readings], 1)
         return logits @ self.weights + self.bias
 
 
 def reread(ids: Tensor, vocabulary: int, length: int, keep: str) -> Tensor:
-    """What `TextConfig.crop` leaves of reviews that are longer or know more words: ids [batch, word] -> [batch, word]."""
+    """What `TextConfig.crop` leaves of longer reviews and rarer words: ids [batch, word] -> [batch, word]."""
     known = ids.masked_fill(ids >= vocabulary, UNKNOWN)
     exporting = torch.compiler.is_exporting()  # a program is for any width: it cannot ask how wide the ids are
     if not exporting and ids.shape[1] <= length:

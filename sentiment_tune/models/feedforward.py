@@ -9,17 +9,23 @@ from torch.nn import functional
 
 from sentiment_tune.data.text import PADDING
 from sentiment_tune.models.layers import Dropout, Words, word_vectors
-from sentiment_tune.models.linear import NGramVectors
-from sentiment_tune.space import Range, Rate, Width
+from sentiment_tune.models.ngrams import NGramVectors
+from sentiment_tune.space import Doc, Hidden, Range, Rate
+from sentiment_tune.space import Embedding as EmbeddingSize
 
 
 class Feedforward(nn.Module):
     """Word presence into one hidden layer: the notebook's first contestant, with words told apart instead of measured.
 
     Ids are names, not amounts. Each word has its own input, 1 where it occurs, so id 4000 is not 1000 times id 4.
+
+    Args:
+        vocabulary: how many word ids there are.
+        hidden: units of the hidden layer.
+        dropout: share of the words and units that are 0 in training.
     """
 
-    def __init__(self, vocabulary: int, hidden: Width = 250, dropout: Rate = 0.5):
+    def __init__(self, vocabulary: int, hidden: Hidden = 250, dropout: Rate = 0.5):
         super().__init__()
         self.words = word_vectors(vocabulary, hidden, noise=(3 * vocabulary) ** -0.5)  # the weights of each input
         self.bias = nn.Parameter(torch.zeros(hidden))
@@ -27,8 +33,9 @@ class Feedforward(nn.Module):
         self.output = nn.Linear(hidden, 1)
 
     def forward(self, ids: Tensor) -> Tensor:
+        """Logits [batch] of word ids [batch, word], 0 after a review's end."""
         words = Words.of(self.words, ids)
-        present = (words.times(ids != PADDING) > 0).to(words.vectors.dtype)  # [batch, distinct word]
+        present = (words.counts(ids != PADDING) > 0).to(words.vectors.dtype)  # [batch, distinct word]
         hidden = functional.relu(self.dropout(present) @ words.vectors + self.bias)
         return self.output(self.dropout(hidden)).squeeze(-1)
 
@@ -38,15 +45,23 @@ class Embedding(nn.Module):
 
     With `ngrams` above 1, phrases of up to so many words that two training reviews hold have vectors too, and each
     counts once a review (Joulin et al. 2017, there by hashing).
+
+    Args:
+        vocabulary: how many word ids there are.
+        embedding: numbers of a vector.
+        hidden: units of the hidden layer.
+        dropout: share of the average's features and of the units that are 0 in training.
+        ngrams: words of the longest phrase that has a vector.
     """
 
     def __init__(
         self,
         vocabulary: int,
-        embedding: Width = 100,
-        hidden: Width = 100,
+        embedding: EmbeddingSize = 100,
+        hidden: Hidden = 100,
         dropout: Rate = 0.3,
-        ngrams: Annotated[int, Range(1, 3)] = 1,  # not searched: with 3, IMDB has 78 times as many vectors
+        # not searched: with 3, IMDB has 78 times as many vectors
+        ngrams: Annotated[int, Range(1, 3), Doc("words of the longest phrase that has a vector")] = 1,
     ):
         super().__init__()
         self.phrases = NGramVectors(vocabulary, ngrams, rarest=2, size=embedding) if ngrams > 1 else None
@@ -57,13 +72,15 @@ class Embedding(nn.Module):
         self.output = nn.Linear(hidden, 1)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Take the phrases, if there are any, from the training reviews: ids [batch, word] and labels [batch]."""
         if self.phrases is not None:
             self.phrases.prepare(batches)
 
     def forward(self, ids: Tensor) -> Tensor:
+        """Logits [batch] of word ids [batch, word], 0 after a review's end."""
         vectors, rows = (self.embedding, ids) if self.phrases is None else self.phrases(ids)
         words = Words.of(vectors, rows)
-        times = words.times(rows != PADDING)  # [batch, distinct word]
-        average = times @ words.vectors / times.sum(1, keepdim=True).clamp(min=1)
+        counts = words.counts(rows != PADDING)  # [batch, distinct word]
+        average = counts @ words.vectors / counts.sum(1, keepdim=True).clamp(min=1)
         hidden = functional.relu(self.hidden(self.dropout(average)))
         return self.output(self.dropout(hidden)).squeeze(-1)

@@ -1,5 +1,6 @@
 """Networks that read word after word."""
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar
 
 import torch
@@ -8,11 +9,12 @@ from torch._higher_order_ops.scan import scan
 from torch.nn import functional
 
 from sentiment_tune.data.text import PADDING
-from sentiment_tune.models.convolutional import FilterWidth, Phrases
+from sentiment_tune.models import kernels
+from sentiment_tune.models.convolutional import Filters, FilterWidth, Phrases
 from sentiment_tune.models.kernels.recurrent import run_cell
 from sentiment_tune.models.layers import Dropout, Words, max_over_time, word_vectors
-from sentiment_tune.models.linear import Beside, WithNGrams
-from sentiment_tune.space import Range, Rate, Switch, Width
+from sentiment_tune.models.linear import Beside, LinearBeside, OwnShare
+from sentiment_tune.space import Choice, Doc, Embedding, Range, Rate
 
 Cell = type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]
 
@@ -30,64 +32,65 @@ class Direction(nn.Module):
         self.cell = cell(features, hidden, batch_first=True)
         self.backward = backward
 
-    def forward(self, words: Words, real: Tensor) -> Tensor:
+    def forward(self, words: Words, mask: Tensor) -> Tensor:
+        """States [batch, word, hidden] of words, mask [batch, word]."""
         if not self.backward:
-            return self._read(words)
-        order = _last_word_first(real)
-        states = self._read(Words(words.vectors, words.places.gather(1, order)))
+            return self._run(words)
+        order = _last_word_first(mask)
+        states = self._run(Words(words.vectors, words.indices.gather(1, order)))
         return states.gather(1, order.unsqueeze(-1).expand_as(states))
 
-    def _read(self, words: Words) -> Tensor:
-        if not words.by_torch:
+    def _run(self, words: Words) -> Tensor:
+        if kernels.apply_to(words.vectors):
             return run_cell(self.cell, *words)
-        if torch.compiler.is_exporting():
-            return scan_cell(self.cell, words.features)
         features = words.features
+        if torch.compiler.is_exporting():
+            return scan_cell(self.cell, features)
         with torch.autocast(features.device.type, enabled=False):  # it would read in float16, whatever was asked for
             states: Tensor = self.cell(features.type_as(self.cell.weight_hh_l0))[0]  # type: ignore[arg-type]
         return states
 
 
-def _last_word_first(real: Tensor) -> Tensor:
+def _last_word_first(mask: Tensor) -> Tensor:
     """Positions [batch, word] that read each review backward and leave its padding in place; its own inverse."""
-    position = torch.arange(real.shape[1], device=real.device).expand_as(real)
-    end = ((position + 1) * real).amax(1, keepdim=True)  # [batch, 1]; counting real words would trip over a gap
+    position = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+    end = ((position + 1) * mask).amax(1, keepdim=True)  # [batch, 1]; counting words would trip over a gap
     return torch.where(position < end, end - 1 - position, position)
 
 
-def scan_cell(cell: nn.RNNBase, words: Tensor) -> Tensor:
-    """What `cell(words)[0]` returns, step by step: torch.export would freeze the length of the fused layer's input.
+def scan_cell(cell: nn.RNNBase, features: Tensor) -> Tensor:
+    """What `cell(features)[0]` returns, step by step: torch.export would freeze the length of the fused layer's input.
 
-    words [batch, word, feature] -> states [batch, word, hidden]; equations of torch.nn.RNN, LSTM and GRU.
+    features [batch, word, feature] -> states [batch, word, hidden]; equations of torch.nn.RNN, LSTM and GRU.
     """
-    arriving = functional.linear(words, cell.weight_ih_l0, cell.bias_ih_l0).transpose(0, 1)  # type: ignore[arg-type]
-    blank = arriving.new_zeros(words.shape[0], cell.hidden_size)
-    state = (blank, blank.clone()) if isinstance(cell, nn.LSTM) else (blank,)
+    x = functional.linear(features, cell.weight_ih_l0, cell.bias_ih_l0).transpose(0, 1)  # type: ignore[arg-type]
+    zeros = x.new_zeros(features.shape[0], cell.hidden_size)
+    state = (zeros, zeros.clone()) if isinstance(cell, nn.LSTM) else (zeros,)
 
-    def step(state: tuple[Tensor, ...], now: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        kept = functional.linear(state[0], cell.weight_hh_l0, cell.bias_hh_l0)  # type: ignore[arg-type]
-        after = _STEPS[type(cell)](now, kept, state)
-        return after, after[0].clone()  # scan refuses an output that is the state itself
+    def step(state: tuple[Tensor, ...], x_t: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        from_h = functional.linear(state[0], cell.weight_hh_l0, cell.bias_hh_l0)  # type: ignore[arg-type]
+        state = _STEPS[type(cell)](x_t, from_h, state)
+        return state, state[0].clone()  # scan refuses an output that is the state itself
 
-    return scan(step, state, arriving)[1].transpose(0, 1)
-
-
-def _rnn_step(now: Tensor, kept: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (torch.tanh(now + kept),)
+    return scan(step, state, x)[1].transpose(0, 1)
 
 
-def _lstm_step(now: Tensor, kept: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    enter, forget, candidate, leave = (now + kept).chunk(4, -1)
-    memory = torch.sigmoid(forget) * state[1] + torch.sigmoid(enter) * torch.tanh(candidate)
-    return torch.sigmoid(leave) * torch.tanh(memory), memory
+def _rnn_step(x: Tensor, from_h: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:  # noqa: ARG001
+    return (torch.tanh(x + from_h),)
 
 
-def _gru_step(now: Tensor, kept: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    reset, update, candidate = now.chunk(3, -1)
-    kept_reset, kept_update, kept_candidate = kept.chunk(3, -1)
-    proposed = torch.tanh(candidate + torch.sigmoid(reset + kept_reset) * kept_candidate)
-    share = torch.sigmoid(update + kept_update)
-    return (proposed + share * (state[0] - proposed),)
+def _lstm_step(x: Tensor, from_h: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    i, f, g, o = (x + from_h).chunk(4, -1)
+    c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+def _gru_step(x: Tensor, from_h: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    x_r, x_z, x_n = x.chunk(3, -1)
+    h_r, h_z, h_n = from_h.chunk(3, -1)
+    n = torch.tanh(x_n + torch.sigmoid(x_r + h_r) * h_n)
+    z = torch.sigmoid(x_z + h_z)
+    return (n + z * (state[0] - n),)
 
 
 _STEPS = {nn.RNN: _rnn_step, nn.LSTM: _lstm_step, nn.GRU: _gru_step}
@@ -106,29 +109,43 @@ class Stack(nn.Module):
         )
         self.dropout = Dropout(dropout)
 
-    def forward(self, words: Words, real: Tensor) -> Tensor:
+    def forward(self, words: Words, mask: Tensor) -> Tensor:
+        """States [batch, word, width] of the last layer, for words, mask [batch, word]."""
         first, *deeper = self.layers
-        states = _in_all_directions(first, words, real)
+        states = _in_all_directions(first, words, mask)
         for layer in deeper:
-            states = _in_all_directions(layer, Words.each(self.dropout(states)), real)
+            states = _in_all_directions(layer, Words.each(self.dropout(states)), mask)
         return states
 
 
-def _in_all_directions(layer: nn.Module, words: Words, real: Tensor) -> Tensor:
-    states = [direction(words, real) for direction in layer.children()]
+def _in_all_directions(layer: nn.Module, words: Words, mask: Tensor) -> Tensor:
+    states = [direction(words, mask) for direction in layer.children()]
     return states[0] if len(states) == 1 else torch.cat(states, -1)
 
 
-States = Annotated[int, Range(1, 65_536, search=(32, 128), log=True)]  # more take hours on a CPU
-Layers = Annotated[int, Range(1, 8)]  # not searched: a second one doubles the time
-Segment = Annotated[int, Range(0, 1_000)]  # words; 0 reads a review as a whole
+# More states take hours on a CPU, a second layer doubles the time: neither is searched.
+States = Annotated[int, Range(1, 65_536, search=(32, 128), log=True), Doc("states of a recurrent layer")]
+Layers = Annotated[int, Range(1, 8), Doc("recurrent layers on one another")]
+Segment = Annotated[int, Range(0, 1_000), Doc("words a segment; 0 reads a review as a whole")]
+Bidirectional = Annotated[bool, Choice(False, True), Doc("read in both directions")]
 
 
-class RNN(WithNGrams):
+class RNN(nn.Module):
     """Simple recurrent layers (Elman 1990) over embeddings, each state's strongest value, a logit.
 
     Reviews are read in segments, each by itself, and the strongest value is taken over all of them (Johnson and Zhang
     2016): many short readings side by side are faster than one long one.
+
+    Args:
+        vocabulary: how many word ids there are.
+        embedding: numbers of a word's vector.
+        hidden: states of a layer, in each direction.
+        layers: recurrent layers on one another.
+        bidirectional: whether each layer reads in both directions.
+        segment: words a segment; 0 reads a review as a whole.
+        dropout: share of the words' features and states that are 0 in training.
+        ngrams: words of the longest phrase that a linear model beside the network knows; 0 is no such model.
+        own_share: of the network's own logit beside that model.
     """
 
     cell: ClassVar[Cell] = nn.RNN
@@ -136,57 +153,87 @@ class RNN(WithNGrams):
     def __init__(
         self,
         vocabulary: int,
-        embedding: Width = 100,
+        embedding: Embedding = 100,
         hidden: States = 100,
         layers: Layers = 1,
-        bidirectional: Switch = False,
+        bidirectional: Bidirectional = False,
         segment: Segment = 48,
         dropout: Rate = 0.3,
         ngrams: Beside = 0,
+        own_share: OwnShare = 0.25,
     ):
-        super().__init__(vocabulary, ngrams)
+        super().__init__()
+        self.ngrams = LinearBeside(vocabulary, ngrams, own_share) if ngrams else None
         self.segment = segment
         self.embedding = word_vectors(vocabulary, embedding)
         self.states = Stack(self.cell, embedding, hidden, layers, bidirectional, dropout)
         self.dropout = Dropout(dropout)
         self.output = nn.Linear(self.states.width, 1)
 
-    def judge(self, ids: Tensor) -> Tensor:
-        pieces = split_into_segments(ids, self.segment)
-        words, real = Words.of(self.embedding, pieces).dropped(self.dropout), pieces != PADDING
-        strongest = max_over_time(self.states(words, real), real, ids.shape[0])
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Let the linear model, if there is one, take its phrases from ids [batch, word] and labels [batch]."""
+        if self.ngrams is not None:
+            self.ngrams.prepare(batches)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits [batch] of word ids [batch, word], 0 after a review's end."""
+        return self.own_logits(ids) if self.ngrams is None else self.ngrams.combine(self.own_logits, ids)
+
+    def own_logits(self, ids: Tensor) -> Tensor:
+        """The network's own logits [batch], without the linear model's."""
+        segments = split_into_segments(ids, self.segment)
+        words, mask = Words.of(self.embedding, segments).with_dropout(self.dropout), segments != PADDING
+        strongest = max_over_time(self.states(words, mask), mask, ids.shape[0])
         return self.output(self.dropout(strongest)).squeeze(-1)
 
 
 class LSTM(RNN):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997) in place of the simple layer."""
+    """Long short-term memory (Hochreiter and Schmidhuber 1997) in place of the simple layer; arguments as for RNN."""
 
     cell = nn.LSTM
 
 
 class GRU(RNN):
-    """Gated recurrent units (Cho et al. 2014) in place of the simple layer."""
+    """Gated recurrent units (Cho et al. 2014) in place of the simple layer; arguments as for RNN."""
 
     cell = nn.GRU
 
 
-class CNNLSTM(WithNGrams):
-    """Phrases found by a convolution, thinned by max-pooling, read in order by an LSTM."""
+class CNNLSTM(nn.Module):
+    """Phrases found by a convolution, thinned by max-pooling, read in order by an LSTM.
+
+    Args:
+        vocabulary: how many word ids there are.
+        embedding: numbers of a word's vector.
+        filters: how many filters there are.
+        width: words that a filter spans.
+        pool: neighbouring answers of which the largest is read.
+        hidden: states of an LSTM's layer, in each direction.
+        layers: LSTM layers on one another.
+        bidirectional: whether each layer reads in both directions.
+        dropout: share of the features and states that are 0 in training.
+        ngrams: words of the longest phrase that a linear model beside the network knows; 0 is no such model.
+        own_share: of the network's own logit beside that model.
+    """
 
     def __init__(
         self,
         vocabulary: int,
-        embedding: Width = 100,
-        filters: Annotated[int, Range(1, 8192, search=(32, 160), log=True)] = 100,
+        embedding: Embedding = 100,
+        filters: Filters = 100,
         width: FilterWidth = 5,
-        pool: Annotated[int, Range(1, 100, search=(2, 8))] = 4,
+        pool: Annotated[
+            int, Range(1, 100, search=(2, 8)), Doc("neighbouring answers of which the largest is read")
+        ] = 4,
         hidden: States = 100,
         layers: Layers = 1,
-        bidirectional: Switch = False,
+        bidirectional: Bidirectional = False,
         dropout: Rate = 0.3,
         ngrams: Beside = 0,
+        own_share: OwnShare = 0.25,
     ):
-        super().__init__(vocabulary, ngrams)
+        super().__init__()
+        self.ngrams = LinearBeside(vocabulary, ngrams, own_share) if ngrams else None
         self.pool = pool
         self.embedding = word_vectors(vocabulary, embedding)
         self.phrases = Phrases(embedding, filters, width)
@@ -194,18 +241,26 @@ class CNNLSTM(WithNGrams):
         self.dropout = Dropout(dropout)
         self.output = nn.Linear(self.states.width, 1)
 
-    def judge(self, ids: Tensor) -> Tensor:
-        words, real = Words.of(self.embedding, ids).dropped(self.dropout), ids != PADDING
-        thinned, real = (
-            max_pool(self.phrases(words, real), self.pool),
-            max_pool(real.unsqueeze(-1), self.pool).squeeze(-1),
-        )
-        states = self.states(Words.each(self.dropout(functional.relu(thinned))), real)
-        return self.output(self.dropout(max_over_time(states, real, ids.shape[0]))).squeeze(-1)
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Let the linear model, if there is one, take its phrases from ids [batch, word] and labels [batch]."""
+        if self.ngrams is not None:
+            self.ngrams.prepare(batches)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits [batch] of word ids [batch, word], 0 after a review's end."""
+        return self.own_logits(ids) if self.ngrams is None else self.ngrams.combine(self.own_logits, ids)
+
+    def own_logits(self, ids: Tensor) -> Tensor:
+        """The network's own logits [batch], without the linear model's."""
+        words, mask = Words.of(self.embedding, ids).with_dropout(self.dropout), ids != PADDING
+        answers = max_pool(self.phrases(words, mask), self.pool)
+        mask = max_pool(mask.unsqueeze(-1), self.pool).squeeze(-1)
+        states = self.states(Words.each(self.dropout(functional.relu(answers))), mask)
+        return self.output(self.dropout(max_over_time(states, mask, ids.shape[0]))).squeeze(-1)
 
 
 def split_into_segments(ids: Tensor, words: int) -> Tensor:
-    """Reviews cut into pieces of so many words: ids [batch, word] -> [batch x piece, word]; 0 leaves them whole."""
+    """Reviews cut into segments of so many words: ids [batch, word] -> [batch x segment, word]; 0 leaves them whole."""
     short = not torch.compiler.is_exporting() and ids.shape[1] <= words  # a program is for any length: ask it first
     if not words or short:
         return ids

@@ -1,15 +1,9 @@
-"""The networks and their registry.
-
-A network is a torch module whose constructor takes `vocabulary` (how many ids there are) and its own settings, each
-declared with bounds, and whose forward takes word ids [batch, word], 0 after a review's end, and returns logits
-[batch]. It may have `prepare`, called once with the training reviews before the first epoch, and `recipe`, the
-training settings it prefers to the common defaults.
-"""
+"""The networks by name, and those of a user's own by module and class."""
 
 import importlib
-import sys
-from collections.abc import Mapping
-from pathlib import Path
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -60,9 +54,6 @@ def network_class(name: str, finished: bool = False) -> type[nn.Module]:
 
 
 def _imported(module: str, name: str) -> type[nn.Module]:
-    here = str(Path.cwd())
-    if here not in sys.path:  # a console script does not look into the current folder by itself
-        sys.path.append(here)
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
@@ -75,10 +66,27 @@ def _imported(module: str, name: str) -> type[nn.Module]:
 def create_network(name: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Module:
     """A network with fresh weights; InputError where the class does not keep the rules of this package's networks."""
     try:
-        network = network_class(name, finished=True)(vocabulary, **settings)
+        if name == ENSEMBLE:
+            network: nn.Module = _create_ensemble(vocabulary, str(settings["members"]))
+        else:
+            network = network_class(name)(vocabulary, **settings)
         logits = network(torch.ones(2, 3, dtype=torch.int64))
-    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+    except (TypeError, ValueError, RuntimeError, IndexError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"network {name!r} cannot be built with {dict(settings)}: {error}") from error
     if getattr(logits, "shape", None) != (2,):
         raise InputError(f"network {name!r} must return logits [batch] for ids [batch, word]")
     return network
+
+
+def _create_ensemble(vocabulary: int, members: str) -> Ensemble:
+    """An ensemble of fresh networks; `members` is JSON: for each its `model`, the settings `network`, and `reading`."""
+    described: Sequence[Mapping[str, Any]] = json.loads(members)
+    readings = [member["reading"] for member in described]
+    if any(reading["vocabulary"] > vocabulary for reading in readings):
+        raise ValueError(f"a member knows more words than {vocabulary}")
+    networks = [
+        create_network(member["model"], member["reading"]["vocabulary"], member["network"]) for member in described
+    ]
+    return Ensemble(networks, readings)

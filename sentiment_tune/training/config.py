@@ -4,26 +4,38 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
-from sentiment_tune.space import Fixed, Range
+from sentiment_tune.space import Doc, Fixed, Range
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How a network is trained."""
 
-    epochs: Annotated[int, Range(1, 10_000)] = 30  # at most
-    patience: Annotated[int, Range(1, 10_000)] = 3  # epochs without progress after which training ends
-    batch: Annotated[int, Range(1, 65_536)] = 64  # reviews a step
-    learning_rate: Annotated[float, Range(1e-8, 1e12, search=(5e-4, 1e-2), log=True)] = 2e-3
-    warmup: Annotated[float, Range(0.0, 10_000.0)] = 0.5  # epochs over which the rate rises to its full size
-    schedule: Annotated[str, Fixed("constant", "linear", "cosine")] = "constant"  # of the rate, over all epochs
-    weight_decay: Annotated[float, Range(0.0, 10.0)] = 0.01
-    clip: Annotated[float, Range(1e-6, 1e6)] = 1.0  # largest norm of a step's gradient
-    word_dropout: Annotated[float, Range(0.0, 0.99)] = 0.0  # share of a review's words read as unknown ones
-    adversarial: Annotated[float, Range(0.0, 10.0)] = 0.0  # size of the change that `worse` makes; 0 makes none
-    averaging: Annotated[float, Range(0.0, 0.99999)] = 0.0  # what a step leaves of the weights' running mean
-    refit: Annotated[bool, Fixed(False, True)] = False  # train once more, on train and validation, before the test
-    precision: Annotated[str, Fixed("float32", "bfloat16")] = "float32"  # bfloat16: of matrix products, for a GPU
+    epochs: Annotated[int, Range(1, 10_000), Doc("epochs at most")] = 30
+    patience: Annotated[int, Range(1, 10_000), Doc("epochs without progress after which training ends")] = 3
+    batch: Annotated[int, Range(1, 65_536), Doc("reviews a step")] = 64
+    learning_rate: Annotated[float, Range(1e-8, 1e12, search=(5e-4, 1e-2), log=True), Doc("size of a step")] = 2e-3
+    warmup: Annotated[
+        float, Range(0.0, 10_000.0), Doc("epochs over which the learning rate rises to its full size")
+    ] = 0.5
+    schedule: Annotated[str, Fixed("constant", "linear", "cosine"), Doc("of the learning rate, over all epochs")] = (
+        "constant"
+    )
+    weight_decay: Annotated[
+        float, Range(0.0, 10.0), Doc("share of the weights that a step takes away, times the learning rate")
+    ] = 0.01
+    clip: Annotated[float, Range(1e-6, 1e6), Doc("largest norm of a gradient")] = 1.0
+    word_dropout: Annotated[float, Range(0.0, 0.99), Doc("share of a review's words read as unknown ones")] = 0.0
+    adversarial: Annotated[
+        float, Range(0.0, 10.0), Doc("size of the worst change to the words' vectors that is trained against as well")
+    ] = 0.0
+    averaging: Annotated[
+        float, Range(0.0, 0.99999), Doc("share of the weights' running mean that a step keeps; 0 is no mean")
+    ] = 0.0
+    refit: Annotated[bool, Fixed(False, True), Doc("train once more, on train and validation, before the test")] = False
+    precision: Annotated[str, Fixed("float32", "bfloat16"), Doc("of matrix products; bfloat16 is for a GPU")] = (
+        "float32"
+    )
 
     def rate_at(self, passed: float) -> float:
         """Learning rate after so many epochs, and parts of one."""

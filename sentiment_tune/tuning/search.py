@@ -71,7 +71,7 @@ class StudyConfig:
         return f"{model}.{name}" if self.joint else name
 
     def trial_config(self, parameters: Mapping[str, Any], **more: Value) -> ExperimentConfig:
-        """The training that the parameters of a trial mean; what only other networks have of the settings is left out."""
+        """The training that a trial's parameters mean; what only other networks have of the settings is left out."""
         model = parameters[MODEL] if self.joint else self.models[0]
         own = self.settings[model]
         others = {name for settings in self.settings.values() for name in settings} - own.keys()

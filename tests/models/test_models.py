@@ -22,9 +22,7 @@ from sentiment_tune.evaluation.metrics import loss_and_accuracy
 from sentiment_tune.inference.predict import predict
 from sentiment_tune.inference.scorer import EncodedTexts
 from sentiment_tune.models import registry as models
-from sentiment_tune.models.convolutional import Phrases
-from sentiment_tune.models.kernels.recurrent import run_cell
-from sentiment_tune.models.layers import Dropout, Words, max_over_time
+from sentiment_tune.models.layers import Dropout, Words
 from sentiment_tune.models.recurrent import Direction
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Range, Value, resolve, settings_of
@@ -34,7 +32,6 @@ from support import (
     BATTERY,
     CASES,
     READING,
-    RECURRENT,
     VARIANTS,
     VOCABULARY,
     WITHOUT_ORDER,
@@ -175,35 +172,6 @@ def test_the_exported_recurrence_is_that_of_the_layer_at_every_length(cell: type
             torch.testing.assert_close(states, direction.cell(words.features)[0], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", [nn.RNN, nn.LSTM, nn.GRU])
-@torch.enable_grad()
-def test_our_recurrence_and_its_gradient_are_those_of_torch(cell: type[nn.RNNBase]) -> None:
-    with seeded(1):
-        layer, vectors = cell(8, 6, batch_first=True).double(), torch.randn(30, 8, dtype=torch.double)
-        places = torch.randint(30, (5, 17))
-    inputs = (vectors.requires_grad_(), *layer.parameters())
-    found = []
-    for states in (run_cell(layer, vectors, places), layer(vectors[places])[0]):
-        found.append((states, *torch.autograd.grad((states * states.detach().cos()).sum(), inputs)))
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other)
-
-
-@over([case for case in CASES if case[0] in ("cnn", *RECURRENT)])
-@torch.enable_grad()
-def test_the_way_of_a_gpu_is_that_of_a_cpu(
-    name: str, variant: dict[str, Value], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network, ids = trained(name, bool(variant)).eval(), padded(toy(count=16).reviews)
-    found = []
-    for by_torch in (False, True):
-        monkeypatch.setattr(Words, "by_torch", by_torch)
-        answers = network(ids)
-        found.append((answers, *torch.autograd.grad(answers.square().sum(), list(network.parameters()))))
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
-
-
 @pytest.mark.parametrize("name", ["linear", "embedding", "cnn"])
 def test_best_weights_are_put_back_where_the_network_is(name: str) -> None:
     variant = {} if name == "linear" else {"ngrams": 2}
@@ -224,39 +192,6 @@ def test_dropout_drops_its_share_keeps_the_mean_and_ends_with_training(rate: flo
     kept = out[out != 0]
     assert torch.equal(kept, torch.full_like(kept, 1 / (1 - share)))
     assert torch.equal(layer.eval()(ones), ones)
-
-
-@torch.enable_grad()
-@pytest.mark.parametrize("width", [2, 3])
-def test_a_phrase_over_the_edge_of_a_batch_teaches_the_words_in_it_alone(width: int) -> None:
-    with seeded(1):
-        phrases, vectors = Phrases(8, 50, width).double(), torch.randn(3, 8, dtype=torch.double, requires_grad=True)
-    words = Words(vectors, torch.tensor([[0, 1, 2, 1], [2, 0, 1, 0]]))  # as long as the batch is wide
-    real = torch.ones(2, 4, dtype=torch.bool)
-    answers = max_over_time(phrases(words, real), real, 2)
-    for one, other in zip(
-        *(torch.autograd.grad(found.sum(), vectors) for found in (phrases.strongest(words, real), answers)), strict=True
-    ):
-        torch.testing.assert_close(one, other)
-
-
-@torch.enable_grad()
-@pytest.mark.parametrize("width", [1, 3])
-def test_phrases_by_table_and_their_gradients_are_those_of_a_convolution(width: int) -> None:
-    with seeded(1):
-        phrases, vectors = Phrases(8, 5, width).double(), torch.randn(20, 8, dtype=torch.double, requires_grad=True)
-        words = Words(vectors, torch.randint(20, (4, 11)))
-    real = torch.arange(11) < torch.tensor([[11], [4], [1], [0]])
-    read = Words(torch.cat([vectors, vectors.new_zeros(1, 8)]), words.places.masked_fill(~real, 20))
-    filled = nn.functional.pad(read.features.transpose(1, 2), (0, width - 1))
-    answers = phrases.filters(filled).transpose(1, 2).masked_fill(~real.unsqueeze(-1), float("-inf"))
-    inputs, found = (vectors, phrases.filters.weight, phrases.filters.bias), []
-    for every in (phrases(read, real), answers):
-        found.append((every, *torch.autograd.grad(every.exp().pow(2).sum(), inputs, retain_graph=True)))
-    for strongest in (phrases.strongest(read, real), max_over_time(answers, real, 4)):
-        found.append((strongest, *torch.autograd.grad(strongest.pow(2).sum(), inputs, retain_graph=True)))
-    for one, other in zip(found[0] + found[2], found[1] + found[3], strict=True):
-        torch.testing.assert_close(one, other)
 
 
 OWN = """
@@ -300,9 +235,9 @@ network = Words(5)
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The module of a user's networks, in the current folder and nowhere else."""
+    """The module of a user's networks, in a folder that can be imported from."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder not in ("", str(tmp_path))])
+    monkeypatch.syspath_prepend(tmp_path)
     Path("own_words.py").write_text(OWN, encoding="utf-8")
     yield "own_words"
     sys.modules.pop("own_words", None)

@@ -19,7 +19,7 @@ from sentiment_tune.data.text import PADDING, UNKNOWN
 from sentiment_tune.evaluation.metrics import loss_and_accuracy
 from sentiment_tune.events import Event
 from sentiment_tune.inference.predict import predict
-from sentiment_tune.models.layers import Words
+from sentiment_tune.models import kernels
 from sentiment_tune.space import Value
 from sentiment_tune.training.config import TrainConfig
 from sentiment_tune.training.loop import BestWeights, DivergenceError, EpochRecord, early_stopping, fit
@@ -200,11 +200,11 @@ def test_adversarial_training_takes_the_gradient_of_both_losses() -> None:
 
 
 @BATTERY
-@pytest.mark.parametrize("by_torch", [False, True], ids=["as on a CPU", "as on a GPU"])
+@pytest.mark.parametrize("switch", ["on", "off"], ids=["as on a CPU", "as on a GPU"])
 def test_mixed_precision_learns_the_same_to_a_few_digits(
-    name: str, variant: dict[str, Value], by_torch: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, variant: dict[str, Value], switch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Words, "by_torch", by_torch)
+    monkeypatch.setenv(kernels.VARIABLE, switch)
     # oneDNN's LSTM takes bfloat16 on some CPUs only.
     with warnings.catch_warnings(action="ignore"), torch.backends.mkldnn.flags(enabled=False):
         whole, (mixed, left) = (

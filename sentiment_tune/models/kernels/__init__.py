@@ -1,1 +1,33 @@
-"""What exists only for speed on a CPU."""
+"""What exists only for speed on a CPU: each kernel computes what torch's own layers do, from the same weights.
+
+One switch turns all of them off, `with kernels.disabled():` in a program or SENTIMENT_TUNE_KERNELS=off around one; then
+torch's own layers are used, as they are on a GPU and in an exported program. docs/benchmarks.md has a measured row for
+each.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+
+VARIABLE = "SENTIMENT_TUNE_KERNELS"
+_enabled = ContextVar("enabled", default=True)
+
+
+@contextmanager
+def disabled() -> Iterator[None]:
+    """A block in which no kernel is used."""
+    token = _enabled.set(False)
+    try:
+        yield
+    finally:
+        _enabled.reset(token)
+
+
+def apply_to(tensor: Tensor) -> bool:
+    """Whether what is computed of this tensor may be computed by a kernel."""
+    switched_on = _enabled.get() and os.environ.get(VARIABLE) != "off"
+    return switched_on and tensor.device.type == "cpu" and not torch.compiler.is_exporting()

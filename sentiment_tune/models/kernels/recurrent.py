@@ -1,8 +1,12 @@
-"""Reading step by step on a CPU: the three recurrent cells, forward and backward written out.
+"""Recurrent cells step by step on a CPU, forward and backward written out.
 
-They compute what nn.RNN, nn.LSTM and nn.GRU do, from the same weights, and faster: what arrives from a word is looked
-up in a table of the distinct words, a step works in place on memory that fits the cache, and tanh(x) is
-2 sigmoid(2x) - 1, for torch's tanh takes longer. `scripts/benchmark_layers.py` measures them against torch's own.
+They compute what nn.RNN, nn.LSTM and nn.GRU do, from the same weights, and faster: what arrives from a word,
+W_ih x + b_ih, is looked up in a table of the distinct words, a step works in place on memory that fits the cache, and
+tanh(x) is 2 sigmoid(2x) - 1, for torch's tanh takes longer.
+
+In all of them `x` [distinct word, gate] is that table, `indices` [step, row] its rows, `weight` [gate, hidden] and
+`bias` [gate] are W_hh and b_hh, and `h` [step + 1, row, hidden] holds the states before and after each step, `h[0]`
+zeros. Names in the backward passes that begin with `grad_` are gradients of the loss.
 """
 
 from typing import Any
@@ -14,146 +18,156 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
-def run_cell(cell: nn.RNNBase, vectors: Tensor, places: Tensor) -> Tensor:
-    """States [batch, word, hidden] of a one-layer cell; vectors [distinct word, feature], places [batch, word]."""
-    arriving = functional.linear(vectors, cell.weight_ih_l0, cell.bias_ih_l0)  # type: ignore[arg-type]
-    kept = (cell.weight_hh_l0, cell.bias_hh_l0)
+def run_cell(cell: nn.RNNBase, vectors: Tensor, indices: Tensor) -> Tensor:
+    """States [batch, word, hidden] of a one-layer cell; vectors [distinct word, feature], indices [batch, word]."""
+    x = functional.linear(vectors, cell.weight_ih_l0, cell.bias_ih_l0)  # type: ignore[arg-type]
+    weights = (cell.weight_hh_l0, cell.bias_hh_l0)
     with torch.autocast("cpu", enabled=False):  # the steps work in place, where all is of one precision
-        arriving = arriving.to(vectors.dtype)
-        states: Tensor = _CELLS[type(cell)].apply(arriving, places.t().contiguous(), *kept)  # type: ignore[no-untyped-call]
-    return states.transpose(0, 1)
+        x = x.to(vectors.dtype)
+        h: Tensor = KERNELS[type(cell)].apply(x, indices.t().contiguous(), *weights)  # type: ignore[no-untyped-call]
+    return h.transpose(0, 1)
 
 
-class _Cell(Function):
-    """arriving [word, gate], places [step, row], weight [gate, hidden], bias [gate] -> states [step, row, hidden]."""
-
-    @staticmethod
-    def table_gradient(ctx: Any, gates: Tensor) -> Tensor:
-        """Gradient of `arriving`, summed over all places of a word; gates [step, row, gate]."""
-        places, rows = ctx.saved_tensors[0], ctx.rows
-        return torch.ops.aten.embedding_dense_backward(gates, places, rows, -1, False)
-
-    @staticmethod
-    def weight_gradient(gates: Tensor, states: Tensor) -> Tensor:
-        """Gradient of `weight`: gates [step, row, gate], states [step + 1, row, hidden], before and after each step."""
-        return gates.flatten(0, 1).t() @ states[:-1].flatten(0, 1)
+def _grad_x(indices: Tensor, grad_gates: Tensor, words: int) -> Tensor:
+    """Gradient of the table [distinct word, gate]: the sum over a word's places of grad_gates [step, row, gate]."""
+    return torch.ops.aten.embedding_dense_backward(grad_gates, indices, words, -1, False)
 
 
-class _RNN(_Cell):
-    """state = tanh(arriving + weight state + bias)."""
+def _grad_weight(grad_gates: Tensor, h: Tensor) -> Tensor:
+    """Gradient of `weight`: grad_gates [step, row, gate] times the states before each step."""
+    return grad_gates.flatten(0, 1).t() @ h[:-1].flatten(0, 1)
+
+
+class RNNKernel(Function):
+    """h_t = tanh(x_t + W_hh h_(t-1) + b_hh)."""
 
     @staticmethod
-    def forward(ctx: Any, arriving: Tensor, places: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        doubled, kept = 2 * (arriving + bias), 2 * weight.t()
-        states = arriving.new_zeros(len(places) + 1, places.shape[1], weight.shape[1])
-        for step, place in enumerate(places):
-            state = torch.index_select(doubled, 0, place, out=states[step + 1])
-            state.addmm_(states[step], kept).sigmoid_().mul_(2).sub_(1)
-        ctx.rows = len(arriving)
-        ctx.save_for_backward(places, weight, states)
-        return states[1:]
+    def forward(ctx: Any, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """States [step, row, hidden]."""
+        doubled_x, doubled_weight = 2 * (x + bias), 2 * weight.t()
+        h = x.new_zeros(len(indices) + 1, indices.shape[1], weight.shape[1])
+        for t, index in enumerate(indices):
+            h_t = torch.index_select(doubled_x, 0, index, out=h[t + 1])
+            h_t.addmm_(h[t], doubled_weight).sigmoid_().mul_(2).sub_(1)
+        ctx.words = len(x)
+        ctx.save_for_backward(indices, weight, h)
+        return h[1:]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, wanted: Tensor) -> tuple[Tensor | None, ...]:
-        _, weight, states = ctx.saved_tensors
-        gates = torch.empty_like(states[1:])
-        carried, one = torch.zeros_like(states[0]), torch.ones_like(states[0])
-        for step in reversed(range(len(gates))):
-            gate = torch.addcmul(one, states[step + 1], states[step + 1], value=-1, out=gates[step])
-            torch.mm(gate.mul_(carried.add_(wanted[step])), weight, out=carried)
-        table = _Cell.table_gradient(ctx, gates)
-        return table, None, _Cell.weight_gradient(gates, states), table.sum(0)
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and bias, by dtanh = 1 - h^2."""
+        indices, weight, h = ctx.saved_tensors
+        grad_gates = torch.empty_like(h[1:])
+        grad_h, one = torch.zeros_like(h[0]), torch.ones_like(h[0])
+        for t in reversed(range(len(grad_gates))):
+            grad_gate = torch.addcmul(one, h[t + 1], h[t + 1], value=-1, out=grad_gates[t])
+            torch.mm(grad_gate.mul_(grad_h.add_(grad_output[t])), weight, out=grad_h)
+        grad_x = _grad_x(indices, grad_gates, ctx.words)
+        return grad_x, None, _grad_weight(grad_gates, h), grad_x.sum(0)
 
 
-class _LSTM(_Cell):
-    """memory = forget memory + enter tanh(candidate), state = leave tanh(memory); enter, forget, leave by sigmoid."""
+class LSTMKernel(Function):
+    """Hochreiter and Schmidhuber (1997), as torch has it.
+
+    i, f, o = sigmoid(x_t + W_hh h_(t-1) + b_hh), g = tanh of the same, each with its quarter of the gates;
+    c_t = f c_(t-1) + i g, h_t = o tanh(c_t).
+    """
 
     @staticmethod
-    def forward(ctx: Any, arriving: Tensor, places: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """States [step, row, hidden]."""
         hidden = weight.shape[1]
         scale = weight.new_ones(4, hidden)
-        scale[2] = 2  # the candidate's tanh by a sigmoid
-        doubled, kept = (arriving + bias) * scale.flatten(), weight.t() * scale.flatten()
-        gates = arriving.new_empty(*places.shape, 4 * hidden)
-        states, memories = arriving.new_zeros(2, len(places) + 1, places.shape[1], hidden)
-        shown = torch.empty_like(states[1:])  # tanh(memory)
-        for step, place in enumerate(places):
-            now = torch.index_select(doubled, 0, place, out=gates[step]).addmm_(states[step], kept).sigmoid_()
-            enter, forget, candidate, leave = now.chunk(4, 1)
-            candidate.mul_(2).sub_(1)
-            torch.mul(forget, memories[step], out=memories[step + 1]).addcmul_(enter, candidate)
-            torch.mul(memories[step + 1], 2, out=shown[step]).sigmoid_().mul_(2).sub_(1)
-            torch.mul(leave, shown[step], out=states[step + 1])
-        ctx.rows = len(arriving)
-        ctx.save_for_backward(places, weight, states, memories, shown, gates)
-        return states[1:]
+        scale[2] = 2  # g's tanh by a sigmoid
+        scaled_x, scaled_weight = (x + bias) * scale.flatten(), weight.t() * scale.flatten()
+        gates = x.new_empty(*indices.shape, 4 * hidden)
+        h, c = x.new_zeros(2, len(indices) + 1, indices.shape[1], hidden)
+        tanh_c = torch.empty_like(h[1:])
+        for t, index in enumerate(indices):
+            gates_t = torch.index_select(scaled_x, 0, index, out=gates[t]).addmm_(h[t], scaled_weight).sigmoid_()
+            i, f, g, o = gates_t.chunk(4, 1)
+            g.mul_(2).sub_(1)
+            torch.mul(f, c[t], out=c[t + 1]).addcmul_(i, g)
+            torch.mul(c[t + 1], 2, out=tanh_c[t]).sigmoid_().mul_(2).sub_(1)
+            torch.mul(o, tanh_c[t], out=h[t + 1])
+        ctx.words = len(x)
+        ctx.save_for_backward(indices, weight, h, c, tanh_c, gates)
+        return h[1:]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, wanted: Tensor) -> tuple[Tensor | None, ...]:
-        _, weight, states, memories, shown, gates = ctx.saved_tensors
-        slopes = torch.empty_like(gates)  # of a gate's value to what goes into it, then the gradient of that
-        carried, remembered = torch.zeros_like(states[0]), torch.zeros_like(states[0])
-        for step in reversed(range(len(gates))):
-            slope = torch.addcmul(gates[step], gates[step], gates[step], value=-1, out=slopes[step])
-            enter, forget, candidate, leave = gates[step].chunk(4, 1)
-            to_enter, to_forget, to_candidate, to_leave = slope.chunk(4, 1)
-            carried.add_(wanted[step])
-            to_leave.mul_(carried).mul_(shown[step])
-            carried.mul_(leave)
-            remembered.add_(carried.addcmul_(carried * shown[step], shown[step], value=-1))
-            to_enter.mul_(remembered).mul_(candidate)
-            to_forget.mul_(remembered).mul_(memories[step])
-            entered = remembered * enter
-            torch.addcmul(entered, entered * candidate, candidate, value=-1, out=to_candidate)
-            remembered.mul_(forget)
-            torch.mm(slope, weight, out=carried)
-        table = _Cell.table_gradient(ctx, slopes)
-        return table, None, _Cell.weight_gradient(slopes, states), table.sum(0)
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and bias; what a step passes back to the one before are grad_h and grad_c."""
+        indices, weight, h, c, tanh_c, gates = ctx.saved_tensors
+        grad_gates = torch.empty_like(gates)  # first the slopes of the gates, then the gradients of what enters them
+        grad_h, grad_c = torch.zeros_like(h[0]), torch.zeros_like(h[0])
+        for t in reversed(range(len(grad_gates))):
+            grad_gate = torch.addcmul(gates[t], gates[t], gates[t], value=-1, out=grad_gates[t])
+            i, f, g, o = gates[t].chunk(4, 1)
+            grad_i, grad_f, grad_g, grad_o = grad_gate.chunk(4, 1)
+            grad_h.add_(grad_output[t])
+            grad_o.mul_(grad_h).mul_(tanh_c[t])
+            grad_h.mul_(o)
+            grad_c.add_(grad_h.addcmul_(grad_h * tanh_c[t], tanh_c[t], value=-1))
+            grad_i.mul_(grad_c).mul_(g)
+            grad_f.mul_(grad_c).mul_(c[t])
+            grad_c_i = grad_c * i
+            torch.addcmul(grad_c_i, grad_c_i * g, g, value=-1, out=grad_g)
+            grad_c.mul_(f)
+            torch.mm(grad_gate, weight, out=grad_h)
+        grad_x = _grad_x(indices, grad_gates, ctx.words)
+        return grad_x, None, _grad_weight(grad_gates, h), grad_x.sum(0)
 
 
-class _GRU(_Cell):
-    """state = update state + (1 - update) tanh(candidate arriving + reset (candidate kept)), as torch has it."""
+class GRUKernel(Function):
+    """Cho et al. (2014), as torch has it.
+
+    r, z = sigmoid(x_t + W_hh h_(t-1) + b_hh), n = tanh(x_t + r (W_hh h_(t-1) + b_hh)), each with its third of the
+    gates; h_t = (1 - z) n + z h_(t-1).
+    """
 
     @staticmethod
-    def forward(ctx: Any, arriving: Tensor, places: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """States [step, row, hidden]."""
         hidden = weight.shape[1]
-        kept = arriving.new_empty(*places.shape, 3 * hidden)
-        states = arriving.new_zeros(len(places) + 1, places.shape[1], hidden)
-        gates = torch.empty_like(kept)
-        weights = weight.t()
-        for step, place in enumerate(places):
-            remembered = torch.addmm(bias, states[step], weights, out=kept[step])
-            now = torch.index_select(arriving, 0, place, out=gates[step])
-            now[:, : 2 * hidden].add_(remembered[:, : 2 * hidden]).sigmoid_()
-            reset, update, candidate = now.chunk(3, 1)
-            candidate.addcmul_(reset, remembered[:, 2 * hidden :]).mul_(2).sigmoid_().mul_(2).sub_(1)
-            torch.lerp(candidate, states[step], update, out=states[step + 1])
-        ctx.rows = len(arriving)
-        ctx.save_for_backward(places, weight, states, kept[..., 2 * hidden :], gates)
-        return states[1:]
+        hidden_gates = x.new_empty(*indices.shape, 3 * hidden)  # W_hh h + b_hh
+        h = x.new_zeros(len(indices) + 1, indices.shape[1], hidden)
+        gates = torch.empty_like(hidden_gates)
+        transposed = weight.t()
+        for t, index in enumerate(indices):
+            from_h = torch.addmm(bias, h[t], transposed, out=hidden_gates[t])
+            gates_t = torch.index_select(x, 0, index, out=gates[t])
+            gates_t[:, : 2 * hidden].add_(from_h[:, : 2 * hidden]).sigmoid_()
+            r, z, n = gates_t.chunk(3, 1)
+            n.addcmul_(r, from_h[:, 2 * hidden :]).mul_(2).sigmoid_().mul_(2).sub_(1)
+            torch.lerp(n, h[t], z, out=h[t + 1])
+        ctx.words = len(x)
+        ctx.save_for_backward(indices, weight, h, hidden_gates[..., 2 * hidden :], gates)
+        return h[1:]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, wanted: Tensor) -> tuple[Tensor | None, ...]:
-        _, weight, states, kept, gates = ctx.saved_tensors
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and bias; those of x's and of h's gates differ by r in the third for n."""
+        indices, weight, h, hidden_n, gates = ctx.saved_tensors
         hidden = weight.shape[1]
-        to_arriving, to_kept = torch.empty_like(gates), torch.empty_like(gates)
-        carried = torch.zeros_like(states[0])
-        for step in reversed(range(len(gates))):
-            now = torch.addcmul(gates[step], gates[step], gates[step], value=-1, out=to_arriving[step])
-            reset, update, candidate = gates[step].chunk(3, 1)
-            to_reset, to_update, to_candidate = now.chunk(3, 1)
-            carried.add_(wanted[step])
-            to_update.mul_(carried).mul_(states[step] - candidate)
-            proposed = carried.addcmul(carried, update, value=-1)
-            torch.addcmul(proposed, proposed * candidate, candidate, value=-1, out=to_candidate)
-            to_reset.mul_(to_candidate).mul_(kept[step])
-            to_kept[step].copy_(now)[:, 2 * hidden :].mul_(reset)
-            carried.mul_(update).addmm_(to_kept[step], weight)
-        table = _Cell.table_gradient(ctx, to_arriving)
-        return table, None, _Cell.weight_gradient(to_kept, states), to_kept.flatten(0, 1).sum(0)
+        grad_gates, grad_hidden_gates = torch.empty_like(gates), torch.empty_like(gates)
+        grad_h = torch.zeros_like(h[0])
+        for t in reversed(range(len(gates))):
+            grad_gate = torch.addcmul(gates[t], gates[t], gates[t], value=-1, out=grad_gates[t])
+            r, z, n = gates[t].chunk(3, 1)
+            grad_r, grad_z, grad_n = grad_gate.chunk(3, 1)
+            grad_h.add_(grad_output[t])
+            grad_z.mul_(grad_h).mul_(h[t] - n)
+            grad_h_n = grad_h.addcmul(grad_h, z, value=-1)
+            torch.addcmul(grad_h_n, grad_h_n * n, n, value=-1, out=grad_n)
+            grad_r.mul_(grad_n).mul_(hidden_n[t])
+            grad_hidden_gates[t].copy_(grad_gate)[:, 2 * hidden :].mul_(r)
+            grad_h.mul_(z).addmm_(grad_hidden_gates[t], weight)
+        grad_x = _grad_x(indices, grad_gates, ctx.words)
+        grad_bias = grad_hidden_gates.flatten(0, 1).sum(0)
+        return grad_x, None, _grad_weight(grad_hidden_gates, h), grad_bias
 
 
-_CELLS: dict[type[nn.RNNBase], type[_Cell]] = {nn.RNN: _RNN, nn.LSTM: _LSTM, nn.GRU: _GRU}
+KERNELS: dict[type[nn.RNNBase], type[Function]] = {nn.RNN: RNNKernel, nn.LSTM: LSTMKernel, nn.GRU: GRUKernel}

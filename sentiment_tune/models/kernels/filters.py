@@ -1,0 +1,77 @@
+"""The filters of a convolution over words, on a CPU.
+
+A filter's answer to a phrase of `width` words is y = b + sum_k W[:, k] x_k, a sum over the phrase's words of what the
+filter gives each at its position. So y is a sum of rows of a table that is made of each distinct word once, and where
+only the largest answer of a review counts, only its words get a gradient.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+
+def filter_answers(x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Answers [batch, word, filter] to the phrase that starts at each word, minus infinity where no word stands.
+
+    x [distinct word, embedding], indices and mask [batch, word], weight [filter, embedding, width], bias [filter].
+    """
+    filters, embedding, width = weight.shape
+    products = x @ weight.permute(1, 2, 0).reshape(embedding, width * filters)
+    products = products.reshape(-1, width, filters) + functional.pad(bias.unsqueeze(0), (0, 0, 0, width - 1))
+    beyond = torch.stack([bias.new_zeros(width, filters), bias.new_full((width, filters), float("-inf"))])
+    table = torch.cat([products, beyond])  # [distinct word and two more, position, filter]
+    after_end, no_word = len(products), len(products) + 1
+    phrases = _phrases(indices, width, after_end)
+    phrases[..., 0].masked_fill_(~mask, no_word)
+    rows = phrases * width + torch.arange(width)
+    answers = functional.embedding_bag(rows.flatten(0, 1), table.flatten(0, 1), mode="sum")
+    return answers.reshape(*mask.shape, filters)
+
+
+def largest_answers(x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The largest answer of each filter in each review: [batch, filter]; arguments as for `filter_answers`."""
+    largest: Tensor = LargestAnswers.apply(x, indices, mask, weight, bias)  # type: ignore[no-untyped-call]
+    return largest
+
+
+def _phrases(indices: Tensor, width: int, filling: int) -> Tensor:
+    """The words of the phrase that starts at each word: indices [batch, word] -> [batch, word, position], a copy."""
+    return functional.pad(indices, (0, width - 1), value=filling).unfold(1, width, 1).contiguous()
+
+
+class LargestAnswers(Function):
+    """max over t of b + sum_k W[:, k] x_(t+k), with the gradient of the phrases that gave it and of no others."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The largest answers [batch, filter]."""
+        largest, start = filter_answers(x, indices, mask, weight, bias).max(1)
+        after_end, width = len(x), weight.shape[2]
+        phrases = _phrases(indices, width, after_end)
+        winners = phrases.gather(1, start.unsqueeze(2).expand(-1, -1, width))  # [batch, filter, position]
+        ctx.save_for_backward(functional.pad(x, (0, 0, 0, 1)), winners, weight)
+        return largest
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and bias."""
+        x, winners, weight = ctx.saved_tensors
+        filters, embedding, width = weight.shape
+        amounts = grad_output.unsqueeze(2).expand_as(winners)  # of each winner's words
+        # A filter's weights get the sum of its winners' words, a word the sum of the filters that it won for.
+        bags, bag_amounts = winners.permute(1, 2, 0).flatten(0, 1), amounts.permute(1, 2, 0).flatten(0, 1)
+        grad_weight = functional.embedding_bag(bags, x, mode="sum", per_sample_weights=bag_amounts)
+        word, order = winners.flatten().sort()
+        filter_rows = weight.transpose(1, 2).reshape(filters * width, embedding)
+        starts = torch.searchsorted(word, torch.arange(len(x)))
+        grad_x = functional.embedding_bag(
+            *(order % (filters * width), filter_rows, starts), mode="sum", per_sample_weights=amounts.flatten()[order]
+        )
+        grad_x = grad_x[:-1]  # what follows a review's last word learns nothing
+        grad_weight = grad_weight.reshape(filters, width, embedding).transpose(1, 2)
+        return grad_x, None, None, grad_weight, grad_output.sum(0)

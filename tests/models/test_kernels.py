@@ -1,0 +1,133 @@
+"""Kernels: what they compute, and their gradients, are those of torch's own layers."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sentiment_tune.models import kernels
+from sentiment_tune.models.convolutional import Phrases
+from sentiment_tune.models.kernels.dropout import random_bytes
+from sentiment_tune.models.kernels.filters import filter_answers, largest_answers
+from sentiment_tune.models.kernels.recurrent import KERNELS, run_cell
+from sentiment_tune.models.layers import Words, max_over_time
+from sentiment_tune.space import Value
+from sentiment_tune.training.loop import seeded
+from support import CASES, RECURRENT, over, padded, toy, trained
+
+CELLS: tuple[type[nn.RNN] | type[nn.LSTM] | type[nn.GRU], ...] = (nn.RNN, nn.LSTM, nn.GRU)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@torch.enable_grad()
+def test_a_cells_gradient_is_its_derivative(cell: type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]) -> None:
+    with seeded(1):
+        layer, x = cell(3, 4).double(), torch.randn(7, (4 if cell is nn.LSTM else 3 if cell is nn.GRU else 1) * 4)
+        indices = torch.randint(7, (5, 2))
+    kernel = KERNELS[cell]
+    inputs = (x.double().requires_grad_(), layer.weight_hh_l0, layer.bias_hh_l0)
+
+    def states(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return kernel.apply(x, indices, weight, bias)  # type: ignore[no-any-return,no-untyped-call]
+
+    assert torch.autograd.gradcheck(states, inputs)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@torch.enable_grad()
+def test_the_filters_gradients_are_their_derivatives(width: int) -> None:
+    with seeded(1):
+        inputs = [torch.randn(*shape, dtype=torch.double) for shape in ((9, 4), (3, 4, width), (3,))]
+        indices, mask = torch.randint(9, (2, 6)), torch.arange(6) < torch.tensor([[6], [4]])
+    inputs = [tensor.requires_grad_() for tensor in inputs]
+
+    def every(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return filter_answers(x, indices, mask, weight, bias)[mask]
+
+    def largest(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return largest_answers(x, indices, mask, weight, bias)
+
+    for answers in (every, largest):
+        assert torch.autograd.gradcheck(answers, inputs)  # type: ignore[no-untyped-call]
+
+
+def test_random_bytes_are_even_and_any_shape() -> None:
+    with seeded(1):
+        drawn = random_bytes(torch.Size([1001, 333]))
+    assert (drawn.shape, drawn.dtype) == ((1001, 333), torch.uint8)
+    counts = torch.bincount(drawn.flatten().long(), minlength=256)
+    assert counts.min() > 0.85 * drawn.numel() / 256
+
+
+def test_one_switch_turns_all_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensor = torch.zeros(1)
+    assert kernels.apply_to(tensor)
+    with kernels.disabled():
+        assert not kernels.apply_to(tensor)
+    assert kernels.apply_to(tensor)
+    assert not kernels.apply_to(tensor.to("meta"))
+    monkeypatch.setenv(kernels.VARIABLE, "off")
+    assert not kernels.apply_to(tensor)
+
+
+@pytest.mark.parametrize("cell", [nn.RNN, nn.LSTM, nn.GRU])
+@torch.enable_grad()
+def test_our_recurrence_and_its_gradient_are_those_of_torch(cell: type[nn.RNNBase]) -> None:
+    with seeded(1):
+        layer, vectors = cell(8, 6, batch_first=True).double(), torch.randn(30, 8, dtype=torch.double)
+        indices = torch.randint(30, (5, 17))
+    inputs = (vectors.requires_grad_(), *layer.parameters())
+    results = []
+    for states in (run_cell(layer, vectors, indices), layer(vectors[indices])[0]):
+        results.append((states, *torch.autograd.grad((states * states.detach().cos()).sum(), inputs)))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@over([case for case in CASES if case[0] in ("cnn", *RECURRENT)])
+@torch.enable_grad()
+def test_a_network_without_kernels_is_the_same(name: str, variant: dict[str, Value]) -> None:
+    network, ids = trained(name, bool(variant)).eval(), padded(toy(count=16).reviews)
+
+    def answer() -> tuple[Tensor, ...]:
+        answers = network(ids)
+        return (answers, *torch.autograd.grad(answers.square().sum(), list(network.parameters())))
+
+    with_kernels = answer()
+    with kernels.disabled():
+        without = answer()
+    for one, other in zip(with_kernels, without, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+@torch.enable_grad()
+@pytest.mark.parametrize("width", [2, 3])
+def test_a_phrase_over_the_edge_of_a_batch_teaches_the_words_in_it_alone(width: int) -> None:
+    with seeded(1):
+        phrases, vectors = Phrases(8, 50, width).double(), torch.randn(3, 8, dtype=torch.double, requires_grad=True)
+    words = Words(vectors, torch.tensor([[0, 1, 2, 1], [2, 0, 1, 0]]))  # as long as the batch is wide
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    answers = max_over_time(phrases(words, mask), mask, 2)
+    for one, other in zip(
+        *(torch.autograd.grad(results.sum(), vectors) for results in (phrases.strongest(words, mask), answers)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+@torch.enable_grad()
+@pytest.mark.parametrize("width", [1, 3])
+def test_phrases_by_table_and_their_gradients_are_those_of_a_convolution(width: int) -> None:
+    with seeded(1):
+        phrases, vectors = Phrases(8, 5, width).double(), torch.randn(20, 8, dtype=torch.double, requires_grad=True)
+        words = Words(vectors, torch.randint(20, (4, 11)))
+    mask = torch.arange(11) < torch.tensor([[11], [4], [1], [0]])
+    padded_words = Words(torch.cat([vectors, vectors.new_zeros(1, 8)]), words.indices.masked_fill(~mask, 20))
+    filled = nn.functional.pad(padded_words.features.transpose(1, 2), (0, width - 1))
+    answers = phrases.filters(filled).transpose(1, 2).masked_fill(~mask.unsqueeze(-1), float("-inf"))
+    inputs, results = (vectors, phrases.filters.weight, phrases.filters.bias), []
+    for every in (phrases(padded_words, mask), answers):
+        results.append((every, *torch.autograd.grad(every.exp().pow(2).sum(), inputs, retain_graph=True)))
+    for strongest in (phrases.strongest(padded_words, mask), max_over_time(answers, mask, 4)):
+        results.append((strongest, *torch.autograd.grad(strongest.pow(2).sum(), inputs, retain_graph=True)))
+    for one, other in zip(results[0] + results[2], results[1] + results[3], strict=True):
+        torch.testing.assert_close(one, other)
