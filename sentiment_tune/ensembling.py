@@ -110,12 +110,12 @@ def _networks() -> list[str]:
 def build_ensemble(names: Sequence[str], corpus: Corpus, place: RunSpec) -> EnsembleResult:
     """Put champions together: one run of MLflow, with weights, validation and test accuracy, and the model."""
     members = load_members(names, corpus)
-    reading = common_reading([member.package.reading for member in members])
+    reading = common_reading([member.package.text_config for member in members])
     described_members = [
         {
             "model": member.package.model,
             "network": dict(member.package.settings),
-            "reading": asdict(member.package.reading),
+            "reading": asdict(member.package.text_config),
         }
         for member in members
     ]
@@ -156,7 +156,7 @@ def common_reading(readings: Sequence[TextConfig]) -> TextConfig:
 def _said(package: ModelPackage, corpus: Corpus) -> NDArray[np.float64]:
     """A member's logits of the validation reviews."""
     network = package.network.to(predict.resolve_device("auto"))
-    logits = predict.predict(network, evaluation_batches(corpus.validation, package.reading))
+    logits = predict.predict(network, evaluation_batches(corpus.validation, package.text_config))
     network.cpu()
     return logits
 

@@ -41,17 +41,18 @@ GOLDEN = (
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """A trained network and what it takes to build it again and to read a text as it did in training."""
+    """A trained network and what it takes to build it again and to encode a text as in training."""
 
     model: str  # name in the registry of networks, or package.module:Class
     network: nn.Module
     settings: Mapping[str, Value]  # of the network
     vocabulary: Vocabulary
-    reading: TextConfig
+    text_config: TextConfig
 
     @property
     def scorer(self) -> Scorer:
-        return Scorer(self.network, self.vocabulary, self.reading)
+        """What scores raw texts with this network."""
+        return Scorer(self.network, self.vocabulary, self.text_config)
 
 
 def save_package(package: ModelPackage, folder: Path) -> None:
@@ -61,7 +62,7 @@ def save_package(package: ModelPackage, folder: Path) -> None:
         "format": FORMAT,
         "model": package.model,
         "network": dict(package.settings),
-        "reading": asdict(package.reading),
+        "reading": asdict(package.text_config),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in package.network.state_dict().items()}
     files = {
@@ -76,30 +77,30 @@ def save_package(package: ModelPackage, folder: Path) -> None:
 
 def load_package(folder: Path) -> ModelPackage:
     """The model saved in `folder`, on the CPU; InputError where a file is missing, changed or not finite."""
-    files = _verified(folder)
+    files = _read_verified(folder)
     try:
         description = json.loads(files[SETTINGS])
         if description["format"] != FORMAT:
             raise InputError(f"{folder} has format {description['format']}, this version reads {FORMAT}; update it")
-        reading = TextConfig(**description["reading"])
-        network = _built(description["model"], reading, description["network"])
+        text_config = TextConfig(**description["reading"])
+        network = _create_network(description["model"], text_config.vocabulary, description["network"])
         network.load_state_dict(load_tensors(files[WEIGHTS]))
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder} holds no usable model: {error}") from None
     _check_finite(network, folder)
     words = files[VOCABULARY].decode().split("\n") if files[VOCABULARY] else []
-    return ModelPackage(description["model"], network.eval(), description["network"], Vocabulary(words), reading)
+    return ModelPackage(description["model"], network.eval(), description["network"], Vocabulary(words), text_config)
 
 
-def _built(model: str, reading: TextConfig, settings: Mapping[str, Value]) -> nn.Module:
+def _create_network(model: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Module:
     try:
         models.network_class(model, finished=True)
     except InputError as error:
         raise InputError(f"{error}; or let the code that was logged with the model run: --trust-code true") from None
-    return models.create_network(model, reading.vocabulary, settings)
+    return models.create_network(model, vocabulary, settings)
 
 
-def _verified(folder: Path) -> dict[str, bytes]:
+def _read_verified(folder: Path) -> dict[str, bytes]:
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
         files = {name: (folder / name).read_bytes() for name in (WEIGHTS, VOCABULARY, SETTINGS)}

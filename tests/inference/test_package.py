@@ -24,7 +24,7 @@ from support import CASES, ROOT, VOCABULARY, over, padded, toy, trained
 
 WORDS = Vocabulary([f"word{number}" for number in range(VOCABULARY - FIRST_WORD)])
 TEXTS = ["word1 word2 word9", "", "word7", "never seen", " ".join(["word3 word30"] * 40), "WORD1, word2. (word9)"]
-READING = TextConfig(vocabulary=VOCABULARY, length=50)
+TEXT_CONFIG = TextConfig(vocabulary=VOCABULARY, length=50)
 # A process that may not read pickles, without this package on its path, opens both doors of a model.
 OPEN = """
 import importlib.util, json, sys
@@ -45,7 +45,7 @@ def packaged(name: str, variant: dict[str, Value]) -> ModelPackage:
 
     given = {**SMALL, **variant}
     return ModelPackage(
-        name, trained(name, bool(variant)), resolve(type(trained(name, bool(variant))), given), WORDS, READING
+        name, trained(name, bool(variant)), resolve(type(trained(name, bool(variant))), given), WORDS, TEXT_CONFIG
     )
 
 
@@ -55,7 +55,7 @@ def test_a_saved_network_scores_as_before(name: str, variant: dict[str, Value], 
     packaging.save_package(package, tmp_path / "saved")
     loaded = packaging.load_package(tmp_path / "saved")
     assert np.array_equal(loaded.scorer.predict_proba(TEXTS), package.scorer.predict_proba(TEXTS))
-    assert (loaded.model, loaded.settings, loaded.reading) == (name, package.settings, READING)
+    assert (loaded.model, loaded.settings, loaded.text_config) == (name, package.settings, TEXT_CONFIG)
     assert list(loaded.vocabulary.words) == list(WORDS.words)
     assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == sorted([MANIFEST, *DATA])
 
@@ -163,8 +163,8 @@ def lacking(folder: Path) -> None:
 
 
 def renamed(folder: Path) -> None:
-    held = json.loads((folder / SETTINGS).read_text())
-    (folder / SETTINGS).write_text(json.dumps(held | {"model": "antigravity_of_mine:Network"}))
+    description = json.loads((folder / SETTINGS).read_text())
+    (folder / SETTINGS).write_text(json.dumps(description | {"model": "antigravity_of_mine:Network"}))
 
 
 @pytest.mark.parametrize(
