@@ -70,7 +70,7 @@ def download() -> tuple[Path, Path]:
 def read(path: Path, index: Path) -> RawReviews:
     """What keras.datasets.imdb.load_data would make of such a file and its word index; nothing in them can run code."""
     try:
-        words = _words(json.loads(index.read_bytes()))
+        words = _order_by_rank(json.loads(index.read_bytes()))
     except Exception as error:
         raise InputError(f"cannot read {index} ({_describe(error)}): fetch Keras' {WORD_INDEX} again") from error
     try:
@@ -89,7 +89,7 @@ def read(path: Path, index: Path) -> RawReviews:
     return RawReviews([], labels, part, encoded, words)
 
 
-def _words(ranks: Mapping[str, int]) -> list[str]:
+def _order_by_rank(ranks: Mapping[str, int]) -> list[str]:
     """Words by rank; no text contains the empty one at index 0, whose id 3 Keras leaves out, since ranks start at 1."""
     words = ["", *sorted(ranks, key=ranks.__getitem__)]
     if any(ranks[word] != rank for rank, word in enumerate(words[1:], 1)):
@@ -104,7 +104,7 @@ def _read_half(
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
     """Ids of one half, with lengths and labels [review]: in Keras' order, with Keras' start id and offset."""
     reviews, labels = _read_array(archive, f"x_{name}.npy"), _read_array(archive, f"y_{name}.npy")
-    _check(reviews, labels)
+    _check_reviews(reviews, labels)
     order = np.arange(len(reviews))
     rng.shuffle(order)
     reviews, labels = reviews[order], labels[order]
@@ -158,7 +158,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module_name, global_name)
 
 
-def _check(reviews: object, labels: object) -> None:
+def _check_reviews(reviews: object, labels: object) -> None:
     """ValueError unless these are ragged lists of whole numbers and their labels, 0 or 1."""
     if not (isinstance(reviews, np.ndarray) and isinstance(labels, np.ndarray) and reviews.shape == labels.shape):
         raise ValueError("reviews and labels do not match")

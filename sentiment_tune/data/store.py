@@ -74,8 +74,8 @@ def store_folder(key: str, cache: Path | None = None) -> Path:
 def _default_cache() -> Path:
     import platformdirs
 
-    named = os.environ.get(VARIABLE)
-    return Path(named) if named else platformdirs.user_cache_path("sentiment_tune", appauthor=False)
+    folder = os.environ.get(VARIABLE)
+    return Path(folder) if folder else platformdirs.user_cache_path("sentiment_tune", appauthor=False)
 
 
 def open_store(folder: Path) -> Store | None:

@@ -55,7 +55,7 @@ class Table:
         return cells
 
     def with_columns(self, added: Mapping[str, Iterable[Any]]) -> "Table":
-        """The same rows with columns behind them; `predicted_` stands before a name that is taken, once or more."""
+        """The same rows with columns behind them; `predicted_` stands before a name that is in use, once or more."""
         names = [_unused_name(name, self.columns) for name in added]
         rows = [(*row, *cells) for row, *cells in zip(self.rows, *added.values(), strict=True)]
         return Table(self.origin, (*self.columns, *names), rows)
@@ -219,7 +219,7 @@ def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, which takes its place when all went well and vanishes otherwise."""
+    """A file to write beside `path`, which replaces it when all went well and vanishes otherwise."""
     partial = path.with_name(f".{os.getpid()}.{path.name}")  # its suffix still tells the form
     try:
         if path.is_dir():

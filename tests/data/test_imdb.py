@@ -79,7 +79,7 @@ def test_a_review_scores_the_same_alone(scored: Scored) -> None:
 # ---- without it
 
 
-def started(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run_train(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`train` where neither a download nor a proxy nor an earlier download gives IMDB."""
     environment = {
         name: value for name, value in os.environ.items() if not name.upper().startswith(("MLFLOW", "NO_PROXY"))
@@ -99,7 +99,7 @@ def started(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_auto_trains_on_the_sample_and_says_so(tmp_path: Path) -> None:
-    finished = started(tmp_path, "--quiet")
+    finished = run_train(tmp_path, "--quiet")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # importing MLflow and its first store warn, of what is not ours
         from mlflow import MlflowClient
@@ -115,7 +115,7 @@ def test_auto_trains_on_the_sample_and_says_so(tmp_path: Path) -> None:
 
 
 def test_imdb_that_cannot_be_had_is_one_error_that_tells_three_ways(tmp_path: Path) -> None:
-    finished = started(tmp_path, "--data", "imdb")
+    finished = run_train(tmp_path, "--data", "imdb")
     last = finished.stderr.splitlines()[-1]
     assert (finished.returncode, finished.stdout, last[:16]) == (2, "", "sentiment-tune: ")
     assert [way for way in WAYS if way not in last] == []

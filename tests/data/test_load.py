@@ -45,7 +45,7 @@ print(json.dumps([reviews, labels]))
 """
 
 
-def started(data: Path | str, cache: Path) -> subprocess.Popen[str]:
+def start_load(data: Path | str, cache: Path) -> subprocess.Popen[str]:
     """A fresh process that loads `data`; it prints the digest, and whether it imported keras and torch."""
     environment = os.environ | {"SENTIMENT_TUNE_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", START, str(data)]
@@ -108,9 +108,9 @@ def members(rows: int = 40) -> dict[str, bytes]:
     reviews = [[1 + row % 50, 1 + row * 7 % 50, 1 + row * 3 % 49] * (1 + row % 3) for row in range(rows)]
     labels = [int(row < rows // 2) for row in range(rows)]
     return {
-        f"{kind}_{half}": made
+        f"{kind}_{half}": content
         for half in ("train", "test")
-        for kind, made in (("x", ragged(reviews)), ("y", npy(labels)))
+        for kind, content in (("x", ragged(reviews)), ("y", npy(labels)))
     }
 
 
@@ -209,7 +209,7 @@ def test_raw_texts_encode_to_the_ids_of_keras(corpus: Corpus, imdb_folder: Path,
 def test_a_later_start_converts_nothing_and_needs_no_keras(
     corpus: Corpus, imdb_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert answer(started(imdb_folder / "imdb.npz", cache)) == [corpus.digest, "False", "False"]
+    assert answer(start_load(imdb_folder / "imdb.npz", cache)) == [corpus.digest, "False", "False"]
     monkeypatch.setattr(imdb, "read", None)
     assert load(DataConfig(str(imdb_folder / "imdb.npz")), cache).digest == corpus.digest
 
@@ -244,7 +244,7 @@ class Canary:
         return os.mkdir, (str(self.path),)
 
 
-def claiming(shape: tuple[int, ...], dtype: str = "<i8") -> bytes:
+def array_claiming(shape: tuple[int, ...], dtype: str = "<i8") -> bytes:
     """The header of a huge array before a few bytes."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
@@ -266,9 +266,9 @@ def test_a_pickle_in_the_archive_does_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("member", "content", "part"),
     [
-        ("y_train", claiming((10**12,)), "claims the shape (1000000000000,)"),
-        ("x_train", claiming((10**12,)), "claims the shape"),
-        ("x_train", claiming((10**6, 10**6), "|O"), "claims the shape"),
+        ("y_train", array_claiming((10**12,)), "claims the shape (1000000000000,)"),
+        ("x_train", array_claiming((10**12,)), "claims the shape"),
+        ("x_train", array_claiming((10**6, 10**6), "|O"), "claims the shape"),
         ("x_train", bytes(2**26 + 1), "claims 67,108,865 bytes"),
         ("x_train", ragged([[1] * 10_000] * 10_001), "100,010,000 words are more than"),
         ("x_train", ragged([[1, 51]] * 40), "words that are not in imdb_word_index.json"),
@@ -423,7 +423,7 @@ def test_any_other_label_is_refused_by_its_row(tmp_path: Path, label: object) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "given", "parts"),
+    ("text", "settings", "parts"),
     [
         ("review,label\nfine,1\n", {}, ["no column 'text'", "--text", "review, label"]),
         ("text,stars\nfine,1\n", {}, ["no column 'label'", "--label", "text, stars"]),
@@ -441,14 +441,14 @@ def test_any_other_label_is_refused_by_its_row(tmp_path: Path, label: object) ->
     ],
 )
 def test_a_table_that_does_not_do_is_refused(
-    tmp_path: Path, text: str, given: dict[str, str], parts: list[str]
+    tmp_path: Path, text: str, settings: dict[str, str], parts: list[str]
 ) -> None:
     path = tmp_path / "reviews.csv"
     path.write_text(text)
-    message = refusal(DataConfig(str(path), **given), tmp_path / "cache")
+    message = refusal(DataConfig(str(path), **settings), tmp_path / "cache")
     for part in parts:
         assert part in message
-    if "test" not in given:
+    if "test" not in settings:
         assert str(path) in message
 
 
@@ -519,7 +519,7 @@ def test_other_columns_are_another_corpus(tmp_path: Path) -> None:
 
 def test_four_processes_share_one_conversion(tmp_path: Path) -> None:
     path, cache = table(tmp_path, 3000), tmp_path / "cache"
-    running = [started(path, cache) for _ in range(4)]
+    running = [start_load(path, cache) for _ in range(4)]
     digests = {answer(process)[0] for process in running}
     assert digests == {load(DataConfig(str(path)), cache).digest}
     assert contents(cache) == [""]
@@ -643,8 +643,8 @@ def test_texts_and_labels_of_every_dtype_of_pandas_are_read(tmp_path: Path, dtyp
 
 
 def test_a_frame_can_name_its_parts_or_have_a_test_table(tmp_path: Path) -> None:
-    named = frame(100).assign(split=["train"] * 60 + ["val"] * 20 + ["test"] * 20)
-    corpus = load_frame(named, cache=tmp_path / "cache")
+    split = frame(100).assign(split=["train"] * 60 + ["val"] * 20 + ["test"] * 20)
+    corpus = load_frame(split, cache=tmp_path / "cache")
     assert rows_of(corpus, corpus.validation).tolist() == list(range(60, 80))
     later = table(tmp_path, 50, "later.csv")
     corpus = load_frame(frame(100), DataConfig(test=str(later)), tmp_path / "cache")

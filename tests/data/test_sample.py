@@ -27,10 +27,10 @@ def clause_polarities(text: str) -> set[int]:
     """What a reader of `text` takes from it: the polarities of the clauses which count, by the documented rule."""
     sentences = [sentence for sentence in text.lower().split(".") if not re.search(HEARSAY, sentence)]
     clauses = [re.sub(CONCESSION, "", sentence) for sentence in sentences]
-    return {polarity for clause in clauses for polarity in stated(clause)}
+    return {polarity for clause in clauses for polarity in polarities_of(clause)}
 
 
-def stated(clause: str) -> Iterable[int]:
+def polarities_of(clause: str) -> Iterable[int]:
     negations = len(re.findall(NEGATION, clause))
     return (int(word in GOOD) ^ negations % 2 for word in split(clause) if word in GOOD or word in BAD)
 
