@@ -27,7 +27,6 @@ from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.load import DataConfig
 from sentiment_tune.inference import package as packaging
-from sentiment_tune.inference.scorer import EncodedTexts
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
@@ -36,6 +35,8 @@ TEXTS = 2_000
 
 
 class Cost(NamedTuple):
+    """Of one training, from the start of its process to the end."""
+
     run_id: str
     wall: float  # seconds
     to_first_step: float  # seconds
@@ -57,8 +58,8 @@ def main(source: str, networks: str, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tracking.connect(f"sqlite:///{folder}/mlflow.db")
         for network in networks.split(","):
-            cost = trained(Path(folder), source, network, len(corpus.test))
-            scored, bare = scoring(cost.run_id, corpus, rounds)
+            cost = measure_command(Path(folder), source, network, len(corpus.test))
+            scored, bare = measure_scoring(cost.run_id, corpus, rounds)
             print(
                 f"| `{network}` | {cost.wall:.0f} | {cost.to_first_step:.1f} | {cost.rest:.1f} "
                 f"| {cost.rest / cost.wall:.1%} | {scored:,.0f} | {bare:,.0f} |",
@@ -67,39 +68,40 @@ def main(source: str, networks: str, rounds: int) -> None:
     print(f"\nScoring: {TEXTS:,} test reviews, median of {rounds}.")
 
 
-def trained(folder: Path, source: str, network: str, tested: int) -> Cost:
+def measure_command(folder: Path, source: str, network: str, test_reviews: int) -> Cost:
+    """What a training costs, started as a user starts it."""
     command = [sys.executable, "-m", "sentiment_tune", "train", "--quiet", "--model", network, "--data", source]
-    begun, started = time.time(), time.perf_counter()
-    own = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
-    subprocess.run(command, cwd=folder, env=own, check=True, stdout=subprocess.DEVNULL)
+    start_time, started = time.time(), time.perf_counter()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
     wall = time.perf_counter() - started
     run_id = records.find_runs({"network": network}, newest=1)[0].run_id
     epochs = mlflow.MlflowClient().get_metric_history(run_id, "seconds")
     first = min(epochs, key=lambda point: point.step)
-    to_first_step = first.timestamp / 1e3 - first.value - begun
+    to_first_step = first.timestamp / 1e3 - first.value - start_time
     metrics = records.read_run(run_id).metrics
-    training = sum(point.value for point in epochs) + tested / metrics["test_reviews_per_second"]
+    training = sum(point.value for point in epochs) + test_reviews / metrics["test_reviews_per_second"]
     return Cost(run_id, wall, to_first_step, wall - to_first_step - training)
 
 
-def scoring(run_id: str, corpus: Corpus, rounds: int) -> tuple[float, float]:
+def measure_scoring(run_id: str, corpus: Corpus, rounds: int) -> tuple[float, float]:
     """Texts a second with the logged model, reviews a second with its network alone."""
     package = packaging.load_package(records.download_model(f"runs:/{run_id}/model"))
     texts = [corpus.vocabulary.decode(corpus.test[row]) for row in range(min(TEXTS, len(corpus.test)))]
-    encoded = EncodedTexts([corpus.test[row].astype("int64") for row in range(len(texts))])
-    batches = [batch.ids for batch in evaluation_batches(encoded, package.reading)]
-    spent: tuple[list[float], list[float]] = ([], [])
+    reviews = corpus.test.take(slice(len(texts)))
+    batches = [batch.ids for batch in evaluation_batches(reviews, package.text_config)]
+    whole_seconds: list[float] = []
+    bare_seconds: list[float] = []
     for _ in range(rounds):
         started = time.perf_counter()
         package.scorer.predict_proba(texts)
-        spent[0].append(time.perf_counter() - started)
+        whole_seconds.append(time.perf_counter() - started)
         started = time.perf_counter()
         with torch.inference_mode():
             for ids in batches:
                 package.network(ids)
-        spent[1].append(time.perf_counter() - started)
-    whole, bare = (len(texts) / median(seconds) for seconds in spent)
-    return whole, bare
+        bare_seconds.append(time.perf_counter() - started)
+    return len(texts) / median(whole_seconds), len(texts) / median(bare_seconds)
 
 
 if __name__ == "__main__":

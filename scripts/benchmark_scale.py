@@ -3,8 +3,8 @@
     python scripts/benchmark_scale.py --data PATH/imdb.npz --networks embedding,cnn
 
 The training reviews once, 4 and 16 times over, one word in twenty of each copy replaced by another of the corpus, in
-the memory-mapped form every corpus is kept in. For each size one epoch in a process of its own, the sizes in turn,
-round after round; memory is the most that the process ever held, mapped pages included.
+the memory-mapped form of every corpus. For each size one epoch in a process of its own, the sizes in turn,
+round after round; memory is the peak of the process, mapped pages included.
 """
 
 import json
@@ -12,7 +12,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -22,9 +21,9 @@ import numpy as np
 from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data import load as data
-from sentiment_tune.data import store as cache
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.load import DataConfig
+from sentiment_tune.data.store import TRAIN, VALIDATION, Store, open_store, write_store
 from sentiment_tune.training.loop import fit
 
 SIZES = (1, 4, 16)
@@ -37,63 +36,69 @@ SIZES = (1, 4, 16)
 def main(source: str, networks: str, rounds: int) -> None:
     """Measure and print a Markdown table."""
     names = networks.split(",")
-    taken: dict[tuple[str, int], list[tuple[float, float]]] = {(name, size): [] for name in names for size in SIZES}
+    costs: dict[tuple[str, int], list[tuple[float, float]]] = {(name, size): [] for name in names for size in SIZES}
     with tempfile.TemporaryDirectory() as folder:
         for size in SIZES:
-            subprocess.run([sys.executable, __file__, "made", folder, source, str(size)], check=True)
+            subprocess.run([sys.executable, __file__, "write", folder, source, str(size)], check=True)
         for _ in range(rounds):
-            for name, size in taken:
-                command = [sys.executable, __file__, "trained", folder, source, str(size), name]
+            for name, size in costs:
+                command = [sys.executable, __file__, "train", folder, source, str(size), name]
                 answer = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-                taken[name, size].append(tuple(json.loads(answer)))
+                costs[name, size].append(tuple(json.loads(answer)))
     print("| network | reviews | ms a review | against once | peak memory MiB |\n|---|---|---|---|---|")
-    for (name, size), found in taken.items():
-        spent = [seconds * 1e3 for seconds, _ in found]
-        ratio = median(spent) / median(seconds * 1e3 for seconds, _ in taken[name, 1])
-        memory = max(held for _, held in found)
+    for (name, size), rounds_measured in costs.items():
+        times = [seconds * 1e3 for seconds, _ in rounds_measured]
+        ratio = median(times) / median(seconds * 1e3 for seconds, _ in costs[name, 1])
+        memory = max(mebibytes for _, mebibytes in rounds_measured)
         print(
-            f"| `{name}` | {size} x | {median(spent):.3f} ({min(spent):.3f} to {max(spent):.3f}) | {ratio:.2f} "
+            f"| `{name}` | {size} x | {median(times):.3f} ({min(times):.3f} to {max(times):.3f}) | {ratio:.2f} "
             f"| {memory:,.0f} |"
         )
     print(f"\nMedian of {rounds} (from, to).")
 
 
-def stored(folder: Path, source: str, size: int) -> Corpus:
-    """The corpus of that size, mapped from the folder, where it is made if it is not there yet."""
-    corpus = data.load(DataConfig(source))
-    store = cache.load_or_convert(f"times-{size}", folder, lambda: repeated(corpus, size))
-    return Corpus.of(f"{corpus.name}-{size}", corpus.source, store)
+def write_corpus(folder: Path, source: str, size: int) -> None:
+    """Write the store of the corpus of that size into the folder."""
+    write_store(repeat(data.load(DataConfig(source)), size), folder / str(size))
 
 
-def repeated(corpus: Corpus, size: int) -> cache.Store:
+def read_corpus(folder: Path, size: int) -> Corpus:
+    """The corpus of that size, mapped from the folder."""
+    store = open_store(folder / str(size))
+    if store is None:
+        raise SystemExit(f"no corpus of size {size} in {folder}")
+    return Corpus.of(str(size), str(folder), store)
+
+
+def repeat(corpus: Corpus, size: int) -> Store:
     """The training reviews so many times, each copy perturbed; the validation reviews once."""
-    chance = np.random.default_rng(1)
-    train, held = corpus.train, corpus.validation
+    rng = np.random.default_rng(1)
+    train, validation = corpus.train, corpus.validation
     words = np.concatenate([train[row] for row in range(len(train))])
     copies = []
     for _ in range(size):
-        other = np.where(chance.random(len(words)) < 0.05, chance.permutation(words), words)
-        copies.append(other.astype(np.int32))
-    ids = np.concatenate([*copies, *(held[row] for row in range(len(held)))])
-    lengths = np.concatenate([*[train.lengths] * size, held.lengths])
-    labels = np.concatenate([*[train.labels] * size, held.labels])
-    part = np.repeat([cache.TRAIN, cache.VALIDATION], [size * len(train), len(held)]).astype(np.uint8)
-    return cache.Store.of(ids, lengths, labels, part, corpus.vocabulary.words)
+        copy = np.where(rng.random(len(words)) < 0.05, rng.permutation(words), words)
+        copies.append(copy.astype(np.int32))
+    ids = np.concatenate([*copies, *(validation[row] for row in range(len(validation)))])
+    lengths = np.concatenate([*[train.lengths] * size, validation.lengths])
+    labels = np.concatenate([*[train.labels] * size, validation.labels])
+    part = np.repeat([TRAIN, VALIDATION], [size * len(train), len(validation)]).astype(np.uint8)
+    return Store.of(ids, lengths, labels, part, corpus.vocabulary.words)
 
 
-def trained(network: str, corpus: Corpus, source: str) -> tuple[float, float]:
+def train_one_epoch(network: str, corpus: Corpus, source: str) -> tuple[float, float]:
     """Seconds a review of one epoch, and the process's peak memory in MiB."""
     config = ExperimentConfig.of(network, {"data": source, "epochs": 1})
-    one = replace(corpus.validation, rows=corpus.validation.rows[:1])
+    one = corpus.validation.take(slice(1))
     (epoch,) = fit(build_network(config, corpus), corpus.train, one, config.training, config.text, 1)
     return epoch.seconds / len(corpus.train), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["made"]:
-        stored(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
-    elif sys.argv[1:2] == ["trained"]:
+    if sys.argv[1:2] == ["write"]:
+        write_corpus(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    elif sys.argv[1:2] == ["train"]:
         _, _, folder, source, size, network = sys.argv
-        print(json.dumps(trained(network, stored(Path(folder), source, int(size)), source)))
+        print(json.dumps(train_one_epoch(network, read_corpus(Path(folder), int(size)), source)))
     else:
         main()

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from sentiment_tune.data.labels import is_positive, parse_labels
+from sentiment_tune.errors import InputError
+
 if TYPE_CHECKING:
-    from sentiment_tune.api import Model
     from sentiment_tune.config import ExperimentConfig
     from sentiment_tune.data.corpus import Corpus
 
@@ -63,11 +65,15 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             InputError: a setting, a text or a label is not as it must be, or there are too few texts.
         """
         from sentiment_tune.config import IN_MEMORY, ExperimentConfig
-        from sentiment_tune.data.load import training_corpus
+        from sentiment_tune.data.load import encode_training_texts
 
         labels = np.asarray(labels)
         config = ExperimentConfig.of(self.model, {**self.settings, "data": IN_MEMORY})
-        corpus, self.classes_ = training_corpus(list(texts), labels)
+        corpus = encode_training_texts(texts, labels)
+        classes = np.unique(labels)
+        self.classes_: NDArray[Any] = classes[np.argsort(parse_labels(classes.tolist(), "labels"), kind="stable")]
+        if len(classes) > 2:
+            raise InputError(f"labels are spelt in {len(classes)} ways, {classes.tolist()}: spell each class in one")
         (self._track if self.track else self._train)(config, corpus)
         return self
 
@@ -111,16 +117,13 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
         """Probabilities [text, class] in the order of `classes_`; raises NotFittedError before `fit`."""
         check_is_fitted(self, "model_")
-        return self._fitted.predict_proba(texts)
+        return self.model_.predict_proba(texts)
 
     def predict(self, texts: Iterable[str]) -> NDArray[Any]:
         """The likelier label of each text, as it was spelt in training: [text]."""
-        predicted: NDArray[Any] = self.classes_[(self.predict_proba(texts)[:, 1] > 0.5).astype(int)]
+        positive = is_positive(self.predict_proba(texts)[:, 1])
+        predicted: NDArray[Any] = self.classes_[positive.astype(int)]
         return predicted
-
-    @property
-    def _fitted(self) -> "Model":
-        return self.model_
 
     def __sklearn_tags__(self) -> Any:
         """Texts in, two classes out."""

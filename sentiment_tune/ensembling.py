@@ -24,7 +24,7 @@ from sentiment_tune.experiment import REFIT, evaluate_on_test, log_model, start_
 from sentiment_tune.inference import package as packaging
 from sentiment_tune.inference import predict
 from sentiment_tune.inference.package import ModelPackage
-from sentiment_tune.models.registry import ENSEMBLE, create_network
+from sentiment_tune.models.registry import ENSEMBLE, create_ensemble
 from sentiment_tune.tracking import records, registry
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.runs import RunSpec
@@ -110,12 +110,12 @@ def _networks() -> list[str]:
 def build_ensemble(names: Sequence[str], corpus: Corpus, place: RunSpec) -> EnsembleResult:
     """Put champions together: one run of MLflow, with weights, validation and test accuracy, and the model."""
     members = load_members(names, corpus)
-    reading = common_reading([member.package.reading for member in members])
+    reading = common_reading([member.package.text_config for member in members])
     described_members = [
         {
             "model": member.package.model,
             "network": dict(member.package.settings),
-            "reading": asdict(member.package.reading),
+            "reading": asdict(member.package.text_config),
         }
         for member in members
     ]
@@ -156,7 +156,7 @@ def common_reading(readings: Sequence[TextConfig]) -> TextConfig:
 def _said(package: ModelPackage, corpus: Corpus) -> NDArray[np.float64]:
     """A member's logits of the validation reviews."""
     network = package.network.to(predict.resolve_device("auto"))
-    logits = predict.predict(network, evaluation_batches(corpus.validation, package.reading))
+    logits = predict.predict(network, evaluation_batches(corpus.validation, package.text_config))
     network.cpu()
     return logits
 
@@ -199,7 +199,7 @@ def assemble(
     members: Sequence[Member], weights: NDArray[np.float64], bias: float, vocabulary: int, facts: str
 ) -> nn.Module:
     """The ensemble as one network."""
-    network = create_network(ENSEMBLE, vocabulary, {"members": facts})
+    network = create_ensemble(vocabulary, facts)
     for mine, member in zip(network.members, members, strict=True):
         mine.load_state_dict(member.package.network.state_dict())
     with torch.no_grad():

@@ -66,7 +66,7 @@ def run_experiment(
         if config.training.refit:
             network, refit_seconds = refit(config, corpus, chosen.epoch, listener)
             seconds += refit_seconds
-        test = evaluate_on_test(network, config.text, corpus)
+        test = evaluate_on_test(network, config.text, corpus) if len(corpus.test) else {}
         package = ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text)
         uri = log_model(package)
     return RunResult(run.run_id, uri, package, epochs, chosen, test, count_parameters(network), seconds)

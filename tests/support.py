@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from sentiment_tune.cli.main import run
 from sentiment_tune.data import batches
+from sentiment_tune.data.corpus import EncodedReviews, Reviews
 from sentiment_tune.data.text import START, TextConfig
-from sentiment_tune.inference.scorer import EncodedTexts
 from sentiment_tune.models import registry as models
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Value, resolve
@@ -113,17 +113,19 @@ CASES = [(name, {}) for name in NETWORKS] + list(VARIANTS.items())
 WITHOUT_ORDER = ("feedforward", "embedding")
 
 
-@dataclass(frozen=True)
-class Toy(EncodedTexts):
+@dataclass(frozen=True, eq=False)
+class Toy(Reviews):
     """Reviews in memory, with labels."""
 
-    labels: NDArray[np.uint8]
+    @property
+    def reviews(self) -> list[NDArray[np.int32]]:
+        return [self[row] for row in range(len(self))]
 
 
 def padded(reviews: Sequence[NDArray[np.integer]]) -> Tensor:
     """Reviews as one batch, in their order."""
-    held = EncodedTexts(reviews)
-    return batches.pad(torch.from_numpy(held.ids), held.starts, held.lengths)
+    encoded = EncodedReviews.of(reviews)
+    return batches.pad(torch.from_numpy(encoded.ids), encoded.starts, encoded.lengths)
 
 
 def over(cases: list[tuple[str, dict[str, Value]]]) -> pytest.MarkDecorator:
@@ -154,7 +156,8 @@ def toy(rule: Rule = as_drawn, count: int = 64, seed: int = 1) -> Toy:
     labels = np.arange(count) % 2
     words = [chance.integers(B + 1, VOCABULARY, chance.integers(4, 12)).tolist() for _ in labels]
     texts = [rule(held, int(label), chance) for held, label in zip(words, labels, strict=True)]
-    return Toy([np.array([START, *text]) for text in texts], labels.astype(np.uint8))
+    encoded = EncodedReviews.of([np.array([START, *text]) for text in texts])
+    return Toy(encoded.ids, encoded.starts, encoded.lengths, labels.astype(np.uint8))
 
 
 def built(name: str, variant: dict[str, Value], train: Toy | None = None, **more: Value) -> nn.Module:

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from sentiment_tune import ensembling as ensembles
 from sentiment_tune.data.batches import evaluation_batches
+from sentiment_tune.data.corpus import EncodedReviews
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.predict import predict
-from sentiment_tune.inference.scorer import EncodedTexts
 from sentiment_tune.models import registry as models
 from sentiment_tune.models.ensemble import Ensemble, reread
 from sentiment_tune.tracking import registry
@@ -38,7 +38,7 @@ READINGS = [TextConfig(VOCABULARY - 5, 6), TextConfig(VOCABULARY, 9)]
 def test_what_is_read_again_is_what_would_have_been_read(
     reviews: list[list[int]], vocabulary: int, length: int, keep: str
 ) -> None:
-    encoded = EncodedTexts([np.array(review, dtype=np.int64) for review in reviews])
+    encoded = EncodedReviews.of([np.array(review, dtype=np.int64) for review in reviews])
     (wide,), (narrow,) = (
         evaluation_batches(encoded, TextConfig(50, 40)),
         evaluation_batches(encoded, TextConfig(vocabulary, length, keep)),
@@ -67,7 +67,7 @@ def together() -> tuple[list[torch.nn.Module], Ensemble]:
 
 def test_the_ensemble_is_the_weighted_sum_of_what_its_members_say() -> None:
     members, network = together()
-    reviews = EncodedTexts(toy(count=32).reviews)
+    reviews = toy(count=32)
     one, other = (
         predict(member, evaluation_batches(reviews, reading)) for member, reading in zip(members, READINGS, strict=True)
     )

@@ -29,7 +29,9 @@ SETTINGS = settings_of(Configured)
 def test_a_signature_declares_its_settings_in_order_and_facts_are_none() -> None:
     declared = {
         "hidden": Setting("hidden", int, Range(1, 65_536, search=(32, 256), log=True), 128),
-        "dropout": Setting("dropout", float, Range(0.0, 0.99, search=(0.0, 0.7)), 0.3),
+        "dropout": Setting(
+            "dropout", float, Range(0.0, 0.99, search=(0.0, 0.7)), 0.3, "share that dropout sets to 0 in training"
+        ),
         "backward": Setting("backward", bool, Choice(False, True), False),
     }
     assert list(SETTINGS.items()) == list(declared.items())
@@ -119,12 +121,12 @@ def test_an_unknown_setting_is_refused_with_the_closest_one(name: str, hint: str
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Writes a network of the user's own into the current folder, with the given settings, and names it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "modules", sys.modules.copy())
 
-    def write(signature: str, recipe: str = "{}") -> str:
+    def write(signature: str, train_defaults: str = "{}") -> str:
         head = "from torch import nn\nfrom sentiment_tune.space import Width\nclass Own(nn.Module):\n"
-        body = f"    recipe = {recipe}\n    def __init__(self, vocabulary: int, {signature}): super().__init__()\n"
+        body = f"    train_defaults = {train_defaults}\n    def __init__(self, vocabulary: int, {signature}): super().__init__()\n"
         Path("own_network.py").write_text(head + body, encoding="utf-8")
         return "own_network:Own"
 

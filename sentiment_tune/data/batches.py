@@ -3,13 +3,13 @@
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sentiment_tune.data.corpus import EncodedReviews
 from sentiment_tune.data.text import PADDING, UNKNOWN, TextConfig
 
 SCORED_TOGETHER = 64  # reviews in a batch that is not trained on; larger ones take memory and save no time
@@ -22,7 +22,7 @@ class Batch:
     """Reviews padded on the right, to the length of the longest and a little more."""
 
     ids: Tensor  # [batch, word]
-    rows: NDArray[np.int64]  # [batch], their places among the reviews batched
+    rows: NDArray[np.int64]  # [batch], which of the reviews they are
 
 
 Order = Callable[[NDArray[np.int64], int], list[NDArray[np.int64]]]
@@ -39,7 +39,7 @@ def shuffle_by_length(generator: np.random.Generator) -> Order:
     def order(lengths: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
         pools = _cut(generator.permutation(len(lengths)), size * POOL)
         batches = [batch for pool in pools for batch in _cut(pool[np.argsort(lengths[pool], kind="stable")], size)]
-        return [batches[place] for place in generator.permutation(len(batches))]
+        return [batches[index] for index in generator.permutation(len(batches))]
 
     return order
 
@@ -48,41 +48,34 @@ def _cut(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-class Encoded(Protocol):
-    """Reviews as word ids of any rarity, one after another."""
-
-    @property
-    def ids(self) -> NDArray[np.integer]: ...  # of all reviews, and perhaps of others; not empty
-    @property
-    def starts(self) -> NDArray[np.int64]: ...  # [review], places in `ids`
-    @property
-    def lengths(self) -> NDArray[np.int64]: ...  # [review], in words
-
-
 @dataclass(frozen=True)
 class Batches:
-    """The batches of one pass over the reviews; they can be passed again, and counted."""
+    """The batches of one pass over the reviews; they can be iterated again, and counted."""
 
-    reviews: Encoded
+    reviews: EncodedReviews
     ids: Tensor  # of the reviews, on the device where the batches are made
-    reading: TextConfig
-    rows: list[NDArray[np.int64]]
+    text_config: TextConfig
+    rows: list[NDArray[np.int64]]  # of each batch
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __iter__(self) -> Iterator[Batch]:
         for rows in self.rows:
-            ids = pad(self.ids, *self.reading.crop(self.reviews.starts[rows], self.reviews.lengths[rows]))
-            yield Batch(ids.masked_fill_(ids >= self.reading.vocabulary, UNKNOWN), rows)
+            ids = pad(self.ids, *self.text_config.crop(self.reviews.starts[rows], self.reviews.lengths[rows]))
+            yield Batch(ids.masked_fill_(ids >= self.text_config.vocabulary, UNKNOWN), rows)
 
     def reordered(self, order: Order, size: int) -> "Batches":
         """Another pass over the same reviews."""
-        return replace(self, rows=order(np.minimum(self.reviews.lengths, self.reading.length), size))
+        return replace(self, rows=order(np.minimum(self.reviews.lengths, self.text_config.length), size))
 
 
 def make_batches(
-    reviews: Encoded, reading: TextConfig, size: int, order: Order = sort_by_length, device: torch.device | None = None
+    reviews: EncodedReviews,
+    text_config: TextConfig,
+    size: int,
+    order: Order = sort_by_length,
+    device: torch.device | None = None,
 ) -> Batches:
     """One pass over all reviews in batches of `size`; the last of a pool may be smaller.
 
@@ -91,18 +84,18 @@ def make_batches(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and nobody writes
         ids = torch.from_numpy(reviews.ids).to(device)
-    return Batches(reviews, ids, reading, []).reordered(order, size)
+    return Batches(reviews, ids, text_config, []).reordered(order, size)
 
 
-def evaluation_batches(reviews: Encoded, reading: TextConfig, device: torch.device | None = None) -> Batches:
+def evaluation_batches(reviews: EncodedReviews, text_config: TextConfig, device: torch.device | None = None) -> Batches:
     """One pass for measuring or scoring: large batches, shortest reviews first."""
-    return make_batches(reviews, reading, SCORED_TOGETHER, device=device)
+    return make_batches(reviews, text_config, SCORED_TOGETHER, device=device)
 
 
 def pad(ids: Tensor, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:
     """The ids of some reviews, of any lengths, filled up on the right: [review, word]."""
     longest = max(1, int(lengths.max()))
-    place = torch.arange(longest + -longest % GRAIN, device=ids.device)
-    beyond = place >= torch.from_numpy(lengths).to(ids.device).unsqueeze(1)
-    places = torch.from_numpy(starts).to(ids.device).unsqueeze(1) + place
-    return ids[places.masked_fill_(beyond, 0)].long().masked_fill_(beyond, PADDING)
+    column = torch.arange(longest + -longest % GRAIN, device=ids.device)
+    mask = column >= torch.from_numpy(lengths).to(ids.device).unsqueeze(1)  # [review, word], true where padding goes
+    indices = torch.from_numpy(starts).to(ids.device).unsqueeze(1) + column
+    return ids[indices.masked_fill_(mask, 0)].long().masked_fill_(mask, PADDING)

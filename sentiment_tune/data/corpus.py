@@ -1,70 +1,95 @@
-"""What every source of reviews becomes: reviews as word ids, in three parts."""
+"""Reviews on their way from a source into a corpus: as they were read, as word ids, and as a part with labels."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.data.store import TEST, TRAIN, VALIDATION, Store
-from sentiment_tune.data.text import Vocabulary
+from sentiment_tune.data.text import PADDING, Vocabulary
 
 
 @dataclass(frozen=True, eq=False)
-class Reviews:
-    """Part of a corpus as word ids: every word has its own, none is cut to a vocabulary or a length."""
+class EncodedReviews:
+    """Reviews as word ids: every word has its own, none is cut to a vocabulary or a length."""
 
-    ids: NDArray[np.int32]  # of all reviews of the store, one after another; memory-mapped
-    offsets: NDArray[np.int64]  # [review of the store + 1]
-    targets: NDArray[np.uint8]  # [review of the store], 1 is positive
-    rows: NDArray[np.int64]  # [review], which of the store belong to this part, ascending
-    digest: str  # over labels, lengths and ids: 16 hex digits
+    ids: NDArray[np.int32]  # of all reviews, and perhaps of others, one after another; not empty
+    starts: NDArray[np.int64]  # [review], where in `ids` each begins
+    lengths: NDArray[np.int64]  # [review], in words, the start id included
+
+    @classmethod
+    def of(cls, reviews: Sequence[NDArray[np.integer]]) -> "EncodedReviews":
+        """Reviews given one by one, each as its ids."""
+        lengths = np.array([len(review) for review in reviews], dtype=np.int64)
+        filler = np.full(int(not lengths.any()), PADDING)  # padding a batch reads an id, whichever
+        ids = np.concatenate([*reviews, filler], dtype=np.int32)
+        return EncodedReviews(ids, np.cumsum(lengths) - lengths, lengths)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.starts)
 
     def __getitem__(self, review: int) -> NDArray[np.int32]:
-        row = self.rows[review]
-        return self.ids[self.offsets[row] : self.offsets[row + 1]]
-
-    @cached_property
-    def labels(self) -> NDArray[np.uint8]:
-        """Labels [review], 1 is positive."""
-        return self.targets[self.rows]
-
-    @cached_property
-    def starts(self) -> NDArray[np.int64]:
-        """Places [review] in `ids` at which the reviews begin."""
-        return self.offsets[self.rows]
-
-    @cached_property
-    def lengths(self) -> NDArray[np.int64]:
-        """Lengths [review] in words, the start id included."""
-        return self.offsets[self.rows + 1] - self.starts
-
-    def union(self, other: "Reviews") -> "Reviews":
-        """The reviews of two parts of one store as one part."""
-        digest = hashlib.sha256(f"{self.digest} {other.digest}".encode()).hexdigest()[:16]
-        return replace(self, rows=np.union1d(self.rows, other.rows), digest=digest)
+        start = self.starts[review]
+        return self.ids[start : start + self.lengths[review]]
 
     def containing_any(self, ids: Sequence[int]) -> NDArray[np.bool_]:
-        """Whether each review holds one of the ids: [review]."""
-        wanted = np.zeros(self.ids.max(initial=0) + 1, bool)
-        wanted[[id for id in ids if id < len(wanted)]] = True
-        places = np.flatnonzero(wanted[self.ids])  # np.isin does the same in four times the time
-        before, until = (np.searchsorted(places, self.offsets[self.rows + end]) for end in (0, 1))
-        found: NDArray[np.bool_] = until > before
-        return found
+        """Whether each review contains one of the ids: [review]."""
+        listed = np.zeros(self.ids.max(initial=0) + 1, bool)
+        listed[[id for id in ids if id < len(listed)]] = True
+        positions = np.flatnonzero(listed[self.ids])  # np.isin does the same in four times the time
+        first, end = (np.searchsorted(positions, edge) for edge in (self.starts, self.starts + self.lengths))
+        contained: NDArray[np.bool_] = end > first
+        return contained
+
+
+def encode_texts(texts: Iterable[str], vocabulary: Vocabulary) -> EncodedReviews:
+    """Texts as ids; words that are not in the vocabulary are dropped."""
+    return EncodedReviews.of([np.array(vocabulary.encode(text), dtype=np.int32) for text in texts])
+
+
+@dataclass(frozen=True, eq=False)
+class RawReviews:
+    """What a source holds, before a validation part is drawn and texts are encoded."""
+
+    texts: Sequence[str]  # empty where the source brings ids along
+    labels: NDArray[np.uint8]  # [review], 1 is positive
+    part: NDArray[np.uint8]  # [review], one of store.PARTS; validation may be missing
+    encoded: EncodedReviews | None = None  # in place of texts
+    words: Sequence[str] = ()  # of the ids
+
+
+@dataclass(frozen=True, eq=False)
+class Reviews(EncodedReviews):
+    """Reviews with their labels: a part of a corpus, its ids memory-mapped."""
+
+    labels: NDArray[np.uint8]  # [review], 1 is positive
+    digest: str = ""  # over labels, lengths and ids: 16 hex digits
+
+    def union(self, other: "Reviews") -> "Reviews":
+        """The reviews of two parts of one corpus as one part, in the order of the source."""
+        both = np.concatenate([self.starts, other.starts])
+        order = np.argsort(both)
+        return replace(
+            self,
+            starts=both[order],
+            lengths=np.concatenate([self.lengths, other.lengths])[order],
+            labels=np.concatenate([self.labels, other.labels])[order],
+            digest=hashlib.sha256(f"{self.digest} {other.digest}".encode()).hexdigest()[:16],
+        )
+
+    def take(self, reviews: NDArray[np.integer] | slice) -> "Reviews":
+        """Some of the reviews, without a digest."""
+        return Reviews(self.ids, self.starts[reviews], self.lengths[reviews], self.labels[reviews])
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """Reviews to train on, to choose by and to test once."""
 
-    name: str  # imdb, sample, or the file's name without its ending
-    source: str  # absolute path, URL, or sentiment_tune.sample
+    name: str  # imdb, sample, frame, texts, or the file's name without its ending
+    source: str  # absolute path, URL, or the Python object that the reviews come from
     digest: str  # over the parts' digests and the vocabulary: 16 hex digits
     vocabulary: Vocabulary
     train: Reviews
@@ -73,11 +98,13 @@ class Corpus:
     warning: str | None = None  # why it is not the corpus one would expect
 
     @classmethod
-    def of(cls, name: str, source: str, store: Store, warning: str | None = None) -> "Corpus":
-        train, validation, test = (
-            Reviews(
-                store.ids, store.offsets, store.targets, np.flatnonzero(store.part == number), store.digests[number]
-            )
-            for number in (TRAIN, VALIDATION, TEST)
-        )
-        return cls(name, source, store.digests[-1], Vocabulary(store.words), train, validation, test, warning)
+    def of(cls, name: str, source: str, store: Store) -> "Corpus":
+        """The corpus in a store."""
+        train, validation, test = (_reviews_of(store, part) for part in (TRAIN, VALIDATION, TEST))
+        return cls(name, source, store.digests[-1], Vocabulary(store.words), train, validation, test)
+
+
+def _reviews_of(store: Store, part: int) -> Reviews:
+    rows = np.flatnonzero(store.part == part)
+    starts = store.offsets[rows]
+    return Reviews(store.ids, starts, store.offsets[rows + 1] - starts, store.targets[rows], store.digests[part])

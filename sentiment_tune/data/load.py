@@ -1,20 +1,43 @@
-"""Where reviews come from: Keras' IMDB, a file in its layout, a table of your own, or the built-in sample."""
+"""Loading a corpus is one walk: a source is read, split, encoded and stored; from then on its store is opened.
+
+read     texts or ids, labels, and the parts that the source itself names
+split    the parts that it does not name are drawn
+encode   texts become ids, by the words of train
+store    arrays in the cache, memory-mapped, shared by all processes
+"""
 
 import difflib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.data import imdb
-from sentiment_tune.data.corpus import Corpus
-from sentiment_tune.data.splits import check_parts, draw_test, draw_validation, encode_texts, parse_labels, parse_parts
-from sentiment_tune.data.store import TEST, TRAIN, VALIDATION, Store, load_or_convert, store_key
+from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews, encode_texts
+from sentiment_tune.data.labels import parse_labels
+from sentiment_tune.data.splits import check_parts, draw_test, draw_validation, parse_parts, train_then_test
+from sentiment_tune.data.store import (
+    TRAIN,
+    VALIDATION,
+    Store,
+    lock_store,
+    open_store,
+    store_folder,
+    store_key,
+    write_store,
+)
 from sentiment_tune.data.tables import SUFFIXES, Table, is_table, read_table, stem
+from sentiment_tune.data.text import Vocabulary
 from sentiment_tune.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMES = ("auto", "imdb", "sample")  # of data that needs no path
 
 
 @dataclass(frozen=True)
@@ -28,117 +51,187 @@ class DataConfig:
     test: str | None = None  # path of a second table
 
 
-def load(source: DataConfig, cache: Path | None = None) -> Corpus:
-    """The corpus the user means, converted on first use into the folder `cache` (default: see `cache.kept`).
+def load(config: DataConfig, cache: Path | None = None) -> Corpus:
+    """The corpus the user means, converted on first use into the folder `cache` (default: see `store_folder`).
 
     InputError, in one line, for whatever is wrong with the source.
     """
-    path = Path(source.data).expanduser()
+    source = _choose(config)
+    if config.data != "auto":
+        return _load(source, cache)
+    try:
+        return _load(source, cache)
+    except InputError as error:
+        return replace(_load(_sample(), cache), warning=f"the built-in sample stands in for IMDB: {error}")
+
+
+def load_frame(frame: "pd.DataFrame", config: DataConfig | None = None, cache: Path | None = None) -> Corpus:
+    """The corpus in a DataFrame, by the columns and the test table that `config` names; its `data` is not read.
+
+    The same reviews have the same digests as in a file. InputError as of `load`.
+    """
+    return _load(_frame(frame, config or DataConfig()), cache)
+
+
+def load_texts(texts: Iterable[str], labels: Iterable[Any], cache: Path | None = None) -> Corpus:
+    """The corpus of these texts and their labels, a fifth of it drawn for the test. InputError as of `load`."""
+    return _load(_texts(texts, labels), cache)
+
+
+def encode_training_texts(texts: Iterable[str], labels: Iterable[Any]) -> Corpus:
+    """A corpus to train on and to choose by, with an empty test part, that is kept in memory alone."""
+    raw = _read_texts(texts, labels, lambda labels: np.full(len(labels), TRAIN, dtype=np.uint8))
+    part = draw_validation(raw.part, raw.labels)
+    check_parts(part, raw.labels, "texts", (TRAIN, VALIDATION))
+    reviews, words = _encode(raw, part)
+    return Corpus.of("texts", "sentiment_tune.texts", Store.of(reviews.ids, reviews.lengths, raw.labels, part, words))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where reviews come from."""
+
+    name: str
+    address: str
+    key: str  # of its store
+    read: Callable[[], RawReviews]
+
+
+def _load(source: _Source, cache: Path | None) -> Corpus:
+    """The corpus in the source's store, which is made if it is not there yet or damaged."""
+    folder = store_folder(source.key, cache)
+    store = open_store(folder)
+    if store is None:
+        with lock_store(folder):  # of several processes the first converts, and the others open what it wrote
+            store = open_store(folder) or write_store(_convert(source), folder)
+    return Corpus.of(source.name, source.address, store)
+
+
+def _convert(source: _Source) -> Store:
+    raw = source.read()
+    part = _split(raw, source.address.removeprefix("sentiment_tune."))
+    reviews, words = _encode(raw, part)
+    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words)
+
+
+# ---- read
+
+
+def _choose(config: DataConfig) -> _Source:
+    path = Path(config.data).expanduser()
     if is_table(path):
-        return _table(path, source, cache)
-    if source.test is not None:
+        return _table(path, config)
+    if config.test is not None:
         raise InputError(
-            f"test={source.test} goes with a table; {source.data!r} is none, it has a test part of its own"
+            f"test={config.test} goes with a table; {config.data!r} is none, it has a test part of its own"
         )
     if path.suffix.lower() == ".npz":
-        return _npz(path, cache)
-    if source.data not in _NAMED:
-        raise _unknown(source.data)
-    return _NAMED[source.data](cache)
+        return _npz(path)
+    if config.data not in NAMES:
+        raise _unknown_data(config.data)
+    return _sample() if config.data == "sample" else _imdb()
 
 
-def _unknown(data: str) -> InputError:
-    close = difflib.get_close_matches(data, _NAMED, n=1)
+def _unknown_data(data: str) -> InputError:
+    close = difflib.get_close_matches(data, NAMES, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ";"
-    return InputError(f"no data {data!r}{hint} choose from {', '.join(_NAMED)}, a file .npz or {', '.join(SUFFIXES)}")
+    return InputError(f"no data {data!r}{hint} choose from {', '.join(NAMES)}, a file .npz or {', '.join(SUFFIXES)}")
 
 
-def _auto(cache: Path | None) -> Corpus:
-    try:
-        return _imdb(cache)
-    except InputError as error:
-        return replace(_sample(cache), warning=f"the built-in sample stands in for IMDB: {error}")
-
-
-def _sample(cache: Path | None) -> Corpus:
+def _sample() -> _Source:
     from sentiment_tune.data.sample import reviews
 
     train, test = reviews()
-    key = store_key("sample", train, test)
-    texts = [text for text, _ in train + test]
-    labels = np.array([label for _, label in train + test], dtype=np.uint8)
-    store = load_or_convert(key, cache, lambda: _cut("sample", texts, labels, _train_and_test(len(train), len(test))))
-    return Corpus.of("sample", "sentiment_tune.sample", store)
+
+    def read() -> RawReviews:
+        texts, labels = zip(*train, *test, strict=True)
+        return RawReviews(texts, np.array(labels, dtype=np.uint8), train_then_test(len(train), len(test)))
+
+    return _Source("sample", "sentiment_tune.sample", store_key("sample", train, test), read)
 
 
-def _cut(name: object, texts: Sequence[str], labels: NDArray[np.uint8], part: NDArray[np.uint8]) -> Store:
-    part = part if VALIDATION in part else draw_validation(part, labels)
-    check_parts(name, part, labels)
-    return encode_texts(texts, labels, part)
+def _imdb() -> _Source:
+    return _Source("imdb", imdb.URL, store_key("imdb", imdb.SHA256), lambda: imdb.read(*imdb.download()))
 
 
-def _table(path: Path, source: DataConfig, cache: Path | None) -> Corpus:
-    test = Path(source.test).expanduser() if source.test is not None else None
-    if test is not None and source.split != DataConfig.split:
-        raise InputError(f"split={source.split} and test={test} both say what is tested on: leave one out")
-    hashes = [_hash(file) for file in (path, test) if file is not None]
-    key = store_key("table", hashes, source.text, source.label, source.split)
-    store = load_or_convert(key, cache, lambda: _convert_table(path, test, source))
-    return Corpus.of(stem(path), str(path.absolute()), store)
-
-
-def _convert_table(path: Path, test: Path | None, source: DataConfig) -> Store:
-    tables = [read_table(file) for file in (path, test) if file is not None]
-    texts = [text for table in tables for text in table.texts(source.text, "--text")]
-    labels = [parse_labels(table, source.label) for table in tables]
-    part = _parts(tables, labels, source.split)
-    return _cut(path, texts, np.concatenate(labels), part)
-
-
-def _parts(tables: Sequence[Table], labels: Sequence[NDArray[np.uint8]], split: str) -> NDArray[np.uint8]:
-    """Part [review] by the second table, else by the split column, else by drawing a share for the test."""
-    if len(tables) == 2:
-        return _train_and_test(*(len(table.rows) for table in tables))
-    if split == DataConfig.split and split not in tables[0].columns:
-        return draw_test(labels[0])
-    return parse_parts(tables[0], split)
-
-
-def _imdb(cache: Path | None) -> Corpus:
-    return Corpus.of(
-        "imdb",
-        imdb.URL,
-        load_or_convert(store_key("imdb", imdb.SHA256), cache, lambda: _halves("imdb", imdb.download())),
-    )
-
-
-def _npz(path: Path, cache: Path | None) -> Corpus:
+def _npz(path: Path) -> _Source:
     index = path.with_name(imdb.WORD_INDEX)
     if path.is_file() and not index.is_file():
         raise InputError(f"{path} needs the words of its ranks: place Keras' {index.name} in {path.parent}")
-    key = store_key("npz", _hash(path), _hash(index))
-    return Corpus.of(
-        path.stem, str(path.absolute()), load_or_convert(key, cache, lambda: _halves(path, imdb.read(path, index)))
-    )
+    key = store_key("npz", _hash_file(path), _hash_file(index))
+    return _Source(path.stem, str(path.absolute()), key, lambda: imdb.read(path, index))
 
 
-def _halves(name: object, found: imdb.Imdb) -> Store:
-    """Train and test as Keras cuts them, the validation out of train."""
-    part = _train_and_test(*(len(half.labels) for half in found.halves))
-    targets = np.concatenate([half.labels for half in found.halves])
-    part = draw_validation(part, targets)
-    check_parts(name, part, targets)
-    ids = np.concatenate([half.ids for half in found.halves])
-    lengths = np.concatenate([half.lengths for half in found.halves])
-    return Store.of(ids, lengths, targets, part, found.words)
+def _table(path: Path, config: DataConfig) -> _Source:
+    files = [path, *_test_files(config)]
+    key = store_key("table", [_hash_file(file) for file in files], config.text, config.label, config.split)
+    return _Source(stem(path), str(path.absolute()), key, lambda: _read_tables(map(read_table, files), config))
 
 
-def _train_and_test(train: int, test: int) -> NDArray[np.uint8]:
-    """Part [review] of so many reviews to train on, followed by so many to test on."""
-    return np.repeat(np.array([TRAIN, TEST], dtype=np.uint8), [train, test])
+def _frame(frame: "pd.DataFrame", config: DataConfig) -> _Source:
+    columns = tuple(map(str, frame.columns))
+    for name in (config.text, config.label, config.split):
+        if columns.count(name) > 1:
+            raise InputError(f"frame has more than one column {name!r}: rename all but one")
+    rows = list(frame.itertuples(index=False, name=None))
+    tables = [Table("frame", columns, rows), *map(read_table, _test_files(config))]
+    return _in_memory("frame", _read_tables(tables, config))
 
 
-def _hash(path: Path) -> str:
+def _texts(texts: Iterable[str], labels: Iterable[Any]) -> _Source:
+    return _in_memory("texts", _read_texts(texts, labels, draw_test))
+
+
+def _read_texts(
+    texts: Iterable[str], labels: Iterable[Any], draw: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+) -> RawReviews:
+    """Texts and their labels, with the parts that are drawn of the labels."""
+    if isinstance(texts, str):
+        raise InputError(f"texts is one text, {texts!r:.40}: give a list of them")
+    texts, labels = list(texts), list(labels)
+    if len(texts) != len(labels):
+        raise InputError(f"{len(texts):,} texts and {len(labels):,} labels: give one label a text")
+    table = Table("texts", (DataConfig.text, DataConfig.label), list(zip(texts, labels, strict=True)))
+    parsed = parse_labels(labels, "texts")
+    return RawReviews(table.texts(DataConfig.text, "texts"), parsed, draw(parsed))
+
+
+def _in_memory(name: str, raw: RawReviews) -> _Source:
+    """Reviews that were read already, known in the cache by their content."""
+    digest = hashlib.sha256(raw.labels.tobytes() + raw.part.tobytes())
+    for text in raw.texts:
+        digest.update(hashlib.sha256(text.encode()).digest())
+    return _Source(name, f"sentiment_tune.{name}", store_key("memory", digest.hexdigest()), lambda: raw)
+
+
+def _test_files(config: DataConfig) -> list[Path]:
+    """The second table, if there is one."""
+    if config.test is None:
+        return []
+    if config.split != DataConfig.split:
+        raise InputError(f"split={config.split} and test={config.test} both say what is tested on: leave one out")
+    return [Path(config.test).expanduser()]
+
+
+def _read_tables(tables: Iterable[Table], config: DataConfig) -> RawReviews:
+    """Reviews of one table, or of one to train on and one to test on."""
+    tables = list(tables)
+    texts = [text for table in tables for text in table.texts(config.text, "--text or text=")]
+    labels = [parse_labels(table.column(config.label, "--label or label="), table.origin) for table in tables]
+    return RawReviews(texts, np.concatenate(labels), _read_parts(tables, labels, config.split))
+
+
+def _read_parts(tables: Sequence[Table], labels: Sequence[NDArray[np.uint8]], column: str) -> NDArray[np.uint8]:
+    """Part [review] by the second table, else by the split column, else by drawing a share for the test."""
+    if len(tables) == 2:
+        return train_then_test(*map(len, labels))
+    (table,) = tables
+    if column == DataConfig.split and column not in table.columns:
+        return draw_test(labels[0])
+    return parse_parts(table.column(column, "--split or split="), table.origin)
+
+
+def _hash_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -146,4 +239,22 @@ def _hash(path: Path) -> str:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
 
 
-_NAMED = {"auto": _auto, "imdb": _imdb, "sample": _sample}
+# ---- split
+
+
+def _split(raw: RawReviews, origin: str) -> NDArray[np.uint8]:
+    """Part [review], a validation part drawn out of train unless the source names one; InputError if one is wanting."""
+    part = raw.part if VALIDATION in raw.part else draw_validation(raw.part, raw.labels)
+    check_parts(part, raw.labels, origin)
+    return part
+
+
+# ---- encode
+
+
+def _encode(raw: RawReviews, part: NDArray[np.uint8]) -> tuple[EncodedReviews, Sequence[str]]:
+    """Ids of all reviews and the words they stand for; of texts, by the vocabulary of train."""
+    if raw.encoded is not None:
+        return raw.encoded, raw.words
+    vocabulary = Vocabulary.of(text for text, number in zip(raw.texts, part, strict=True) if number == TRAIN)
+    return encode_texts(raw.texts, vocabulary), vocabulary.words

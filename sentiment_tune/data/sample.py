@@ -145,15 +145,15 @@ class _Author:
     """Writes reviews by the grammar, dealing its rules like cards, so that a review seldom says a thing twice."""
 
     def __init__(self, seed: int) -> None:
-        self.chance = Random(seed)
+        self.rng = Random(seed)
         self._decks: dict[str, list[str]] = {}
 
     def review(self, label: int) -> str:
         """One review of the polarity `label`."""
-        sentences = [self._write("opinion", label) for _ in range(self.chance.randrange(3, 7))]
-        wanted = self.chance.randrange(SHORTEST, LONGEST - 20)
-        while len(" ".join(sentences).split()) < wanted:
-            sentences.insert(self.chance.randrange(len(sentences) + 1), self._write("neutral", label))
+        sentences = [self._write("opinion", label) for _ in range(self.rng.randrange(3, 7))]
+        words = self.rng.randrange(SHORTEST, LONGEST - 20)
+        while len(" ".join(sentences).split()) < words:
+            sentences.insert(self.rng.randrange(len(sentences) + 1), self._write("neutral", label))
         text = re.sub(r"\ba(?= [aeiou])", "an", " ".join(sentences))
         return re.sub(r"(^|\. )([a-z])", lambda start: start[1] + start[2].upper(), text)
 
@@ -166,10 +166,10 @@ class _Author:
         rules = f"{name}{label}" if name == "word" else name
         if rules not in self._decks:
             self._decks[rules] = list(_GRAMMAR[rules])
-            self.chance.shuffle(self._decks[rules])
+            self.rng.shuffle(self._decks[rules])
         deck = self._decks[rules]
         card = deck.pop()
-        deck.insert(self.chance.randrange(len(deck) // 2 + 1), card)
+        deck.insert(self.rng.randrange(len(deck) // 2 + 1), card)
         return card
 
 
@@ -183,5 +183,5 @@ def _part(author: _Author, size: int) -> list[tuple[str, int]]:
     """`size` reviews in mixed order, the labels balanced and the first few of them wrong."""
     wrong = size * WRONG_PER_HUNDRED // 100
     part = [(author.review(number % 2 ^ (number < wrong)), number % 2) for number in range(size)]
-    author.chance.shuffle(part)
+    author.rng.shuffle(part)
     return part

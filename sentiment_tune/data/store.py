@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,12 +48,12 @@ class Store:
 
 
 def _digest_of_part(
-    ids: NDArray[np.int32], lengths: NDArray[np.int64], targets: NDArray[np.uint8], inside: NDArray[np.bool_]
+    ids: NDArray[np.int32], lengths: NDArray[np.int64], targets: NDArray[np.uint8], mask: NDArray[np.bool_]
 ) -> str:
-    """Digest over labels, lengths and ids, in this order and little-endian on every machine."""
-    digest = hashlib.sha256(targets[inside].astype("u1").tobytes())
-    digest.update(lengths[inside].astype("<i8").tobytes())
-    digest.update(ids[np.repeat(inside, lengths)].astype("<i4").tobytes())
+    """Digest over labels, lengths and ids, in this order and little-endian on every machine; mask [review]."""
+    digest = hashlib.sha256(targets[mask].astype("u1").tobytes())
+    digest.update(lengths[mask].astype("<i8").tobytes())
+    digest.update(ids[np.repeat(mask, lengths)].astype("<i4").tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -62,50 +62,44 @@ def store_key(*facts: object) -> str:
     return hashlib.sha256(json.dumps([FORMAT, *facts]).encode()).hexdigest()[:32]
 
 
-def load_or_convert(key: str, root: Path | None, convert: Callable[[], Store]) -> Store:
-    """The store of that key, converted and written if it is not there yet or damaged.
+def store_folder(key: str, cache: Path | None = None) -> Path:
+    """Where the store of that key is, or would be.
 
-    `root` is the cache folder, by default the one of the variable SENTIMENT_TUNE_CACHE or of the user's account.
-    Processes that want the same one wait for the first of them. InputError where the folder cannot be written.
+    `cache` is the folder of all stores, by default the one of the variable SENTIMENT_TUNE_CACHE or of the user's
+    account.
     """
-    root = root or _default_root()
-    return open_store(root / key) or _converted(key, root, convert)
+    return (cache or _default_cache()) / key
+
+
+def _default_cache() -> Path:
+    import platformdirs
+
+    folder = os.environ.get(VARIABLE)
+    return Path(folder) if folder else platformdirs.user_cache_path("sentiment_tune", appauthor=False)
 
 
 def open_store(folder: Path) -> Store | None:
     """The store in `folder`, its arrays memory-mapped; None where there is no whole one."""
     try:
-        about = json.loads((folder / "about.json").read_bytes())
-        if {name: (folder / name).stat().st_size for name in _FILES} != about["sizes"]:
+        description = json.loads((folder / "about.json").read_bytes())
+        if {name: (folder / name).stat().st_size for name in _FILES} != description["sizes"]:
             return None
         # A view, because indexing a plain array is several times as fast as a np.memmap; the file stays mapped.
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in _ARRAYS}
         words = (folder / "words.txt").read_bytes().decode().split("\n")
-        return Store(**arrays, words=words, digests=about["digests"])
+        return Store(**arrays, words=words, digests=description["digests"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _default_root() -> Path:
-    import platformdirs
-
-    named = os.environ.get(VARIABLE)
-    return Path(named) if named else platformdirs.user_cache_path("sentiment_tune", appauthor=False)
-
-
-def _converted(key: str, root: Path, convert: Callable[[], Store]) -> Store:
-    folder = root / key
-    with _locked(root, key):
-        return open_store(folder) or _written(convert(), folder)
-
-
 @contextmanager
-def _locked(root: Path, key: str) -> Iterator[None]:
+def lock_store(folder: Path) -> Iterator[None]:
+    """A block that one process at a time is in, for one store; InputError where the cache cannot be written."""
     from filelock import FileLock
 
-    with _refused(root):
-        root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / f"{key}.lock")
+    with _naming_the_variable(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_suffix(".lock"))
         lock.acquire()
     try:
         yield
@@ -113,10 +107,10 @@ def _locked(root: Path, key: str) -> Iterator[None]:
         lock.release()
 
 
-def _written(store: Store, folder: Path) -> Store:
-    """Write the store so that `folder` appears complete or not at all; the lock is held."""
+def write_store(store: Store, folder: Path) -> Store:
+    """Write the store so that `folder` appears complete or not at all, and open it; the lock must be taken."""
     partial = folder.with_suffix(".partial")
-    with _refused(folder.parent), _scratch(partial):
+    with _naming_the_variable(folder.parent), _scratch_folder(partial):
         for name in _ARRAYS:
             np.save(partial / f"{name}.npy", getattr(store, name))
         (partial / "words.txt").write_bytes("\n".join(store.words).encode())
@@ -128,7 +122,7 @@ def _written(store: Store, folder: Path) -> Store:
 
 
 @contextmanager
-def _scratch(folder: Path) -> Iterator[None]:
+def _scratch_folder(folder: Path) -> Iterator[None]:
     """An empty folder that is gone afterwards, unless it was renamed."""
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     folder.mkdir()
@@ -139,9 +133,10 @@ def _scratch(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _refused(root: Path) -> Iterator[None]:
+def _naming_the_variable(cache: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an InputError that says how to choose another folder."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"cannot keep data in {root} ({reason}): name a writable folder in {VARIABLE}") from error
+        raise InputError(f"cannot keep data in {cache} ({reason}): name a writable folder in {VARIABLE}") from error

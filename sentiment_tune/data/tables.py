@@ -32,7 +32,7 @@ Row = tuple[Any, ...]  # texts from CSV and TSV; whatever JSON and Parquet hold 
 class Table:
     """Rows of cells in the order of the columns."""
 
-    path: Path
+    origin: Path | str  # the file, or what else the rows came from
     columns: tuple[str, ...]
     rows: list[Row]
 
@@ -40,29 +40,40 @@ class Table:
         """Cells of one column; InputError names the existing columns, and `flag`, by which another can be chosen."""
         if name not in self.columns:
             shown = ", ".join(f"{column:.40}" for column in self.columns[:20])
-            raise InputError(f"{self.path} has no column {name!r}: name one with {flag}, it has {shown}")
-        place = self.columns.index(name)
-        return [row[place] for row in self.rows]
+            raise InputError(f"{self.origin} has no column {name!r}: name one with {flag}, it has {shown}")
+        index = self.columns.index(name)
+        return [row[index] for row in self.rows]
 
     def texts(self, name: str, flag: str) -> list[str]:
         """Cells of one column, each a text; InputError names the first row, counted from 1, that holds none."""
         cells = self.column(name, flag)
         for row, cell in enumerate(cells, 1):
             if not isinstance(cell, str):
-                raise InputError(f"{self.path}, row {row}: {name!r} is {cell!r:.40}, not a text; put it in quotes")
+                raise InputError(f"{self.origin}, row {row}: {name!r} is {cell!r:.40}, not a text; put it in quotes")
+            if not _is_unicode(cell):
+                raise InputError(f"{self.origin}, row {row}: half a surrogate pair is no character; remove it")
         return cells
 
     def with_columns(self, added: Mapping[str, Iterable[Any]]) -> "Table":
-        """The same rows with columns behind them; `predicted_` stands before a name that is taken, once or more."""
-        names = [_free(name, self.columns) for name in added]
+        """The same rows with columns behind them; `predicted_` stands before a name that is in use, once or more."""
+        names = [_unused_name(name, self.columns) for name in added]
         rows = [(*row, *cells) for row, *cells in zip(self.rows, *added.values(), strict=True)]
-        return Table(self.path, (*self.columns, *names), rows)
+        return Table(self.origin, (*self.columns, *names), rows)
 
 
-def _free(name: str, taken: Sequence[str]) -> str:
-    while name in taken:
+def _unused_name(name: str, used: Sequence[str]) -> str:
+    while name in used:
         name = f"predicted_{name}"
     return name
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a file can hold the text; half a surrogate pair passes JSON and Python, but no encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_table(path: Path) -> bool:
@@ -81,9 +92,9 @@ def read_table(path: Path) -> Table:
     if not path.is_file():
         raise InputError(f"cannot read {path}: {'it is a folder' if path.is_dir() else 'there is no such file'}")
     columns, rows = _READERS[form](path)
-    twice = {column for column in columns if columns.count(column) > 1} if len(set(columns)) < len(columns) else set()
-    if twice:
-        raise InputError(f"{path} has more than one column {min(twice)!r}: rename all but one")
+    if len(set(columns)) < len(columns):
+        duplicate = min(column for column in columns if columns.count(column) > 1)
+        raise InputError(f"{path} has more than one column {duplicate!r}: rename all but one")
     return Table(path, tuple(columns), rows)
 
 
@@ -101,13 +112,13 @@ def write_table(path: Path | None, columns: Sequence[str], rows: Iterable[Sequen
         _write_stdout(columns, rows)
         return
     form = _form(path)
-    with _replacing(path) as partial:
+    with atomic_write(path) as partial:
         _WRITERS[form](partial, columns, rows)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text; the file appears complete or not at all. InputError where it cannot be written."""
-    with _replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
@@ -171,24 +182,24 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _read_jsonl(path: Path) -> tuple[list[str], list[Row]]:
-    objects = [_object(path, line, text) for line, text in enumerate(_lines(path), 1) if text.strip()]
-    columns = list(dict.fromkeys(name for held in objects for name in held))
+    objects = [_parse_object(path, line, text) for line, text in enumerate(_lines(path), 1) if text.strip()]
+    columns = list(dict.fromkeys(name for row in objects for name in row))
     if not columns:
         raise InputError(f"{path} is empty: each line must hold one JSON object")
-    return columns, [tuple(held.get(name) for name in columns) for held in objects]
+    return columns, [tuple(row.get(name) for name in columns) for row in objects]
 
 
-def _object(path: Path, line: int, text: str) -> dict[str, Any]:
+def _parse_object(path: Path, line: int, text: str) -> dict[str, Any]:
     try:
-        held = json.loads(text)
-        json.dumps(held, ensure_ascii=False).encode()  # half a surrogate pair passes JSON, but no file can hold it
-    except UnicodeEncodeError:
-        raise InputError(f"{path}, line {line}: half a surrogate pair is no character; remove it") from None
+        value = json.loads(text)
+        representable = _is_unicode(json.dumps(value, ensure_ascii=False))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}, line {line}: not JSON ({error}); write one object a line") from None
-    if not isinstance(held, dict):
+    if not representable:
+        raise InputError(f"{path}, line {line}: half a surrogate pair is no character; remove it")
+    if not isinstance(value, dict):
         raise InputError(f"{path}, line {line}: {text.strip():.40} is no JSON object; write one a line")
-    return held
+    return value
 
 
 def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
@@ -197,18 +208,18 @@ def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
 
     try:
         with parquet.ParquetFile(path) as file:
-            held = file.read()
-        rows = list(zip(*(column.to_pylist() for column in held.columns), strict=True))
+            table = file.read()
+        rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
     except (pyarrow.ArrowException, ValueError, OSError) as error:
         raise InputError(f"cannot read {path} ({_first_line(error)}): it is no whole Parquet file") from None
-    if not held.column_names:
+    if not table.column_names:
         raise InputError(f"{path} is empty: it has no columns")
-    return held.column_names, rows
+    return table.column_names, rows
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, which takes its place when all went well and vanishes otherwise."""
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A file to write beside `path`, which replaces it when all went well and vanishes otherwise."""
     partial = path.with_name(f".{os.getpid()}.{path.name}")  # its suffix still tells the form
     try:
         if path.is_dir():
@@ -245,8 +256,8 @@ def _write_records(writer: Any, columns: Sequence[str], rows: Iterable[Sequence[
 def _write_jsonl(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with _open(path, "wb") as file:
         for row in rows:
-            held = dict(zip(columns, row, strict=True))
-            file.write(json.dumps(held, ensure_ascii=False, default=_plain).encode() + b"\n")
+            record = dict(zip(columns, row, strict=True))
+            file.write(json.dumps(record, ensure_ascii=False, default=_plain).encode() + b"\n")
 
 
 def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -1,1 +1,1 @@
-"""A finished network answering: logits, raw texts, the files it is kept in."""
+"""A finished network answering: logits, raw texts, the files of its package."""

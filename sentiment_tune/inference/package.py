@@ -26,7 +26,7 @@ from sentiment_tune.space import Value
 FORMAT = 1
 WEIGHTS, VOCABULARY, SETTINGS, MANIFEST = "weights.safetensors", "vocabulary.txt", "settings.json", "manifest.json"
 
-# Texts whose scores are kept beside a model when it is made: wherever it is loaded, it has to say the same of them.
+# Texts whose scores are logged beside a model: wherever it is loaded, it has to score them the same.
 GOLDEN = (
     "a fine film",
     "a dull one",
@@ -41,27 +41,28 @@ GOLDEN = (
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """A trained network and what it takes to build it again and to read a text as it did in training."""
+    """A trained network and what it takes to build it again and to encode a text as in training."""
 
     model: str  # name in the registry of networks, or package.module:Class
     network: nn.Module
     settings: Mapping[str, Value]  # of the network
     vocabulary: Vocabulary
-    reading: TextConfig
+    text_config: TextConfig
 
     @property
     def scorer(self) -> Scorer:
-        return Scorer(self.network, self.vocabulary, self.reading)
+        """What scores raw texts with this network."""
+        return Scorer(self.network, self.vocabulary, self.text_config)
 
 
 def save_package(package: ModelPackage, folder: Path) -> None:
-    """Write the four files into `folder`, which is made."""
+    """Write the four files into `folder`, which must not exist yet."""
     folder.mkdir(parents=True)
     description = {
         "format": FORMAT,
         "model": package.model,
         "network": dict(package.settings),
-        "reading": asdict(package.reading),
+        "reading": asdict(package.text_config),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in package.network.state_dict().items()}
     files = {
@@ -76,34 +77,43 @@ def save_package(package: ModelPackage, folder: Path) -> None:
 
 def load_package(folder: Path) -> ModelPackage:
     """The model saved in `folder`, on the CPU; InputError where a file is missing, changed or not finite."""
-    files = _verified(folder)
+    files = _read_verified(folder)
     try:
-        description = json.loads(files[SETTINGS])
-        if description["format"] != FORMAT:
-            raise InputError(f"{folder} has format {description['format']}, this version reads {FORMAT}; update it")
-        reading = TextConfig(**description["reading"])
-        network = _built(description["model"], reading, description["network"])
-        network.load_state_dict(load_tensors(files[WEIGHTS]))
-    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        package = _unpack(files, folder)
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder} holds no usable model: {error}") from None
-    _check_finite(network, folder)
+    _check_finite(package.network, folder)
+    return package
+
+
+def _unpack(files: Mapping[str, bytes], folder: Path) -> ModelPackage:
+    """The model that the contents of the files describe; whatever is wrong with them raises an error of its kind."""
+    description = json.loads(files[SETTINGS])
+    if description["format"] != FORMAT:
+        raise InputError(f"{folder} has format {description['format']}, this version reads {FORMAT}; update it")
+    model, settings = description["model"], description["network"]
+    text_config = TextConfig(**description["reading"])
+    network = _create_network(model, text_config.vocabulary, settings)
+    network.load_state_dict(load_tensors(files[WEIGHTS]))
     words = files[VOCABULARY].decode().split("\n") if files[VOCABULARY] else []
-    return ModelPackage(description["model"], network.eval(), description["network"], Vocabulary(words), reading)
+    return ModelPackage(model, network.eval(), settings, Vocabulary(words), text_config)
 
 
-def _built(model: str, reading: TextConfig, settings: Mapping[str, Value]) -> nn.Module:
+def _create_network(model: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Module:
     try:
         models.network_class(model, finished=True)
     except InputError as error:
         raise InputError(f"{error}; or let the code that was logged with the model run: --trust-code true") from None
-    return models.create_network(model, reading.vocabulary, settings)
+    return models.create_network(model, vocabulary, settings)
 
 
-def _verified(folder: Path) -> dict[str, bytes]:
+def _read_verified(folder: Path) -> dict[str, bytes]:
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+        manifest: dict[str, Any] = dict(json.loads((folder / MANIFEST).read_bytes()))
         files = {name: (folder / name).read_bytes() for name in (WEIGHTS, VOCABULARY, SETTINGS)}
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise InputError(f"{folder} holds no complete model: {error}; give the model's URI or its folder") from None
     for name, content in files.items():
         if manifest.get(name) != _digest(content):

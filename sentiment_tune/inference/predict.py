@@ -10,25 +10,26 @@ from sentiment_tune.errors import InputError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name; `auto` takes CUDA where it is, and leaves alone MPS, on which nobody has tried this."""
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    """The device of that name; `auto` takes CUDA or the CPU, never MPS, which is untested. InputError if absent."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device("cuda" if present["cuda"] else "cpu")
-    if not present[name]:
+        return torch.device("cuda" if available["cuda"] else "cpu")
+    if not available[name]:
         raise InputError(f"device cannot be {name!r}: torch {torch.__version__} finds none here; choose auto or cpu")
     return torch.device(name)
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, passing: Batches) -> NDArray[np.float64]:
+def predict(network: nn.Module, batches: Batches) -> NDArray[np.float64]:
     """Logits [review] of the network as it scores, without dropout, in the order of the reviews."""
     network.eval()
     device = device_of(network)
-    logits = np.empty(sum(map(len, passing.rows)))
-    for batch in passing:
+    logits = np.empty(len(batches.reviews))
+    for batch in batches:
         logits[batch.rows] = network(batch.ids.to(device)).cpu().double().numpy()
     return logits
 
 
 def device_of(network: nn.Module) -> torch.device:
+    """The device of the network's parameters."""
     return next(network.parameters()).device

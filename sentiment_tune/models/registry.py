@@ -67,7 +67,7 @@ def create_network(name: str, vocabulary: int, settings: Mapping[str, Value]) ->
     """A network with fresh weights; InputError where the class does not keep the rules of this package's networks."""
     try:
         if name == ENSEMBLE:
-            network: nn.Module = _create_ensemble(vocabulary, str(settings["members"]))
+            network: nn.Module = create_ensemble(vocabulary, str(settings["members"]))
         else:
             network = network_class(name)(vocabulary, **settings)
         logits = network(torch.ones(2, 3, dtype=torch.int64))
@@ -80,7 +80,7 @@ def create_network(name: str, vocabulary: int, settings: Mapping[str, Value]) ->
     return network
 
 
-def _create_ensemble(vocabulary: int, members: str) -> Ensemble:
+def create_ensemble(vocabulary: int, members: str) -> Ensemble:
     """An ensemble of fresh networks; `members` is JSON: for each its `model`, the settings `network`, and `reading`."""
     described: Sequence[Mapping[str, Any]] = json.loads(members)
     readings = [member["reading"] for member in described]

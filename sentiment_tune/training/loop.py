@@ -14,14 +14,14 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sentiment_tune.data.batches import Batches, Encoded, evaluation_batches, make_batches, shuffle_by_length
+from sentiment_tune.data.batches import Batches, evaluation_batches, make_batches, shuffle_by_length
+from sentiment_tune.data.corpus import Reviews
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.evaluation.metrics import loss_and_accuracy
 from sentiment_tune.events import Event, Listener, ignore
@@ -60,17 +60,10 @@ class DivergenceError(ArithmeticError):
     """The loss is no longer a finite number; the message says where, at which learning rate, and the way out."""
 
 
-class LabelledReviews(Encoded, Protocol):
-    """Reviews with their labels [review], 0 or 1."""
-
-    @property
-    def labels(self) -> NDArray[np.uint8]: ...
-
-
 def fit(
     network: nn.Module,
-    train: LabelledReviews,
-    validation: LabelledReviews,
+    train: Reviews,
+    validation: Reviews,
     config: TrainConfig,
     text: TextConfig,
     seed: int,

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sentiment_tune.data.batches import evaluation_batches
-from sentiment_tune.data.corpus import Corpus, Reviews
+from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.imdb import SHUFFLE_SEED
 from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.data.tables import read_table
@@ -41,30 +41,19 @@ class Scored(NamedTuple):
 def scored(imdb_folder: Path) -> Scored:
     """A small network after one epoch on 4,000 reviews, and what it says of the whole test split."""
     corpus = load(DataConfig(str(imdb_folder / "imdb.npz")))
-    train = corpus.train
-    few = Reviews(train.ids, train.offsets, train.targets, train.rows[:4_000], train.digest)
-    reading = TextConfig(length=250)
+    few, text_config = corpus.train.take(slice(4_000)), TextConfig(length=250)
     with seeded(1):
-        network = models.create_network("embedding", reading.vocabulary, {"embedding": 16, "hidden": 8})
-    list(
-        fit(
-            network,
-            few,
-            corpus.validation,
-            TrainConfig(epochs=1, learning_rate=0.02),
-            reading,
-            1,
-        )
-    )
+        network = models.create_network("embedding", text_config.vocabulary, {"embedding": 16, "hidden": 8})
+    list(fit(network, few, corpus.validation, TrainConfig(epochs=1, learning_rate=0.02), text_config, 1))
     order = np.arange(25_000)
     shuffling = np.random.RandomState(SHUFFLE_SEED)
     shuffling.shuffle(np.arange(25_000))  # Keras shuffles train first
     shuffling.shuffle(order)
     rows = read_table(imdb_folder / "imdb_test.csv.xz").rows
     texts, labels = zip(*(rows[row] for row in order), strict=True)
-    logits = predict(network, evaluation_batches(corpus.test, reading))
+    logits = predict(network, evaluation_batches(corpus.test, text_config))
     return Scored(
-        corpus, list(texts), np.array(labels).astype(np.uint8), Scorer(network, corpus.vocabulary, reading), logits
+        corpus, list(texts), np.array(labels).astype(np.uint8), Scorer(network, corpus.vocabulary, text_config), logits
     )
 
 
@@ -90,9 +79,11 @@ def test_a_review_scores_the_same_alone(scored: Scored) -> None:
 # ---- without it
 
 
-def started(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run_train(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`train` where neither a download nor a proxy nor an earlier download gives IMDB."""
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(("MLFLOW", "NO_PROXY"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.upper().startswith(("MLFLOW", "NO_PROXY"))
+    }
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -100,7 +91,7 @@ def started(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [SCRIPT, "train", "--model", "embedding", "--embedding", "8", "--vocabulary", "500", "--epochs", "1", *words],
         cwd=folder,
-        env=kept | away,
+        env=environment | away,
         capture_output=True,
         text=True,
         timeout=120,
@@ -108,23 +99,23 @@ def started(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_auto_trains_on_the_sample_and_says_so(tmp_path: Path) -> None:
-    finished = started(tmp_path, "--quiet")
+    finished = run_train(tmp_path, "--quiet")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # importing MLflow and its first store warn, of what is not ours
         from mlflow import MlflowClient
 
         client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-        (run,) = client.search_runs([held.experiment_id for held in client.search_experiments()])
-    (told,) = (line for line in finished.stderr.splitlines() if line.startswith("WARNING: "))
+        (run,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    (warning,) = (line for line in finished.stderr.splitlines() if line.startswith("WARNING: "))
     assert (finished.returncode, run.info.status) == (0, "FINISHED")
-    assert [way for way in ("the built-in sample stands in for IMDB", *WAYS) if way not in told] == []
-    assert (run.data.tags["data"], run.data.tags["data_warning"]) == ("sample", told.removeprefix("WARNING: "))
+    assert [way for way in ("the built-in sample stands in for IMDB", *WAYS) if way not in warning] == []
+    assert (run.data.tags["data"], run.data.tags["data_warning"]) == ("sample", warning.removeprefix("WARNING: "))
     assert run.data.params["data"] == "auto"
     assert "on sample: " in finished.stdout
 
 
 def test_imdb_that_cannot_be_had_is_one_error_that_tells_three_ways(tmp_path: Path) -> None:
-    finished = started(tmp_path, "--data", "imdb")
+    finished = run_train(tmp_path, "--data", "imdb")
     last = finished.stderr.splitlines()[-1]
     assert (finished.returncode, finished.stdout, last[:16]) == (2, "", "sentiment-tune: ")
     assert [way for way in WAYS if way not in last] == []

@@ -1,5 +1,6 @@
 """Every source gives the same kind of corpus, is converted once, and is refused in one line where it is broken."""
 
+import hashlib
 import io
 import json
 import os
@@ -9,17 +10,17 @@ import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
 from sentiment_tune.data import imdb, sample
-from sentiment_tune.data.corpus import Corpus, Reviews
-from sentiment_tune.data.load import DataConfig, load
+from sentiment_tune.data.corpus import Corpus, EncodedReviews, Reviews
+from sentiment_tune.data.load import DataConfig, load, load_frame, load_texts
 from sentiment_tune.data.tables import read_table, write_table
 from sentiment_tune.data.text import Vocabulary
 from sentiment_tune.errors import InputError
@@ -33,9 +34,18 @@ from sentiment_tune.data.load import DataConfig, load
 corpus = load(DataConfig(sys.argv[1]))
 print(corpus.digest, "keras" in sys.modules, "torch" in sys.modules)
 """
+KERAS = """
+import json, sys
+import numpy as np
+from keras.src.datasets import imdb
+imdb.get_file = lambda **arguments: sys.argv[1]
+halves = imdb.load_data()
+reviews, labels = (np.concatenate(arrays).tolist() for arrays in zip(*halves))
+print(json.dumps([reviews, labels]))
+"""
 
 
-def started(data: Path | str, cache: Path) -> subprocess.Popen[str]:
+def start_load(data: Path | str, cache: Path) -> subprocess.Popen[str]:
     """A fresh process that loads `data`; it prints the digest, and whether it imported keras and torch."""
     environment = os.environ | {"SENTIMENT_TUNE_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", START, str(data)]
@@ -60,8 +70,18 @@ def texts_of(corpus: Corpus, reviews: Reviews) -> list[str]:
     return [corpus.vocabulary.decode(ids) for ids in all_of(reviews)]
 
 
-def all_of(reviews: Reviews) -> list[NDArray[np.int32]]:
+def all_of(reviews: EncodedReviews) -> list[NDArray[np.int32]]:
     return [reviews[row] for row in range(len(reviews))]
+
+
+def whole(corpus: Corpus) -> Reviews:
+    """All reviews of a corpus, in the order of its source."""
+    return corpus.train.union(corpus.validation).union(corpus.test)
+
+
+def rows_of(corpus: Corpus, part: Reviews) -> NDArray[np.int64]:
+    """Rows of the source that became the part."""
+    return np.searchsorted(whole(corpus).starts, part.starts)
 
 
 def table(folder: Path, rows: int = 100, name: str = "reviews.csv") -> Path:
@@ -78,9 +98,9 @@ def npy(array: Any) -> bytes:
 
 
 def ragged(reviews: list[Any]) -> bytes:
-    held = np.empty(len(reviews), dtype=object)
-    held[:] = reviews
-    return npy(held)
+    array = np.empty(len(reviews), dtype=object)
+    array[:] = reviews
+    return npy(array)
 
 
 def members(rows: int = 40) -> dict[str, bytes]:
@@ -88,9 +108,9 @@ def members(rows: int = 40) -> dict[str, bytes]:
     reviews = [[1 + row % 50, 1 + row * 7 % 50, 1 + row * 3 % 49] * (1 + row % 3) for row in range(rows)]
     labels = [int(row < rows // 2) for row in range(rows)]
     return {
-        f"{kind}_{half}": made
+        f"{kind}_{half}": content
         for half in ("train", "test")
-        for kind, made in (("x", ragged(reviews)), ("y", npy(labels)))
+        for kind, content in (("x", ragged(reviews)), ("y", npy(labels)))
     }
 
 
@@ -111,29 +131,32 @@ def corpus(imdb_folder: Path) -> Corpus:
 
 
 @pytest.fixture
-def fetch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., str]], None]:
-    """Puts a function in the place of Keras' download, which takes fname, origin and file_hash."""
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
-    return lambda stand_in: monkeypatch.setattr("keras.src.datasets.imdb.get_file", stand_in)
+def keras_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which Keras looks for data sets, empty."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    folder = tmp_path / "keras" / "datasets"
+    folder.mkdir(parents=True)
+    return folder
 
 
-def offline(fname: str, origin: str, file_hash: str) -> str:
-    raise Exception(f"URL fetch failure on {origin}:\nnobody there")
+def process_state() -> tuple[object, ...]:
+    """What acts on the whole process and a call of the library must leave alone."""
+    return dict(os.environ), socket.getdefaulttimeout(), sys.stdout, "keras" in sys.modules
 
 
 # ---- the real corpus
 
 
 def test_imdb_is_the_one_keras_users_know(corpus: Corpus) -> None:
-    rows = np.arange(25_000)
-    assert corpus.train.ids[:7].tolist() == [1, 14, 22, 16, 43, 530, 973]
-    assert np.diff(corpus.train.offsets)[:5].tolist() == [218, 189, 141, 550, 147]
-    assert corpus.train.targets[0] == 1
+    rows, reviews = np.arange(25_000), whole(corpus)
+    assert reviews[0][:7].tolist() == [1, 14, 22, 16, 43, 530, 973]
+    assert reviews.lengths[:5].tolist() == [218, 189, 141, 550, 147]
+    assert reviews.labels[0] == 1
     assert corpus.vocabulary.decode(corpus.train.ids[:7]) == "this film was just brilliant casting"
     assert [len(part) for part in (corpus.train, corpus.validation, corpus.test)] == [22_500, 2_500, 25_000]
     assert [part.labels.mean() for part in (corpus.train, corpus.validation, corpus.test)] == [0.5] * 3
-    assert np.array_equal(np.sort(np.concatenate([corpus.train.rows, corpus.validation.rows])), rows)
-    assert np.array_equal(corpus.test.rows, rows + 25_000)
+    assert np.array_equal(rows_of(corpus, corpus.train.union(corpus.validation)), rows)
+    assert np.array_equal(rows_of(corpus, corpus.test), rows + 25_000)
     assert (corpus.name, corpus.warning, Path(corpus.source).name) == ("imdb", None, "imdb.npz")
 
 
@@ -148,28 +171,31 @@ def test_a_part_is_a_sequence_of_reviews(corpus: Corpus) -> None:
 
 
 def test_keras_gives_the_same_corpus(
-    corpus: Corpus, imdb_folder: Path, tmp_path: Path, fetch: Callable[[Callable[..., str]], None]
+    corpus: Corpus, imdb_folder: Path, tmp_path: Path, keras_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch(lambda fname, origin, file_hash: str(imdb_folder / fname))
-    through_keras = load(DataConfig("imdb"), tmp_path)
+    for name in (imdb.ARCHIVE, imdb.WORD_INDEX):
+        shutil.copy(imdb_folder / name, keras_folder)
+    # Those of the test data were rebuilt: the same content, packed otherwise.
+    monkeypatch.setattr(imdb, "SHA256", hashlib.sha256((imdb_folder / imdb.ARCHIVE).read_bytes()).hexdigest())
+    before = process_state()
+    through_keras = load(DataConfig("imdb"), tmp_path / "cache")
+    assert process_state() == before
     assert through_keras.digest == corpus.digest
     assert through_keras.source.startswith("https://")
     for part in ("train", "validation", "test"):
         assert getattr(through_keras, part).digest == getattr(corpus, part).digest
-    fetch(offline)  # from now on it comes from the cache
-    assert load(DataConfig("imdb"), tmp_path).digest == load(DataConfig(), tmp_path).digest == corpus.digest
-    assert load(DataConfig(), tmp_path).warning is None
+    shutil.rmtree(keras_folder)  # from now on it comes from the cache
+    again, by_default = load(DataConfig("imdb"), tmp_path / "cache"), load(DataConfig(), tmp_path / "cache")
+    assert again.digest == by_default.digest == corpus.digest
+    assert by_default.warning is None
 
 
 @pytest.mark.parametrize("half", ["train", "test"])
 def test_raw_texts_encode_to_the_ids_of_keras(corpus: Corpus, imdb_folder: Path, half: str) -> None:
     raw = read_table(imdb_folder / f"imdb_{half}.csv.xz")
-    first = 0 if half == "train" else 25_000
     orders = np.random.RandomState(113)
     order = [orders.permutation(25_000) for _ in range(2)][half == "test"]
-    reviews = Reviews(
-        corpus.train.ids, corpus.train.offsets, corpus.train.targets, np.arange(first, first + 25_000), ""
-    )
+    reviews = corpus.test if half == "test" else corpus.train.union(corpus.validation)
     texts = raw.texts("text", "--text")
     different = [
         row
@@ -183,7 +209,7 @@ def test_raw_texts_encode_to_the_ids_of_keras(corpus: Corpus, imdb_folder: Path,
 def test_a_later_start_converts_nothing_and_needs_no_keras(
     corpus: Corpus, imdb_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert answer(started(imdb_folder / "imdb.npz", cache)) == [corpus.digest, "False", "False"]
+    assert answer(start_load(imdb_folder / "imdb.npz", cache)) == [corpus.digest, "False", "False"]
     monkeypatch.setattr(imdb, "read", None)
     assert load(DataConfig(str(imdb_folder / "imdb.npz")), cache).digest == corpus.digest
 
@@ -191,15 +217,21 @@ def test_a_later_start_converts_nothing_and_needs_no_keras(
 # ---- Keras' layout
 
 
-def test_an_archive_is_read_as_keras_reads_it(tmp_path: Path, fetch: Callable[[Callable[..., str]], None]) -> None:
+def test_an_archive_is_read_as_keras_reads_it(tmp_path: Path) -> None:
     path = archive(tmp_path)
-    fetch(lambda fname, origin, file_hash: str(path if fname == "imdb.npz" else tmp_path / fname))
-    own, keras = imdb.read(path, tmp_path / imdb.WORD_INDEX), imdb.download()
-    assert own.words == keras.words
-    for ours, theirs in zip(own.halves, keras.halves, strict=True):
-        assert ours.ids.tolist() == theirs.ids.tolist()
-        assert ours.lengths.tolist() == theirs.lengths.tolist()
-        assert ours.labels.tolist() == theirs.labels.tolist()
+    raw = imdb.read(path, tmp_path / imdb.WORD_INDEX)
+    finished = subprocess.run(
+        [sys.executable, "-c", KERAS, str(path)],
+        env=os.environ | {"KERAS_BACKEND": "torch"},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    reviews, labels = json.loads(finished.stdout)
+    assert raw.encoded is not None
+    assert [ids.tolist() for ids in all_of(raw.encoded)] == reviews
+    assert raw.labels.tolist() == labels
+    assert raw.part.tolist() == [0] * 40 + [2] * 40
+    assert raw.words == ["", *WORDS]
 
 
 class Canary:
@@ -212,7 +244,7 @@ class Canary:
         return os.mkdir, (str(self.path),)
 
 
-def claiming(shape: tuple[int, ...], dtype: str = "<i8") -> bytes:
+def array_claiming(shape: tuple[int, ...], dtype: str = "<i8") -> bytes:
     """The header of a huge array before a few bytes."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
@@ -234,9 +266,9 @@ def test_a_pickle_in_the_archive_does_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("member", "content", "part"),
     [
-        ("y_train", claiming((10**12,)), "claims the shape (1000000000000,)"),
-        ("x_train", claiming((10**12,)), "claims the shape"),
-        ("x_train", claiming((10**6, 10**6), "|O"), "claims the shape"),
+        ("y_train", array_claiming((10**12,)), "claims the shape (1000000000000,)"),
+        ("x_train", array_claiming((10**12,)), "claims the shape"),
+        ("x_train", array_claiming((10**6, 10**6), "|O"), "claims the shape"),
         ("x_train", bytes(2**26 + 1), "claims 67,108,865 bytes"),
         ("x_train", ragged([[1] * 10_000] * 10_001), "100,010,000 words are more than"),
         ("x_train", ragged([[1, 51]] * 40), "words that are not in imdb_word_index.json"),
@@ -298,42 +330,34 @@ def test_an_archive_needs_its_word_index(tmp_path: Path) -> None:
 # ---- the download
 
 
-def test_imdb_never_falls_back(
-    tmp_path: Path, fetch: Callable[[Callable[..., str]], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    fetch(offline)
-    message = refusal(DataConfig("imdb"), tmp_path)
-    for part in ("nobody there", str(tmp_path / "keras" / "datasets"), "data=PATH.npz", "data=sample"):
-        assert part in message
+def test_auto_takes_the_sample_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline() -> tuple[Path, Path]:
+        raise InputError("no IMDB (nobody there)")
 
-
-def test_auto_takes_the_sample_and_says_why(tmp_path: Path, fetch: Callable[[Callable[..., str]], None]) -> None:
-    fetch(offline)
+    monkeypatch.setattr(imdb, "download", offline)
     corpus = load(DataConfig(), tmp_path)
     assert corpus.name == "sample"
-    assert corpus.warning is not None
-    assert "nobody there" in corpus.warning
-    assert "\n" not in corpus.warning
+    assert corpus.warning == "the built-in sample stands in for IMDB: no IMDB (nobody there)"
 
 
 def test_a_silent_network_is_given_up_and_leaves_no_file(
-    tmp_path: Path,
-    fetch: Callable[[Callable[..., str]], None],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, keras_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from keras.utils import get_file
-
     monkeypatch.setattr(imdb, "PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        origin = f"http://127.0.0.1:{server.getsockname()[1]}/imdb.npz"
-        fetch(lambda fname, origin_of_keras=origin, **others: str(get_file(fname, origin, cache_dir=str(tmp_path))))
+        monkeypatch.setattr(imdb, "URL", f"http://127.0.0.1:{server.getsockname()[1]}/imdb.npz")
+        before = process_state()
         message = refusal(DataConfig("imdb"), tmp_path / "cache")
-    assert "timed out" in message
-    assert list((tmp_path / "datasets").iterdir()) == []
-    assert socket.getdefaulttimeout() is None
-    assert capsys.readouterr().out == ""
+    for part in ("timed out", str(keras_folder), "data=PATH.npz", "data=sample"):
+        assert part in message
+    assert list(keras_folder.iterdir()) == []
+    assert process_state() == before
+    assert capfd.readouterr().out == ""
+
+
+def test_a_download_that_dies_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(imdb, "_DOWNLOAD", "import os; os._exit(9)")
+    assert "the download ended with 9" in refusal(DataConfig("imdb"), tmp_path / "cache")
 
 
 # ---- tables
@@ -345,14 +369,14 @@ def test_a_table_is_cut_by_label_and_always_alike(tmp_path: Path) -> None:
     assert one.digest == two.digest
     assert [len(part) for part in (one.train, one.validation, one.test)] == [216, 24, 60]
     assert [int(part.labels.sum()) for part in (one.train, one.validation, one.test)] == [72, 8, 20]
-    assert np.array_equal(one.validation.rows, two.validation.rows)
+    assert np.array_equal(one.validation.starts, two.validation.starts)
     assert (one.name, one.source, one.warning) == ("reviews", str(path), None)
 
 
 def test_words_of_other_parts_are_not_in_the_vocabulary(tmp_path: Path) -> None:
     corpus = load(DataConfig(str(table(tmp_path, 300))), tmp_path / "cache")
     raw = [row[0] for row in read_table(tmp_path / "reviews.csv").rows]
-    own = [raw[row] for row in corpus.train.rows]
+    own = [raw[row] for row in rows_of(corpus, corpus.train)]
     assert sorted(corpus.vocabulary.words) == sorted(set(" ".join(own).split()))
     assert list(corpus.vocabulary.words) == Vocabulary.of(own).words
     assert texts_of(corpus, corpus.train) == own
@@ -363,7 +387,7 @@ def test_a_second_table_is_the_test(tmp_path: Path) -> None:
     train, test = table(tmp_path, 100), table(tmp_path, 50, "later.jsonl")
     corpus = load(DataConfig(str(train), test=str(test)), tmp_path / "cache")
     assert [len(part) for part in (corpus.train, corpus.validation, corpus.test)] == [90, 10, 50]
-    assert corpus.test.rows.tolist() == list(range(100, 150))
+    assert rows_of(corpus, corpus.test).tolist() == list(range(100, 150))
 
 
 @pytest.mark.parametrize("validation", ["validation", "val", "Dev ", "valid", None])
@@ -372,10 +396,10 @@ def test_a_column_can_name_the_parts(tmp_path: Path, validation: str | None) -> 
     rows = [[f"{WORDS[row % 50]} fine", row % 2, name] for row, name in enumerate(names)]
     write_table(tmp_path / "reviews.csv", ["text", "label", "split"], rows)
     corpus = load(DataConfig(str(tmp_path / "reviews.csv")), tmp_path / "cache")
-    assert corpus.test.rows.tolist() == list(range(80, 100))
+    assert rows_of(corpus, corpus.test).tolist() == list(range(80, 100))
     assert len(corpus.validation) == (20 if validation else 8)
     if validation:
-        assert corpus.validation.rows.tolist() == list(range(60, 80))
+        assert rows_of(corpus, corpus.validation).tolist() == list(range(60, 80))
 
 
 @pytest.mark.parametrize(
@@ -386,7 +410,7 @@ def test_labels_are_understood_in_many_spellings(tmp_path: Path, negative: objec
     rows = [[f"fine {row}", positive if row % 2 else negative] for row in range(60)]
     write_table(tmp_path / "reviews.jsonl", ["text", "label"], rows)
     corpus = load(DataConfig(str(tmp_path / "reviews.jsonl")), tmp_path / "cache")
-    assert np.array_equal(corpus.train.targets, np.arange(60) % 2)
+    assert np.array_equal(whole(corpus).labels, np.arange(60) % 2)
 
 
 @pytest.mark.parametrize("label", ["", "2", "good", None, 0.5, float("nan"), 10**400, [1], "x" * 1000])
@@ -399,7 +423,7 @@ def test_any_other_label_is_refused_by_its_row(tmp_path: Path, label: object) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "given", "parts"),
+    ("text", "settings", "parts"),
     [
         ("review,label\nfine,1\n", {}, ["no column 'text'", "--text", "review, label"]),
         ("text,stars\nfine,1\n", {}, ["no column 'label'", "--label", "text, stars"]),
@@ -417,14 +441,14 @@ def test_any_other_label_is_refused_by_its_row(tmp_path: Path, label: object) ->
     ],
 )
 def test_a_table_that_does_not_do_is_refused(
-    tmp_path: Path, text: str, given: dict[str, str], parts: list[str]
+    tmp_path: Path, text: str, settings: dict[str, str], parts: list[str]
 ) -> None:
     path = tmp_path / "reviews.csv"
     path.write_text(text)
-    message = refusal(DataConfig(str(path), **given), tmp_path / "cache")
+    message = refusal(DataConfig(str(path), **settings), tmp_path / "cache")
     for part in parts:
         assert part in message
-    if "test" not in given:
+    if "test" not in settings:
         assert str(path) in message
 
 
@@ -495,7 +519,7 @@ def test_other_columns_are_another_corpus(tmp_path: Path) -> None:
 
 def test_four_processes_share_one_conversion(tmp_path: Path) -> None:
     path, cache = table(tmp_path, 3000), tmp_path / "cache"
-    running = [started(path, cache) for _ in range(4)]
+    running = [start_load(path, cache) for _ in range(4)]
     digests = {answer(process)[0] for process in running}
     assert digests == {load(DataConfig(str(path)), cache).digest}
     assert contents(cache) == [""]
@@ -563,3 +587,103 @@ def test_a_full_disk_leaves_no_half_store(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert contents(cache) == []
     assert len(load(DataConfig(str(path)), cache).test) == 600
+
+
+# ---- frames and lists
+
+
+def frame(rows: int = 300) -> pd.DataFrame:
+    """The reviews of `table`, in memory."""
+    texts = [f"{WORDS[row % 50]} only{row}" for row in range(rows)]
+    return pd.DataFrame({"text": texts, "label": [int(row % 3 == 0) for row in range(rows)]})
+
+
+def digests(corpus: Corpus) -> list[str]:
+    return [corpus.digest, corpus.train.digest, corpus.validation.digest, corpus.test.digest]
+
+
+def frame_refusal(frame: pd.DataFrame, cache: Path, config: DataConfig | None = None) -> str:
+    with pytest.raises(InputError) as caught:
+        load_frame(frame, config, cache)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_reviews_in_memory_are_the_corpus_of_the_same_table(tmp_path: Path) -> None:
+    from_file = load(DataConfig(str(table(tmp_path, 300))), tmp_path / "cache")
+    from_frame = load_frame(frame(), cache=tmp_path / "cache")
+    from_lists = load_texts(frame()["text"], frame()["label"].to_numpy(), tmp_path / "cache")
+    assert digests(from_frame) == digests(from_lists) == digests(from_file)
+    assert (from_frame.name, from_frame.source) == ("frame", "sentiment_tune.frame")
+    assert (from_lists.name, from_lists.source) == ("texts", "sentiment_tune.texts")
+    assert texts_of(from_frame, from_frame.test) == texts_of(from_file, from_file.test)
+
+
+def test_a_frame_is_found_in_the_cache_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load_frame(frame(), cache=tmp_path)
+    assert contents(tmp_path) == [""]
+    renamed = frame().rename(columns={"text": "review", "label": "stars"}).assign(id=range(300)).set_index("id")
+    with monkeypatch.context() as patch:
+        patch.setattr("sentiment_tune.data.load.write_store", None)
+        after = load_frame(
+            renamed.replace({"stars": {1: "pos", 0: "neg"}}), DataConfig("", "review", "stars"), tmp_path
+        )
+    assert digests(after) == digests(before)
+    changed = frame()
+    changed.loc[7, "label"] = 1
+    assert load_frame(changed, cache=tmp_path).digest != before.digest
+    assert len(contents(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("dtype", ["object", "string", "category"])
+def test_texts_and_labels_of_every_dtype_of_pandas_are_read(tmp_path: Path, dtype: str) -> None:
+    typed = frame().astype({"text": dtype, "label": "Int64" if dtype == "string" else dtype})
+    assert load_frame(typed, cache=tmp_path).digest == load_frame(frame(), cache=tmp_path).digest
+
+
+def test_a_frame_can_name_its_parts_or_have_a_test_table(tmp_path: Path) -> None:
+    split = frame(100).assign(split=["train"] * 60 + ["val"] * 20 + ["test"] * 20)
+    corpus = load_frame(split, cache=tmp_path / "cache")
+    assert rows_of(corpus, corpus.validation).tolist() == list(range(60, 80))
+    later = table(tmp_path, 50, "later.csv")
+    corpus = load_frame(frame(100), DataConfig(test=str(later)), tmp_path / "cache")
+    assert rows_of(corpus, corpus.test).tolist() == list(range(100, 150))
+
+
+@pytest.mark.parametrize(
+    ("changed", "parts"),
+    [
+        (frame().rename(columns={"text": "review"}), ["frame has no column 'text'", "text=", "review, label"]),
+        (frame().drop(columns="label"), ["frame has no column 'label'", "label="]),
+        (frame().rename(columns={"text": 0, "label": 1}), ["frame has no column 'text'", "0, 1"]),
+        (frame().assign(text=frame()["text"].where(frame().index != 4)), ["frame, row 5: 'text' is", "not a text"]),
+        (frame().assign(text=range(300)), ["frame, row 1: 'text' is 0, not a text"]),
+        (
+            frame().assign(text=pd.Series(["half \ud83c"] * 300, dtype=object)),
+            ["frame, row 1", "half a surrogate pair"],
+        ),
+        (frame().assign(label=frame()["label"].where(frame().index != 4)), ["frame, row 5: no label nan"]),
+        (frame().assign(label=pd.array([1, None] * 150, "Int64")), ["row 2: no label <NA>"]),
+        (frame().assign(label=5), ["frame, row 1: no label 5", "positive"]),
+        (frame().assign(label=1), ["frame: 0 negative and 216 positive reviews in train"]),
+        (frame().assign(split="fold"), ["frame, row 1: no split 'fold'"]),
+        (frame(24), ["frame: 17 reviews to train on", "at least 20"]),
+        (frame(0), ["frame: 0 negative and 0 positive reviews in train"]),
+        (pd.concat([frame(), frame()], axis=1), ["frame has more than one column 'text'", "rename all but one"]),
+    ],
+)
+def test_a_frame_that_does_not_do_is_refused(tmp_path: Path, changed: pd.DataFrame, parts: list[str]) -> None:
+    message = frame_refusal(changed, tmp_path)
+    assert [part for part in parts if part not in message] == []
+    assert len(message) < 250
+    assert contents(tmp_path) == []
+
+
+def test_texts_and_labels_must_match(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="3 texts and 2 labels: give one label a text"):
+        load_texts(["a", "b", "c"], [0, 1], tmp_path)
+    with pytest.raises(InputError, match="texts is one text, 'a fine film': give a list of them"):
+        load_texts("a fine film", [1], tmp_path)
+    with pytest.raises(InputError, match="texts, row 2: 'text' is None, not a text"):
+        load_texts(["a", None], [0, 1], tmp_path)  # type: ignore[list-item]

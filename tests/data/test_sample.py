@@ -27,10 +27,10 @@ def clause_polarities(text: str) -> set[int]:
     """What a reader of `text` takes from it: the polarities of the clauses which count, by the documented rule."""
     sentences = [sentence for sentence in text.lower().split(".") if not re.search(HEARSAY, sentence)]
     clauses = [re.sub(CONCESSION, "", sentence) for sentence in sentences]
-    return {polarity for clause in clauses for polarity in stated(clause)}
+    return {polarity for clause in clauses for polarity in polarities_of(clause)}
 
 
-def stated(clause: str) -> Iterable[int]:
+def polarities_of(clause: str) -> Iterable[int]:
     negations = len(re.findall(NEGATION, clause))
     return (int(word in GOOD) ^ negations % 2 for word in split(clause) if word in GOOD or word in BAD)
 
@@ -115,23 +115,21 @@ def runs(longest: int) -> Callable[[str], list[str]]:
 def linear_accuracy(longest: int) -> float:
     """Test accuracy of a logistic regression on runs of up to `longest` words, C chosen on the last fifth of train."""
     vectorizer = CountVectorizer(analyzer=runs(longest), binary=True)
-    known, asked = (
-        vectorizer.fit_transform([text for text, _ in TRAIN]),
-        vectorizer.transform([text for text, _ in TEST]),
-    )
-    labels, answers = (np.array([label for _, label in part]) for part in (TRAIN, TEST))
+    train = vectorizer.fit_transform([text for text, _ in TRAIN])
+    test = vectorizer.transform([text for text, _ in TEST])
+    labels, test_labels = (np.array([label for _, label in part]) for part in (TRAIN, TEST))
     if longest > 1:
-        ratios = class_ratios(known, labels)
-        known, asked = known.multiply(ratios).tocsr(), asked.multiply(ratios).tocsr()
+        ratios = class_ratios(train, labels)
+        train, test = train.multiply(ratios).tocsr(), test.multiply(ratios).tocsr()
 
     def validation(strength: float) -> float:
-        return float(fitted(known[:1_600], labels[:1_600], strength).score(known[1_600:], labels[1_600:]))
+        return float(fit_linear(train[:1_600], labels[:1_600], strength).score(train[1_600:], labels[1_600:]))
 
     best = max((0.03, 0.3, 1.0), key=validation)
-    return float(fitted(known, labels, best).score(asked, answers))
+    return float(fit_linear(train, labels, best).score(test, test_labels))
 
 
-def fitted(features: Any, labels: NDArray[np.int64], strength: float) -> LogisticRegression:
+def fit_linear(features: Any, labels: NDArray[np.int64], strength: float) -> LogisticRegression:
     return LogisticRegression(C=strength, max_iter=2_000).fit(features, labels)
 
 

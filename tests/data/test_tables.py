@@ -82,11 +82,14 @@ def test_junk_is_read_or_refused_in_one_line(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"junk{suffix}"
     path.write_bytes(junk)
+    table, message = None, ""
     try:
         table = read_table(path)
     except InputError as error:
-        assert str(path) in str(error)
-        assert "\n" not in str(error)
+        message = str(error)
+    if table is None:
+        assert str(path) in message
+        assert "\n" not in message
     else:
         assert all(len(row) == len(table.columns) for row in table.rows)
 
@@ -139,8 +142,8 @@ def test_places_that_hold_no_table_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".csv.gz", ".csv.xz", ".jsonl.gz", ".jsonl.xz", ".parquet"])
 def test_a_truncated_archive_is_never_half_a_table(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"reviews{suffix}"
-    chance = np.random.default_rng(1)
-    write_table(path, COLUMNS, [[chance.bytes(20).hex(), "1"] for _ in range(500)])
+    rng = np.random.default_rng(1)
+    write_table(path, COLUMNS, [[rng.bytes(20).hex(), "1"] for _ in range(500)])
     whole = path.read_bytes()
     for size in [1, 5, 11, *np.linspace(20, len(whole) - 1, 20, dtype=int)]:
         path.write_bytes(whole[:size])

@@ -43,8 +43,8 @@ def test_any_text_encodes_to_a_start_and_ids_of_known_words(text: str) -> None:
 @given(TEXTS)
 def test_decoding_gives_the_known_words_in_lower_case(text: str) -> None:
     words = re.findall(r"""[^ !"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~\t\n\r]+""", text.lower())
-    known = [word for word in words if word in VOCABULARY.words]
-    assert VOCABULARY.decode(VOCABULARY.encode(text)) == " ".join(known)
+    listed = [word for word in words if word in VOCABULARY.words]
+    assert VOCABULARY.decode(VOCABULARY.encode(text)) == " ".join(listed)
 
 
 @given(st.lists(st.lists(st.sampled_from("abcde"))))
@@ -64,12 +64,12 @@ def test_ids_are_laid_out_as_keras_does() -> None:
 
 def test_a_long_review_keeps_the_end_that_is_asked_for() -> None:
     starts, lengths = np.array([0, 11]), np.array([11, 3])  # of two reviews, one after another
-    for reading, places in (
+    for text_config, spans in (
         (TextConfig(length=4), ([7, 11], [4, 3])),
         (TextConfig(length=4, keep="head"), ([0, 11], [4, 3])),
         (TextConfig(length=11), ([0, 11], [11, 3])),
     ):
-        assert tuple(part.tolist() for part in reading.crop(starts, lengths)) == places
+        assert tuple(part.tolist() for part in text_config.crop(starts, lengths)) == spans
 
 
 @given(st.lists(st.integers(1, 10**6)), st.integers(1, 50), st.sampled_from(["tail", "head"]))

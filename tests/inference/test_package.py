@@ -24,7 +24,7 @@ from support import CASES, ROOT, VOCABULARY, over, padded, toy, trained
 
 WORDS = Vocabulary([f"word{number}" for number in range(VOCABULARY - FIRST_WORD)])
 TEXTS = ["word1 word2 word9", "", "word7", "never seen", " ".join(["word3 word30"] * 40), "WORD1, word2. (word9)"]
-READING = TextConfig(vocabulary=VOCABULARY, length=50)
+TEXT_CONFIG = TextConfig(vocabulary=VOCABULARY, length=50)
 # A process that may not read pickles, without this package on its path, opens both doors of a model.
 OPEN = """
 import importlib.util, json, sys
@@ -40,22 +40,22 @@ print(json.dumps([scored["probability"].tolist(), scored["label"].tolist(), netw
 DATA = (WEIGHTS, packaging.VOCABULARY, SETTINGS)
 
 
-def packaged(name: str, variant: dict[str, Value]) -> ModelPackage:
+def make_package(name: str, variant: dict[str, Value]) -> ModelPackage:
     from support import SMALL
 
-    given = {**SMALL, **variant}
+    settings = {**SMALL, **variant}
     return ModelPackage(
-        name, trained(name, bool(variant)), resolve(type(trained(name, bool(variant))), given), WORDS, READING
+        name, trained(name, bool(variant)), resolve(type(trained(name, bool(variant))), settings), WORDS, TEXT_CONFIG
     )
 
 
 @over(CASES)
 def test_a_saved_network_scores_as_before(name: str, variant: dict[str, Value], tmp_path: Path) -> None:
-    package = packaged(name, variant)
+    package = make_package(name, variant)
     packaging.save_package(package, tmp_path / "saved")
     loaded = packaging.load_package(tmp_path / "saved")
     assert np.array_equal(loaded.scorer.predict_proba(TEXTS), package.scorer.predict_proba(TEXTS))
-    assert (loaded.model, loaded.settings, loaded.reading) == (name, package.settings, READING)
+    assert (loaded.model, loaded.settings, loaded.text_config) == (name, package.settings, TEXT_CONFIG)
     assert list(loaded.vocabulary.words) == list(WORDS.words)
     assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == sorted([MANIFEST, *DATA])
 
@@ -79,7 +79,7 @@ def test_the_exported_network_takes_any_batch_and_length(name: str, variant: dic
 @pytest.fixture(scope="module", params=["embedding", "lstm"])
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelPackage, Path]:
     """A package and the MLflow model made of it."""
-    package = packaged(request.param, {})
+    package = make_package(request.param, {})
     folder = tmp_path_factory.mktemp("saved") / "model"
     flavor.save_model(str(folder), package)
     return package, folder
@@ -129,8 +129,8 @@ def test_what_is_no_text_is_refused_with_its_row(saved: tuple[ModelPackage, Path
     assert model.predict([]).shape == (0, 2)
 
 
-def changed(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    """One file changed, and the manifest with it where the name says so."""
+def change_file(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    """A harm that changes one file."""
 
     def apply(folder: Path) -> None:
         (folder / name).write_bytes(change((folder / name).read_bytes()))
@@ -150,41 +150,47 @@ def with_manifest(change: Callable[[Path], None]) -> Callable[[Path], None]:
     return apply
 
 
-def spoilt(folder: Path) -> None:
+def spoil_weights(folder: Path) -> None:
     tensors = load_file(folder / WEIGHTS)
     tensors["output.bias"] = torch.tensor([float("nan")])
     save_file(tensors, folder / WEIGHTS)
 
 
-def lacking(folder: Path) -> None:
+def drop_weight(folder: Path) -> None:
     tensors = load_file(folder / WEIGHTS)
     del tensors["output.bias"]
     save_file(tensors, folder / WEIGHTS)
 
 
-def renamed(folder: Path) -> None:
-    held = json.loads((folder / SETTINGS).read_text())
-    (folder / SETTINGS).write_text(json.dumps(held | {"model": "antigravity_of_mine:Network"}))
+def rename_model(folder: Path) -> None:
+    description = json.loads((folder / SETTINGS).read_text())
+    (folder / SETTINGS).write_text(json.dumps(description | {"model": "antigravity_of_mine:Network"}))
 
 
 @pytest.mark.parametrize(
     ("harm", "complaint"),
     [
-        (changed(WEIGHTS, lambda content: content[:-1] + bytes([content[-1] ^ 1])), "SHA-256"),
-        (changed(WEIGHTS, lambda content: content[: len(content) // 2]), "SHA-256"),
-        (changed(SETTINGS, lambda content: content.replace(b"16", b"17")), "SHA-256"),
-        (changed(packaging.VOCABULARY, lambda content: content[::-1]), "SHA-256"),
-        (changed(MANIFEST, lambda content: b"{"), "no complete model"),
+        (change_file(WEIGHTS, lambda content: content[:-1] + bytes([content[-1] ^ 1])), "SHA-256"),
+        (change_file(WEIGHTS, lambda content: content[: len(content) // 2]), "SHA-256"),
+        (change_file(SETTINGS, lambda content: content.replace(b"16", b"17")), "SHA-256"),
+        (change_file(packaging.VOCABULARY, lambda content: content[::-1]), "SHA-256"),
+        (change_file(MANIFEST, lambda content: b"{"), "no complete model"),
+        (change_file(MANIFEST, lambda content: b"[1]"), "no complete model"),
+        (with_manifest(change_file(SETTINGS, lambda content: b"{")), "no usable model"),
+        (with_manifest(change_file(packaging.VOCABULARY, lambda content: b"\xff")), "no usable model"),
         (lambda folder: (folder / WEIGHTS).unlink(), "no complete model"),
-        (with_manifest(spoilt), "not finite"),
-        (with_manifest(lacking), "no usable model"),
-        (with_manifest(renamed), "--trust-code true"),
-        (with_manifest(changed(WEIGHTS, lambda content: b"\x80\x04." + content)), "no usable model"),
-        (with_manifest(changed(SETTINGS, lambda content: content.replace(b'"format": 1', b'"format": 9'))), "format 9"),
+        (with_manifest(spoil_weights), "not finite"),
+        (with_manifest(drop_weight), "no usable model"),
+        (with_manifest(rename_model), "--trust-code true"),
+        (with_manifest(change_file(WEIGHTS, lambda content: b"\x80\x04." + content)), "no usable model"),
+        (
+            with_manifest(change_file(SETTINGS, lambda content: content.replace(b'"format": 1', b'"format": 9'))),
+            "format 9",
+        ),
     ],
 )
 def test_a_model_that_was_harmed_is_refused(harm: Callable[[Path], None], complaint: str, tmp_path: Path) -> None:
-    packaging.save_package(packaged("embedding", {}), tmp_path / "saved")
+    packaging.save_package(make_package("embedding", {}), tmp_path / "saved")
     shutil.copytree(tmp_path / "saved", tmp_path / "harmed")
     harm(tmp_path / "harmed")
     with pytest.raises(InputError, match=complaint) as refused:

@@ -16,11 +16,11 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sentiment_tune.data.batches import evaluation_batches
+from sentiment_tune.data.corpus import EncodedReviews
 from sentiment_tune.data.text import START
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.metrics import loss_and_accuracy
 from sentiment_tune.inference.predict import predict
-from sentiment_tune.inference.scorer import EncodedTexts
 from sentiment_tune.models import registry as models
 from sentiment_tune.models.layers import Dropout, Words
 from sentiment_tune.models.recurrent import Direction
@@ -48,7 +48,8 @@ from support import (
 
 def logits(network: nn.Module, reviews: Sequence[Sequence[int]]) -> NDArray[np.float64]:
     return predict(
-        network, evaluation_batches(EncodedTexts([np.array(review, dtype=np.int64) for review in reviews]), READING)
+        network,
+        evaluation_batches(EncodedReviews.of([np.array(review, dtype=np.int64) for review in reviews]), READING),
     )
 
 
