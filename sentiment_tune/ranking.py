@@ -1,9 +1,7 @@
 """The leaderboard: finished runs and champions side by side, with what their differences are worth."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -16,15 +14,6 @@ from sentiment_tune.tracking import records, registry
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.records import RunRecord
 
-# Test accuracies of the course notebook "IMDB Review Classification Battlefield"; its LSTM stopped after one epoch.
-NOTEBOOK = {
-    "feedforward": 0.5000,
-    "embedding": 0.8596,
-    "cnn": 0.4999,
-    "rnn": 0.7673,
-    "lstm": 0.6061,
-    "cnn_lstm": 0.4999,
-}
 NOISE = 0.05  # probability of a difference by chance from which on it is called noise
 
 
@@ -43,7 +32,6 @@ class Row:
     megabytes: float  # of the logged model
     train_seconds: float
     reviews_per_second: float
-    notebook: float | None
     correct: NDArray[np.bool_] = field(repr=False, compare=False)  # [test review]
 
 
@@ -118,7 +106,6 @@ def _row(run: RunRecord, names: Sequence[str]) -> Row:
         run.metrics["model_bytes"] / 1e6,
         run.metrics["train_seconds"] + run.metrics.get("refit_seconds", 0.0),
         run.metrics["test_reviews_per_second"],
-        NOTEBOOK.get(run.tags["network"]) if run.tags["data"] == "imdb" else None,
         correct,
     )
 
@@ -133,7 +120,6 @@ COLUMNS = (
     "MB",
     "training s",
     "reviews/s",
-    "the notebook",
     "champion of",
     "data",
     "run",
@@ -155,7 +141,6 @@ def cells(ranked: RankedRow) -> list[str]:
         f"{row.megabytes:.1f}",
         f"{row.train_seconds:.0f}",
         f"{row.reviews_per_second:,.0f}",
-        "" if row.notebook is None else f"{row.notebook:.4f}",
         ", ".join(row.champion_of),
         f"{row.data} {row.digest}",
         row.run_id,
@@ -178,40 +163,8 @@ def record(ranked: RankedRow) -> dict[str, Any]:
         "model_megabytes": row.megabytes,
         "train_seconds": row.train_seconds,
         "reviews_per_second": row.reviews_per_second,
-        "notebook_test_accuracy": row.notebook,
         "champion_of": " ".join(row.champion_of),
         "data": row.data,
         "data_digest": row.digest,
         "run_id": row.run_id,
     }
-
-
-def page(board: Sequence[RankedRow], picture: bytes) -> str:
-    """The leaderboard as one HTML page that needs nothing else; `picture` is a PNG."""
-    heads = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
-    lines = "".join(
-        f"<tr class={escape(ranked.verdict.split()[0])}>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells(ranked))
-        + "</tr>"
-        for ranked in board
-    )
-    image = base64.b64encode(picture).decode()
-    return (
-        f"<!doctype html><meta charset=utf-8><title>sentiment_tune: leaderboard</title><style>{_STYLE}</style>"
-        f"<h1>Which network reads reviews best?</h1><div><table><tr>{heads}</tr>{lines}</table></div>"
-        f"<p>{_LEGEND}</p><img alt='accuracy against training time' src='data:image/png;base64,{image}'>"
-    )
-
-
-_STYLE = (
-    "body{font:15px sans-serif;margin:2em;color:#222}div{overflow-x:auto}"
-    "table{border-collapse:collapse;font-size:13px}"
-    "th,td{padding:.35em .7em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}"
-    "th{border-bottom:2px solid #888}th:first-child,td:first-child{text-align:left}"
-    ".leads{font-weight:bold}.behind{color:#666}img{max-width:100%;margin-top:1em}"
-)
-_LEGEND = (
-    "Validation chooses, test is read once. The interval is Wilson's, of test accuracy. Each model is compared with "
-    "the leader by validation on the same data, by McNemar's exact test over the test reviews; a difference that comes "
-    f"by chance with probability {NOISE:g} or more is called noise."
-)
