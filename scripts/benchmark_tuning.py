@@ -23,7 +23,7 @@ import optuna
 from optuna.trial import FrozenTrial, create_trial
 
 from sentiment_tune.data import load as data
-from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tracking import server
 from sentiment_tune.tuning.liveness import OWNER
 from sentiment_tune.tuning.search import StudyConfig
 from sentiment_tune.tuning.study import open_study
@@ -80,7 +80,7 @@ def growth(source: str, model: str) -> None:
     for finished in (10, 1_000):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            tracking.connect(f"sqlite:///{folder}/mlflow.db")
+            server.connect(f"sqlite:///{folder}/mlflow.db")
             fixed = {"data": "sample", "epochs": 1, "vocabulary": 1000, "length": 50}
             wanted = StudyConfig(
                 "growth", (model,), fixed, finished, f"sqlite:///{folder}/optuna.db", pruner="NopPruner"

@@ -149,7 +149,7 @@ def train(
     from sentiment_tune import display
     from sentiment_tune.build import build_network
     from sentiment_tune.experiment import run_experiment
-    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking import server
     from sentiment_tune.tracking.runs import RunSpec
 
     config, in_memory = _config(model, data, settings)
@@ -296,7 +296,7 @@ def tune(
     """
     from sentiment_tune import display
     from sentiment_tune.models.registry import parse_names
-    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking import server
     from sentiment_tune.tracking.runs import RunSpec
     from sentiment_tune.tuning import backend, campaign
     from sentiment_tune.tuning.search import StudyConfig
@@ -369,8 +369,7 @@ def load_model(uri: str | None = None, *, trust_code: bool = False, tracking_uri
     from pathlib import Path
 
     from sentiment_tune.inference.package import load_package
-    from sentiment_tune.tracking import flavor, records
-    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking import flavor, records, server
 
     if uri and Path(uri).is_dir():
         server.configure(tracking_uri)
@@ -403,7 +402,7 @@ def leaderboard(
     import pandas as pd
 
     from sentiment_tune import ranking
-    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking import server
 
     server.connect(tracking_uri, make=False)
     return pd.DataFrame([ranking.record(row) for row in ranking.rank_runs(data, sort, best_only=not every)])
@@ -426,7 +425,7 @@ def register(
         InputError: the run is not finished or tested, or its model is not what was logged; nothing is registered.
     """
     from sentiment_tune import publish
-    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking import server
 
     server.connect(tracking_uri, make=False)
     return publish.register_run(run.run_id if isinstance(run, TrainedRun) else run, name)
@@ -438,8 +437,7 @@ def promote(name: str, version: int, *, tracking_uri: str | None = None) -> "Reg
     Raises:
         InputError: there is no such version.
     """
-    from sentiment_tune.tracking import registry
-    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking import registry, server
 
     server.connect(tracking_uri, make=False)
     return registry.promote(name, version)
@@ -473,7 +471,7 @@ def ensemble(
     from sentiment_tune import display
     from sentiment_tune.data.load import DataConfig
     from sentiment_tune.ensembling import build_ensemble
-    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking import server
     from sentiment_tune.tracking.runs import RunSpec
 
     server.connect(tracking_uri, make=False)

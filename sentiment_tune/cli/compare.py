@@ -23,9 +23,9 @@ def compare(
     from sentiment_tune import ranking
     from sentiment_tune.cli import console
     from sentiment_tune.data import tables
-    from sentiment_tune.tracking import runs as tracking
+    from sentiment_tune.tracking import server
 
-    tracking.connect(tracking_uri, make=False)
+    server.connect(tracking_uri, make=False)
     rows = ranking.rank_runs(data or None, sort, best_only=not every)
     console.leaderboard(rows)
     if csv:

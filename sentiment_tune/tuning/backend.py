@@ -20,7 +20,7 @@ from sqlalchemy.engine import make_url
 from sentiment_tune.build import create_network
 from sentiment_tune.errors import InputError
 from sentiment_tune.space import unknown_name
-from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tracking import server
 from sentiment_tune.tuning.search import StudyConfig
 
 HEARTBEAT, GRACE = 60, 180  # seconds; shorter ones give up live workers on a busy machine
@@ -53,7 +53,7 @@ def open_storage(url: str, again: Callable[[optuna.Study, FrozenTrial], None]) -
         if not url.startswith(DATABASES):
             return optuna.storages.get_storage(url)
         waiting = {"timeout": 60} if url.startswith("sqlite:") else {"connect_timeout": PATIENCE}
-        with tracking.creation_lock(url), warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        with server.creation_lock(url), warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             return RDBStorage(
                 url,
                 {"connect_args": waiting},
@@ -81,7 +81,7 @@ def _reach(url: str) -> None:
     if place.get_backend_name() != "redis":
         place.get_dialect().import_dbapi()
     if place.get_backend_name() == "sqlite":
-        tracking.check_database_path(Path(place.database or ""))
+        server.check_database_path(Path(place.database or ""))
     port = place.port or PORTS.get(place.get_backend_name())
     if place.host and port:
         socket.create_connection((place.host, port), timeout=PATIENCE).close()
@@ -133,6 +133,6 @@ def create_pruner(search: StudyConfig) -> BasePruner:
 
 def default_storage() -> str:
     """A SQLite file beside the one of MLflow, or in the current folder if MLflow's is elsewhere."""
-    kind, _, path = tracking.tracking_uri().partition(":///")
+    kind, _, path = server.tracking_uri().partition(":///")
     folder = Path(path).parent if kind == "sqlite" else Path()
     return f"sqlite:///{folder / 'optuna.db'}"

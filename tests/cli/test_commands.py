@@ -199,11 +199,20 @@ def test_the_run_tells_its_origin(trained: Trained) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "name", ["learning_curves", "confusion_matrix", "roc_curve", "reliability_diagram", "mistakes"]
-)
+@pytest.mark.parametrize("name", ["learning_curves", "confusion_matrix", "roc_curve", "reliability_diagram"])
 def test_the_run_holds_the_picture(trained: Trained, name: str) -> None:
     assert artifact(trained.run, f"plots/{name}.png").startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_the_run_holds_its_most_confident_mistakes_as_a_table(trained: Trained) -> None:
+    table = json.loads(artifact(trained.run, "mistakes_table.json"))
+    assert table["columns"] == ["review", "text", "true_class", "predicted_class", "probability"]
+    confidence = [abs(row[-1] - 0.5) for row in table["data"]]
+    assert confidence == sorted(confidence, reverse=True)
+    assert all(row[2] != row[3] for row in table["data"])
+    assert json.loads(trained.run.data.tags["mlflow.loggedArtifacts"]) == [
+        {"path": "mistakes_table.json", "type": "table"}
+    ]
 
 
 def test_the_run_holds_one_model_with_two_flavors(trained: Trained) -> None:

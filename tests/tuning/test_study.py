@@ -10,6 +10,7 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 
 from sentiment_tune.config import ExperimentConfig, read_settings
-from sentiment_tune.tracking import registry
+from sentiment_tune.tracking import records, registry
 from sentiment_tune.tuning import backend as optuna_parts
 from sentiment_tune.tuning import liveness
 from sentiment_tune.tuning.liveness import finished_trials
@@ -531,8 +532,10 @@ def test_an_alias_has_to_be_earned_and_its_moves_are_kept(tuned: Tuned, again: P
     uri = f"models:/{run.outputs.model_outputs[0].model_id}"
 
     def add(accuracy: float, digest: str = "one") -> registry.Registration:
-        tags = {registry.DIGEST: digest, registry.VALIDATION: str(accuracy), registry.NETWORK: "embedding"}
-        return registry.register_version("mine", uri, winner, tags, "card")
+        finished = records.finished_run(records.read_run(winner))
+        return registry.register_version(
+            "mine", uri, replace(finished, best_val_accuracy=accuracy, data_digest=digest), "card"
+        )
 
     entries = [add(0.80), add(0.79), add(0.80), add(0.81), add(0.99, "two")]
     assert [entry.alias for entry in entries] == ["champion", "challenger", "challenger", "champion", "challenger"]
@@ -607,7 +610,9 @@ def test_compare_ranks_what_was_tested_and_writes_it_down(tuned: Tuned, again: P
         assert (row["verdict"] == "leads") == (row is leader) == (row["p_by_chance"] == "")
         assert float(row["reviews_per_second"]) > 0 and float(row["model_megabytes"]) > 0
     page = Path("board.html").read_text()
-    assert "data:image/png;base64," in page and page.count("<tr") == 3 and "src='http" not in page
+    assert "data:image/png;base64," in page
+    assert page.count("<tr") == 3
+    assert 'src="http' not in page
     assert "no tested run on data 'ffff'" in ask("compare", "--data", "ffff").refusal
     assert "did you mean 'speed'?" in ask("compare", "--sort", "sped").refusal
 
