@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from sentiment_tune.training.loop import fit, seeded
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = str(Path(sys.executable).with_name("sentiment-tune"))
+# Seconds after which a process or a condition that a test waits for has failed; a busy machine is given more patience.
+TIME_LIMIT = 120 * float(os.environ.get("SENTIMENT_TUNE_TEST_PATIENCE", "1"))
 
 
 class Answer(NamedTuple):
@@ -76,13 +79,20 @@ def started(folder: Path, *command: str) -> subprocess.Popen[str]:
     )
 
 
-def ended(process: subprocess.Popen[str], seconds: float = 120) -> Answer:
+def ended(process: subprocess.Popen[str], seconds: float = TIME_LIMIT) -> Answer:
     with process:
         try:
             out, err = process.communicate(timeout=seconds)
         finally:
             process.kill()
     return Answer(process.returncode, out, err)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + TIME_LIMIT
+    while not condition():
+        assert time.monotonic() < ends, f"it did not come about in {TIME_LIMIT:g} s"
+        time.sleep(0.1)
 
 
 def runs(database: str) -> list[Any]:

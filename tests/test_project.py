@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from sentiment_tune.config import ExperimentConfig, read_settings
 from sentiment_tune.data.tables import read_table, write_table
 from sentiment_tune.models.registry import NETWORKS
-from support import ROOT
+from support import ROOT, TIME_LIMIT
 
 HOSTILE = 'it\'s "fine"; $HOME `ls` 100%'
 
@@ -35,7 +35,7 @@ class Project(NamedTuple):
         """`mlflow run .` as in the README."""
         command = ["mlflow", "run", ".", "--env-manager", "local", "--experiment-name", "sentiment", *words]
         return subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=TIME_LIMIT
         )
 
     def runs(self) -> list[Any]:

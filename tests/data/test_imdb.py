@@ -24,6 +24,7 @@ from sentiment_tune.inference.scorer import Scorer, sigmoid
 from sentiment_tune.models import registry as models
 from sentiment_tune.training.config import TrainConfig
 from sentiment_tune.training.loop import fit, seeded
+from support import TIME_LIMIT
 
 SCRIPT = str(Path(sys.executable).with_name("sentiment-tune"))
 WAYS = ("place imdb.npz and imdb_word_index.json in ", "data=PATH.npz", "data=sample")
@@ -103,7 +104,7 @@ def started(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         env=kept | away,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=TIME_LIMIT,
     )
 
 
