@@ -119,7 +119,7 @@ VARIANTS: dict[str, dict[str, Value]] = {
     "cnn": {"ngrams": 3},
     "gru": DEEP | {"ngrams": 2},  # the others show that the layers learn without
 }
-CASES = [(name, {}) for name in NETWORKS] + list(VARIANTS.items())
+CASES: list[tuple[str, dict[str, Value]]] = [(name, {}) for name in NETWORKS] + list(VARIANTS.items())
 WITHOUT_ORDER = ("feedforward", "embedding")
 
 
@@ -154,8 +154,8 @@ def a_means_positive(words: list[int], label: int, chance: np.random.Generator) 
 
 
 def a_before_b_means_positive(words: list[int], label: int, chance: np.random.Generator) -> list[int]:
-    place = chance.integers(len(words))
-    return [*words[:place], *((A, B) if label else (B, A)), *words[place:]]
+    position = chance.integers(len(words))
+    return [*words[:position], *((A, B) if label else (B, A)), *words[position:]]
 
 
 def toy(rule: Rule = as_drawn, count: int = 64, seed: int = 1) -> Toy:
@@ -174,7 +174,7 @@ def built(name: str, variant: dict[str, Value], train: Toy | None = None, **more
     with seeded(3):
         network = models.create_network(name, VOCABULARY, resolve(models.network_class(name), given))
         if hasattr(network, "prepare"):
-            network.prepare([(padded(train.reviews), torch.from_numpy(train.labels))])
+            network.prepare([(padded(train.reviews), torch.from_numpy(train.labels))])  # type: ignore[operator]
     return network
 
 
