@@ -223,11 +223,11 @@ def mistakes_table(by_contestant: dict[str, list[Run]]) -> list[str]:
     wrong_by_all = [np.all(of_seed, axis=0) for of_seed in zip(*wrong.values(), strict=True)]
     lines: list[str] = []
     for name in by_contestant:
-        by_seed = [mistake_shares(*one) for one in zip(tests[name], wrong[name], wrong_by_all, strict=True)]
-        titles = list(by_seed[0])
+        shares = [mistake_shares(*seed) for seed in zip(tests[name], wrong[name], wrong_by_all, strict=True)]
+        titles = list(shares[0])
         if not lines:
             lines = [f"| network | {' | '.join(titles)} |", "|---" * (1 + len(titles)) + "|"]
-        cells = [f"{fmean(shares[title] for shares in by_seed):.1%}" for title in titles]
+        cells = [f"{fmean(of_seed[title] for of_seed in shares):.1%}" for title in titles]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return lines
 
