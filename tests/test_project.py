@@ -219,6 +219,16 @@ def test_mlflow_takes_the_running_python_from_the_environment() -> None:
     assert environment.dependencies[0] == "-c constraints.txt"
 
 
+def test_ci_calls_targets_that_the_makefile_has() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    (gate,) = re.findall(r"^make ([\w -]+) PYTHON", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())["jobs"]
+    commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    called = {command.split()[1] for command in commands if "matrix" not in command}
+    called |= set(jobs["test"]["strategy"]["matrix"]["target"])
+    assert called < set(gate.split()) <= targets
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_has_a_recipe_that_train_takes(network: str) -> None:
     settings = read_settings(ROOT / "sentiment_tune" / "recipes" / f"{network}.json")
