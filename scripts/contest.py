@@ -1,8 +1,8 @@
 """Train every network, one after another, and print the tables of the README and of docs/benchmarks.md.
 
     python scripts/contest.py --data PATH/imdb.npz                              # at the defaults, one seed
-    python scripts/contest.py --data PATH/imdb.npz --recipes recipes --seeds 3 --ensemble
-    python scripts/contest.py --data PATH/imdb.npz --recipes recipes --seeds 3 -- --vocabulary 10000 --length 500
+    python scripts/contest.py --data PATH/imdb.npz --recipes sentiment_tune/recipes --seeds 3 --ensemble
+    python scripts/contest.py --data PATH/imdb.npz --recipes sentiment_tune/recipes -- --vocabulary 10000 --length 500
 
 With a folder of recipes, each file of settings in it is a contestant; further words are options of `train` for all.
 Each training is the command a user types, in a process of its own, so wall seconds and memory are those a user sees.
