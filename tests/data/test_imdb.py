@@ -24,6 +24,7 @@ from sentiment_tune.inference.scorer import Scorer, sigmoid
 from sentiment_tune.models import registry as models
 from sentiment_tune.training.config import TrainConfig
 from sentiment_tune.training.loop import fit, seeded
+from support import TIME_LIMIT
 
 SCRIPT = str(Path(sys.executable).with_name("sentiment-tune"))
 WAYS = ("place imdb.npz and imdb_word_index.json in ", "data=PATH.npz", "data=sample")
@@ -94,7 +95,7 @@ def run_train(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         env=environment | away,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=TIME_LIMIT,
     )
 
 

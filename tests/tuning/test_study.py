@@ -24,7 +24,7 @@ from sentiment_tune.tracking import registry
 from sentiment_tune.tuning import backend as optuna_parts
 from sentiment_tune.tuning import liveness
 from sentiment_tune.tuning.liveness import finished_trials
-from support import SCRIPT, Answer, artifact, ask, ended, runs, started
+from support import SCRIPT, Answer, artifact, ask, ended, runs, started, wait_until
 
 SMALL = ("--data", "sample", "--vocabulary", "300", "--length", "60", "--epochs", "2", "--device", "cpu")
 TUNING = ("tune", "--model", "embedding", *SMALL)
@@ -374,13 +374,6 @@ def running(folder: Path) -> list[Any]:
     return [run for run in runs(f"sqlite:///{folder}/mlflow.db") if run.info.status == "RUNNING"]
 
 
-def until(condition: Any, seconds: float = 60) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not come about"
-        time.sleep(0.1)
-
-
 def trials_if_any(folder: Path) -> list[FrozenTrial]:
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -407,7 +400,7 @@ def test_a_study_that_is_killed_goes_on_with_the_trial_it_was_at(tmp_path: Path,
     )
     slow += ("--trials", "2", "--epochs", "4", "--patience", "4", "--length", "100", "--embedding", "32")
     process = started(tmp_path, SCRIPT, *slow)
-    until(lambda: any(trial.intermediate_values for trial in trials_if_any(tmp_path)))
+    wait_until(lambda: any(trial.intermediate_values for trial in trials_if_any(tmp_path)))
     process.send_signal(number)
     answer = ended(process)
     if number == signal.SIGTERM:
@@ -434,7 +427,7 @@ def test_two_workers_share_a_study_and_one_may_die(tmp_path: Path) -> None:
     def workers() -> set[str]:
         return {trial.user_attrs["worker"] for trial in trials_if_any(tmp_path) if "worker" in trial.user_attrs}
 
-    until(lambda: len(workers()) == 2, 90)
+    wait_until(lambda: len(workers()) == 2)
     victim = int(next(iter(workers())).split(":")[1])
     assert victim in [child.pid for child in owner.children(recursive=True)]
     os.kill(victim, signal.SIGKILL)
