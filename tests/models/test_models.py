@@ -55,11 +55,8 @@ def logits(network: nn.Module, reviews: Sequence[Sequence[int]]) -> NDArray[np.f
 
 def best_accuracy(network: nn.Module, train: Toy, held_out: Toy, goal: float, epochs: int = 60) -> float:
     """The best accuracy on `held_out` while training until the goal is reached."""
-    recipe, best = (
-        TrainConfig(epochs=epochs, batch=16, learning_rate=0.01, weight_decay=0.0),
-        0.0,
-    )
-    for epoch in fit(network, train, held_out, recipe, READING, 1):
+    config, best = TrainConfig(epochs=epochs, batch=16, learning_rate=0.01, weight_decay=0.0), 0.0
+    for epoch in fit(network, train, held_out, config, READING, 1):
         best = max(best, epoch.val_accuracy)
         if best >= goal:
             break
@@ -177,10 +174,10 @@ def test_the_exported_recurrence_is_that_of_the_layer_at_every_length(cell: type
 def test_best_weights_are_put_back_where_the_network_is(name: str) -> None:
     variant = {} if name == "linear" else {"ngrams": 2}
     network = models.create_network(name, VOCABULARY, variant)
-    kept = network.state_dict()
+    best = network.state_dict()
     with warnings.catch_warnings(action="ignore"):  # nothing is copied to it
-        network.to("meta").load_state_dict(kept)  # a device that every machine has
-    assert {held.device.type for held in (*network.parameters(), *network.buffers())} == {"meta"}
+        network.to("meta").load_state_dict(best)  # a device that every machine has
+    assert {tensor.device.type for tensor in (*network.parameters(), *network.buffers())} == {"meta"}
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.99])
@@ -280,11 +277,11 @@ def test_ngrams_beside_answer_every_second_review_in_training_and_most_of_each_i
     network, ids = built("cnn", VARIANTS["cnn"]), padded(toy(count=count).reviews)
     nn.init.constant_(network.ngrams.weights, 1.0)  # type: ignore[union-attr, arg-type]
     network.eval()
-    own, other = network.judge(ids), network.ngrams(ids)  # type: ignore[operator]
+    own, other = network.own_logits(ids), network.ngrams(ids)  # type: ignore[operator]
     torch.testing.assert_close(network(ids), (own + 3 * other) / 4)
     for module in network.modules():
         if isinstance(module, Dropout):
-            module.dropped = 0
+            module.threshold = 0
     network.train()
     torch.testing.assert_close(network(ids), torch.where(torch.arange(count) % 2 == 0, own, other))
 
