@@ -3,7 +3,7 @@
 import math
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from sentiment_tune.evaluation.metrics import loss_and_accuracy
 from sentiment_tune.inference.predict import predict
 from sentiment_tune.models import registry as models
 from sentiment_tune.models.layers import Dropout, Words
-from sentiment_tune.models.recurrent import Direction
+from sentiment_tune.models.recurrent import Cell, Direction
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Range, Value, resolve, settings_of
 from sentiment_tune.training.config import TrainConfig
@@ -46,7 +46,7 @@ from support import (
 )
 
 
-def logits(network: nn.Module, reviews: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+def logits(network: nn.Module, reviews: Iterable[Sequence[int] | NDArray[np.integer]]) -> NDArray[np.float64]:
     return predict(
         network,
         evaluation_batches(EncodedReviews.of([np.array(review, dtype=np.int64) for review in reviews]), READING),
@@ -83,12 +83,13 @@ def test_both_corners_of_the_search_space_build_and_give_a_logit_a_review(name: 
 @BATTERY
 def test_every_parameter_gets_a_gradient_and_padding_none(name: str, variant: dict[str, Value]) -> None:
     network, reviews = built(name, variant).eval(), toy(count=33)
-    answer = network(padded(reviews.reviews))
-    binary_cross_entropy_with_logits(answer, torch.from_numpy(reviews.labels).float()).backward()
+    loss = binary_cross_entropy_with_logits(network(padded(reviews.reviews)), torch.from_numpy(reviews.labels).float())
+    loss.backward()  # type: ignore[no-untyped-call]
     without = [key for key, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert without == []
     for module in network.modules():
         if isinstance(module, nn.Embedding):
+            assert module.weight.grad is not None
             assert not module.weight.grad[0].any()
             assert not module.weight[0].any()
 
@@ -128,8 +129,8 @@ def test_a_review_without_words_has_a_finite_logit(name: str, variant: dict[str,
 
 @BATTERY
 def test_a_network_learns_64_reviews_by_heart(name: str, variant: dict[str, Value]) -> None:
-    chance = {"dropout": 0.0, "rarest": 1, "hidden": 64}
-    network = built(name, variant, **{key: chance[key] for key in chance if key in settings_of(NETWORKS[name])})
+    able: dict[str, Value] = {"dropout": 0.0, "rarest": 1, "hidden": 64}
+    network = built(name, {**variant, **able})
     assert best_accuracy(network, toy(), toy(), goal=1.0) == 1.0
 
 
@@ -155,7 +156,7 @@ def test_a_network_of_words_without_order_reads_any_order_alike(name: str, words
 
 
 @pytest.mark.parametrize("cell", [nn.RNN, nn.LSTM, nn.GRU])
-def test_the_exported_recurrence_is_that_of_the_layer_at_every_length(cell: type[nn.RNNBase]) -> None:
+def test_the_exported_recurrence_is_that_of_the_layer_at_every_length(cell: Cell) -> None:
     free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
     with seeded(1), torch.no_grad(), warnings.catch_warnings(action="ignore"):  # of torch about its own future
         direction = Direction(cell, 8, 6)
@@ -244,7 +245,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_network_of_the_users_own_passes_the_core_of_the_battery(own: str) -> None:
     name, train, held_out = f"{own}:Words", toy(a_means_positive, 256), toy(a_means_positive, 256, seed=2)
     network = models.create_network(name, VOCABULARY, resolve(models.network_class(name), {"hidden": "16"}))
-    assert network.output.in_features == 16
+    assert network.get_parameter("output.weight").shape == (1, 16)
     fresh = predict(network, evaluation_batches(train, READING))
     assert loss_and_accuracy(fresh, train.labels)[0] == pytest.approx(math.log(2), abs=0.05)
     assert best_accuracy(network, train, held_out, goal=0.97) >= 0.97
