@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
+from scipy.special import expit
 from torch import nn
 
 from sentiment_tune import __version__
@@ -21,7 +22,6 @@ from sentiment_tune.evaluation import metrics
 from sentiment_tune.events import Event, Listener, ignore
 from sentiment_tune.inference.package import GOLDEN, ModelPackage
 from sentiment_tune.inference.predict import device_of, predict
-from sentiment_tune.inference.scorer import sigmoid
 from sentiment_tune.space import Value
 from sentiment_tune.tracking import flavor, runs
 from sentiment_tune.tracking.runs import ActiveRun, RunSpec
@@ -159,7 +159,7 @@ def evaluate_on_test(network: nn.Module, text: TextConfig, corpus: Corpus) -> di
     reviews, started = corpus.test, time.perf_counter()
     logits = predict(network, evaluation_batches(reviews, text, device_of(network)))
     seconds = time.perf_counter() - started
-    labels, probabilities = reviews.labels, sigmoid(logits)
+    labels, probabilities = reviews.labels, expit(logits)
     test = {f"test_{name}": value for name, value in metrics.compute_metrics(labels, probabilities, logits).items()}
     test["test_reviews_per_second"] = len(reviews) / seconds
     runs.log_metrics(test)
