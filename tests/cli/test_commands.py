@@ -546,6 +546,7 @@ def test_help_lists_the_settings_of_the_network(network: str, foreign: str) -> N
     assert (code, err) == (0, "")
     for name, setting in settings_for(network).items():
         kind = setting.type.__name__.upper()
-        told = f"--{name.replace('_', '-')} {kind} {setting.bounds} [default: {setting.default}]"
-        assert told in words
+        assert setting.doc
+        line = f"--{name.replace('_', '-')} {kind} {setting.doc}: {setting.bounds} [default: {setting.default}]"
+        assert line in words
     assert foreign not in out

@@ -8,8 +8,9 @@ import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import create_trial
 
+from sentiment_tune.errors import InputError
 from sentiment_tune.models.registry import NETWORKS
-from sentiment_tune.tuning.search import StudyConfig
+from sentiment_tune.tuning.search import StudyConfig, check_same_facts
 from sentiment_tune.tuning.trials import best_trials
 
 JOINT = StudyConfig("all", tuple(NETWORKS), {"data": "sample"}, trials=1, storage="sqlite:///optuna.db")
@@ -47,3 +48,13 @@ def test_trials_that_tie_are_each_settings_once() -> None:
         study.add_trial(create_trial(params={"rate": rate}, distributions=distribution, value=value))
     best = best_trials(study, 3)
     assert [(trial.number, trial.params["rate"]) for trial in best] == [(0, 0.1), (1, 0.2), (3, 0.3)]
+
+
+def test_a_study_of_an_earlier_version_goes_on_while_new_settings_have_their_defaults() -> None:
+    facts = JOINT.facts("digest")
+    earlier = {name: value for name, value in facts.items() if "own_share" not in name}
+    check_same_facts(JOINT, earlier, facts)
+    with pytest.raises(InputError, match=r"cnn\.own_share: not searched, and this is 0\.5"):
+        check_same_facts(JOINT, earlier, facts | {"cnn.own_share": "0.5"})
+    with pytest.raises(InputError, match="data digest: other"):
+        check_same_facts(JOINT, earlier | {"data digest": "other"}, facts)
