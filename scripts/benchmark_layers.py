@@ -1,87 +1,100 @@
-"""Milliseconds a training batch of the layers written here, against torch's own, forward and backward.
+"""Seconds of a training epoch with each kernel for a CPU, against torch's own layer in its place.
 
     python scripts/benchmark_layers.py --data PATH/imdb.npz
 
-Batches of 64 training reviews as training sees them, embeddings of 100, 100 states or 3 x 100 filters; the layer, its
-embedding and the maximum over time. The ways take turns batch by batch. `torch` is what runs on a GPU too.
+Seconds of the processor, one thread; networks and training at their defaults, the same weights. A row turns one kernel
+off, the others stay on, and the last rows turn all of them off; on and off take turns, epoch by epoch, after one of
+each that does not count. A kernel that gains less than 1.15 times wherever it is used has no place in the package.
 """
 
 import time
-from collections.abc import Callable
-from statistics import quantiles
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from statistics import median
+from types import ModuleType, SimpleNamespace
 from unittest.mock import patch
 
 import click
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from sentiment_tune.data import load as data
-from sentiment_tune.data.batches import make_batches, shuffle_by_length
-from sentiment_tune.data.text import PADDING, TextConfig
-from sentiment_tune.models.convolutional import Phrases
-from sentiment_tune.models.layers import Words, max_over_time, word_vectors
-from sentiment_tune.models.recurrent import Direction, split_into_segments
+from sentiment_tune.build import build_network
+from sentiment_tune.config import ExperimentConfig
+from sentiment_tune.data.corpus import Corpus, Reviews
+from sentiment_tune.data.load import DataConfig, load
+from sentiment_tune.models import convolutional, kernels, layers, recurrent
+from sentiment_tune.process import keep_freed_memory
+from sentiment_tune.training.loop import fit
 
-Layer = Callable[[Tensor], Tensor]  # ids [batch, word] -> [batch, feature]
+ALL = "all"
+USERS: dict[str, tuple[str, ...]] = {  # the networks that use each kernel
+    "convolution": ("cnn", "cnn_lstm"),
+    "recurrent cell": ("rnn", "lstm", "gru", "cnn_lstm"),
+    "dropout": ("feedforward", "embedding", "cnn", "rnn", "lstm", "gru", "cnn_lstm"),
+    ALL: ("feedforward", "embedding", "cnn", "rnn", "lstm", "gru", "cnn_lstm"),
+}
+CALLERS: dict[str, ModuleType] = {"convolution": convolutional, "recurrent cell": recurrent, "dropout": layers}
 
 
 @click.command()
 @click.option("--data", "source", default="imdb", show_default=True)
-@click.option("--count", default=40, show_default=True, help="batches")
-def main(source: str, count: int) -> None:
+@click.option("--reviews", default=1600, show_default=True, help="training reviews of an epoch")
+@click.option("--rounds", default=3, show_default=True, help="epochs each way")
+@click.option("--kernels", "chosen", default=",".join(USERS), show_default=True)
+def main(source: str, reviews: int, rounds: int, chosen: str) -> None:
     """Measure and print a Markdown table."""
-    corpus, reading = data.load(data.DataConfig(source)), TextConfig()
-    passing = make_batches(corpus.train, reading, 64, shuffle_by_length(np.random.default_rng(1)))
-    ids = [batch.ids for batch, _ in zip(passing, range(count), strict=False)]
-    print("| layer | torch, ms | ours, ms | times faster |\n|---|---|---|---|")
-    for name, (layer, modules) in layers(reading.vocabulary).items():
-        taken: dict[bool, list[float]] = {True: [], False: []}
-        for by_torch in taken:
-            step(layer, modules, ids[0], by_torch)  # the first pays for what is compiled
-        for batch in ids:
-            for by_torch, seconds in taken.items():
-                seconds.append(step(layer, modules, batch, by_torch))
-        torchs, ours = (quantiles(seconds, n=4) for seconds in taken.values())
-        cells = [f"{1e3 * middle:.0f} ({1e3 * low:.0f} to {1e3 * high:.0f})" for low, middle, high in (torchs, ours)]
-        print(f"| {name} | {' | '.join(cells)} | {torchs[1] / ours[1]:.2f} |", flush=True)
-    print(f"\nMedian of {count} batches of different lengths (quartiles).")
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    corpus = load(DataConfig(source))
+    corpus = replace(corpus, train=spread(corpus.train, reviews), validation=spread(corpus.validation, reviews // 10))
+    print("| kernel | network | off, s | on, s | times faster |\n|---|---|---|---|---|")
+    for kernel in chosen.split(","):
+        for network in USERS[kernel]:
+            print(row(kernel, network, corpus, rounds), flush=True)
+    print(f"\nMedian of {rounds} epochs over {len(corpus.train):,} reviews (from, to).")
 
 
-def layers(vocabulary: int) -> dict[str, tuple[Layer, list[nn.Module]]]:
-    found: dict[str, tuple[Layer, list[nn.Module]]] = {}
-    vectors = word_vectors(vocabulary, 100)
-    filters = [Phrases(100, 100, width) for width in (2, 3, 4)]
-
-    def phrases(ids: Tensor) -> Tensor:
-        words, real = Words.of(vectors, ids), ids != PADDING
-        return torch.cat([width.strongest(words, real) for width in filters], 1)
-
-    found["filters of widths 2, 3, 4"] = (phrases, [vectors, *filters])
-    for cell in (nn.RNN, nn.LSTM, nn.GRU):
-        for segment in (0, 48):
-            direction = Direction(cell, 100, 100)
-
-            def read(ids: Tensor, direction: Direction = direction, segment: int = segment) -> Tensor:
-                pieces = split_into_segments(ids, segment)
-                real = pieces != PADDING
-                return max_over_time(direction(Words.of(vectors, pieces), real), real, ids.shape[0])
-
-            found[f"{cell.__name__}, {f'segments of {segment}' if segment else 'whole reviews'}"] = (
-                read,
-                [vectors, direction],
-            )
-    return found
+def spread(reviews: Reviews, count: int) -> Reviews:
+    """So many of the reviews, spread over all."""
+    return reviews.take(np.linspace(0, len(reviews) - 1, min(count, len(reviews))).astype(np.int64))
 
 
-def step(layer: Layer, modules: list[nn.Module], ids: Tensor, by_torch: bool) -> float:
-    """Seconds of one forward and backward pass."""
-    for module in modules:
-        module.zero_grad()
-    with patch.object(Words, "by_torch", by_torch):
-        started = time.perf_counter()
-        layer(ids).sum().backward()  # type: ignore[no-untyped-call]
-        return time.perf_counter() - started
+def row(kernel: str, network: str, corpus: Corpus, rounds: int) -> str:
+    """A row of the table: the kernel off and on, in turns."""
+    config = ExperimentConfig.of(network, {"epochs": 1})
+    off, on = [], []
+    for _ in range(rounds + 1):
+        with turned_off(kernel):
+            off.append(epoch_seconds(config, corpus))
+        on.append(epoch_seconds(config, corpus))
+    gain = median(off[1:]) / median(on[1:])
+    return f"| {kernel} | `{network}` | {summary(off[1:])} | {summary(on[1:])} | {gain:.2f} |"
+
+
+@contextmanager
+def turned_off(kernel: str) -> Iterator[None]:
+    """A block without this kernel, or without any."""
+    if kernel == ALL:
+        with kernels.disabled():
+            yield
+        return
+    with patch.object(CALLERS[kernel], "kernels", SimpleNamespace(apply_to=lambda _: False)):
+        yield
+
+
+def epoch_seconds(config: ExperimentConfig, corpus: Corpus) -> float:
+    """Seconds of the processor that the first epoch of a training takes, validation included."""
+    network = build_network(config, corpus)
+    epochs = fit(network, corpus.train, corpus.validation, config.training, config.text, config.runtime.seed)
+    started = time.process_time()
+    next(epochs)
+    return time.process_time() - started
+
+
+def summary(seconds: Sequence[float]) -> str:
+    """Median, smallest and largest."""
+    return f"{median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
 
 
 if __name__ == "__main__":

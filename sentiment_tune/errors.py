@@ -6,6 +6,9 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and ends with exit code 2. Every other exception is a fault of the
     program and keeps its traceback.
+
+    Args:
+        message: what is wrong, where, and what to do instead; line breaks and runs of blanks become one blank.
     """
 
     def __init__(self, message: str):

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import nn
 
 from sentiment_tune import __version__
@@ -23,7 +24,6 @@ from sentiment_tune.evaluation import metrics
 from sentiment_tune.events import Event, Listener, ignore
 from sentiment_tune.inference.package import GOLDEN, ModelPackage
 from sentiment_tune.inference.predict import device_of, predict
-from sentiment_tune.inference.scorer import sigmoid
 from sentiment_tune.space import Value
 from sentiment_tune.tracking import flavor, runs
 from sentiment_tune.tracking.runs import ActiveRun, RunSpec
@@ -158,7 +158,7 @@ def evaluate_on_test(network: nn.Module, text: TextConfig, corpus: Corpus) -> di
     reviews, started = corpus.test, time.perf_counter()
     logits = predict(network, evaluation_batches(reviews, text, device_of(network)))
     seconds = time.perf_counter() - started
-    labels, probabilities = reviews.labels, sigmoid(logits)
+    labels, probabilities = reviews.labels, expit(logits)
     values = metrics.compute_metrics(labels, probabilities, logits)
     test = {f"{Metric.TEST}{name}": value for name, value in values.items()}
     test[Metric.TEST_REVIEWS_PER_SECOND] = len(reviews) / seconds

@@ -49,12 +49,20 @@ class Range:
 
 
 class Choice(tuple[Value, ...]):
-    """One of the given values; a study tries each, a `Fixed` one none."""
+    """One of the given values; a study tries each.
+
+    Args:
+        options: the values that are allowed.
+
+    Attributes:
+        searched: whether a study searches it.
+    """
 
     __slots__ = ()
     searched = True
 
     def __new__(cls, *options: Value) -> "Choice":
+        """A choice of these values, given one by one."""
         return super().__new__(cls, options)
 
     def __str__(self) -> str:
@@ -62,7 +70,7 @@ class Choice(tuple[Value, ...]):
 
 
 class Fixed(Choice):
-    """One of the given values, chosen by the user and never by a study."""
+    """One of the given values, chosen by the user and never by a study; arguments as for Choice."""
 
     __slots__ = ()
     searched = False
@@ -70,7 +78,11 @@ class Fixed(Choice):
 
 @dataclass(frozen=True)
 class Doc:
-    """What a setting does, in half a sentence, for help, model card and reference."""
+    """What a setting does, for help, model card and reference.
+
+    Attributes:
+        text: half a sentence without a full stop, with the unit and what a special value such as 0 means.
+    """
 
     text: str
 
@@ -103,6 +115,12 @@ class Setting:
     def parse(self, given: object) -> Value:
         """The value that a text or a number means.
 
+        Args:
+            given: the value itself, or a text that means it, as the command line has it.
+
+        Returns:
+            The value, of the setting's type.
+
         Raises:
             InputError: it is none, or out of bounds; names the setting, the value and what is allowed.
         """
@@ -132,7 +150,14 @@ class Setting:
 
 
 def settings_of(configured: Callable[..., Any]) -> dict[str, Setting]:
-    """The settings that a class or function declares in its signature, in order, by name."""
+    """The settings that a class or function declares in its signature.
+
+    Args:
+        configured: a class, read at its constructor, or a function.
+
+    Returns:
+        The settings by name, in the order of the signature; parameters without bounds are left out.
+    """
     declaring = configured.__init__ if isinstance(configured, type) else configured  # type: ignore[misc]
     hints = get_type_hints(declaring, include_extras=True)
     settings = {}
@@ -146,7 +171,14 @@ def settings_of(configured: Callable[..., Any]) -> dict[str, Setting]:
 
 
 def resolve(configured: Callable[..., Any], given: Mapping[str, object]) -> dict[str, Value]:
-    """Every setting of `configured` by name: what is `given` for it, checked, and the default of the rest.
+    """Every setting of a class or function, complete and checked.
+
+    Args:
+        configured: what declares the settings.
+        given: values by name; what `configured` does not declare is ignored.
+
+    Returns:
+        A value for each setting: the given one, or the default.
 
     Raises:
         InputError: a given value is none that its setting may have.
@@ -155,7 +187,16 @@ def resolve(configured: Callable[..., Any], given: Mapping[str, object]) -> dict
 
 
 def unknown_name(kind: str, name: str, names: Iterable[str]) -> InputError:
-    """The error for a name nobody knows: what it is, the closest known one, all of them."""
+    """The error for an unknown name, to be raised by the caller.
+
+    Args:
+        kind: what the name should have named, such as `network`.
+        name: the unknown name.
+        names: the names to choose from.
+
+    Returns:
+        An error whose message has the closest of the names and lists them all.
+    """
     choices = sorted(names)
     close = difflib.get_close_matches(name, choices, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ";"

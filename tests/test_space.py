@@ -1,17 +1,17 @@
-"""What can be set: bounds are kept, refusals say the way out, a plan survives its settings file."""
+"""What can be set and what it does: bounds are kept, refusals say the way out, a config survives its settings file."""
 
 import json
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError
 from sentiment_tune.models.registry import NETWORKS
-from sentiment_tune.space import Choice, Fixed, Range, Rate, Setting, Switch, Width, resolve, settings_of
+from sentiment_tune.space import Choice, Doc, Fixed, Range, Rate, Setting, Switch, Width, resolve, settings_of
 from sentiment_tune.training.config import TrainConfig
 
 with warnings.catch_warnings(action="ignore"):  # mlflow's own, when it is first imported
@@ -103,7 +103,19 @@ def test_every_default_and_search_space_lies_within_its_own_bounds(configured: t
         assert setting.parse(setting.default) == setting.default
         ends = (setting.bounds.search or ()) if isinstance(setting.bounds, Range) else setting.bounds
         assert all(setting.parse(end) == end for end in ends)
-        assert not (isinstance(setting.bounds, Range) and setting.bounds.log and min(ends, default=1) <= 0)
+        if isinstance(setting.bounds, Range) and setting.bounds.log:
+            assert min(setting.bounds.search or (1,)) > 0
+
+
+@pytest.mark.parametrize("configured", [*NETWORKS.values(), TrainConfig, TextConfig, RuntimeConfig])
+def test_every_setting_of_the_package_says_what_it_does(configured: type) -> None:
+    assert [name for name, setting in settings_of(configured).items() if not setting.doc] == []
+
+
+def test_a_setting_may_say_what_it_does() -> None:
+    def function(segment: Annotated[int, Range(0, 9), Doc("words; 0 reads all")] = 3, hidden: Width = 3) -> None: ...
+
+    assert [setting.doc for setting in settings_of(function).values()] == ["words; 0 reads all", ""]
 
 
 @pytest.mark.parametrize(
@@ -126,8 +138,9 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def write(signature: str, train_defaults: str = "{}") -> str:
         head = "from torch import nn\nfrom sentiment_tune.space import Width\nclass Own(nn.Module):\n"
-        body = f"    train_defaults = {train_defaults}\n    def __init__(self, vocabulary: int, {signature}): super().__init__()\n"
-        Path("own_network.py").write_text(head + body, encoding="utf-8")
+        preferred = f"    train_defaults = {train_defaults}\n"
+        constructor = f"    def __init__(self, vocabulary: int, {signature}): super().__init__()\n"
+        Path("own_network.py").write_text(head + preferred + constructor, encoding="utf-8")
         return "own_network:Own"
 
     return write
@@ -135,11 +148,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_network_prefers_its_recipe_to_the_defaults_and_the_given_to_both(own: Any) -> None:
     model = own("depth: Width = 3", "{'learning_rate': 0.5, 'epochs': 4}")
-    plan = ExperimentConfig.of(model, {"epochs": "7"})
-    assert (plan.training.learning_rate, plan.training.epochs) == (0.5, 7)
-    assert plan.training.batch == TrainConfig().batch
+    config = ExperimentConfig.of(model, {"epochs": "7"})
+    assert (config.training.learning_rate, config.training.epochs) == (0.5, 7)
+    assert config.training.batch == TrainConfig().batch
     assert settings_for(model)["learning_rate"].default == 0.5  # what --help shows
-    assert plan.network == {"depth": 3}
+    assert config.network == {"depth": 3}
 
 
 @pytest.mark.parametrize("taken", ["batch", "length", "seed", "data", "split", "model"])
@@ -149,12 +162,12 @@ def test_a_network_cannot_call_a_setting_what_another_is_called(own: Any, taken:
 
 
 @pytest.mark.parametrize("model", NETWORKS)
-def test_a_plan_survives_its_settings_file(model: str, tmp_path: Path) -> None:
-    plan = ExperimentConfig.of(model, {"seed": 7, "learning_rate": "3e-4", "data": "sample", "keep": "head"})
+def test_a_config_survives_its_settings_file(model: str, tmp_path: Path) -> None:
+    config = ExperimentConfig.of(model, {"seed": 7, "learning_rate": "3e-4", "data": "sample", "keep": "head"})
     file = tmp_path / "settings.json"
-    file.write_text(json.dumps(plan.as_dict), encoding="utf-8")
-    held = read_settings(file)
-    assert ExperimentConfig.of(held.pop("model"), held) == plan != ExperimentConfig.of(model, {})
+    file.write_text(json.dumps(config.as_dict), encoding="utf-8")
+    read = read_settings(file)
+    assert ExperimentConfig.of(read.pop("model"), read) == config != ExperimentConfig.of(model, {})
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "3", "\0"])

@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_tune.space import Fixed, Range
+from sentiment_tune.space import Doc, Fixed, Range
 
 PADDING, START, UNKNOWN, FIRST_WORD = 0, 1, 2, 3
 _SEPARATORS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n\r', " "))
@@ -57,9 +57,9 @@ class Vocabulary:
 class TextConfig:
     """How much of a review a network reads."""
 
-    vocabulary: Annotated[int, Range(4, 10_000_000)] = 10_000  # ids, the three special ones included
-    length: Annotated[int, Range(1, 1_000_000)] = 500  # words, the start id included
-    keep: Annotated[str, Fixed("tail", "head")] = "tail"  # which end of a longer review; Keras keeps the tail
+    vocabulary: Annotated[int, Range(4, 10_000_000), Doc("word ids, the three special ones included")] = 10_000
+    length: Annotated[int, Range(1, 1_000_000), Doc("words of a review at most, the start id included")] = 500
+    keep: Annotated[str, Fixed("tail", "head"), Doc("the end of a longer review that is read")] = "tail"  # as in Keras
 
     def crop(
         self, starts: NDArray[np.int64], lengths: NDArray[np.int64]

@@ -36,11 +36,11 @@ class Ensemble(nn.Module):
 
 def reread(ids: Tensor, vocabulary: int, length: int, keep: str) -> Tensor:
     """What `TextConfig.crop` leaves of longer reviews and rarer words: ids [batch, word] -> [batch, word]."""
-    known = ids.masked_fill(ids >= vocabulary, UNKNOWN)
+    ids = ids.masked_fill(ids >= vocabulary, UNKNOWN)
     exporting = torch.compiler.is_exporting()  # a program is for any width: it cannot ask how wide the ids are
     if not exporting and ids.shape[1] <= length:
-        return known
+        return ids
     position = torch.arange(ids.shape[1], device=ids.device) + 1
     words = (position * (ids != PADDING)).amax(1, keepdim=True)  # [batch, 1]
     begin = (words - length).clamp(min=0) if keep == "tail" else torch.zeros_like(words)
-    return functional.pad(known, (0, length)).gather(1, begin + torch.arange(length, device=ids.device))
+    return functional.pad(ids, (0, length)).gather(1, begin + torch.arange(length, device=ids.device))

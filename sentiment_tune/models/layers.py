@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sentiment_tune.data.text import PADDING
 from sentiment_tune.models import kernels
@@ -94,8 +95,7 @@ class Dropout(nn.Module):
         """Features of any shape, some of them 0 in training."""
         if not (self.training and self.threshold):
             return features
-        if kernels.apply_to(features):
-            drawn = random_bytes(features.shape)
-        else:
-            drawn = torch.randint(256, features.shape, dtype=torch.uint8, device=features.device)
+        if not kernels.apply_to(features):
+            return functional.dropout(features, self.threshold / 256)
+        drawn = random_bytes(features.shape)
         return features * ((drawn >= self.threshold) * (256 / (256 - self.threshold)))

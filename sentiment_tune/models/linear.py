@@ -48,9 +48,9 @@ class Linear(NGrams):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits [batch] of word ids [batch, word], 0 after a review's end."""
-        row, known = self.lookup(ids)
-        weights = functional.embedding(row, self.weights.unsqueeze(1)).squeeze(-1)
-        return (weights * self.ratios[row] * known).sum(1) + self.bias
+        rows, mask = self.lookup(ids)
+        weights = functional.embedding(rows, self.weights.unsqueeze(1)).squeeze(-1)
+        return (weights * self.ratios[rows] * mask).sum(1) + self.bias
 
 
 # With 3, IMDB has 780 thousand phrases: not searched.

@@ -68,10 +68,10 @@ class NGrams(nn.Module):
         return keys.masked_fill(repeated, PADDING)
 
     def lookup(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of a review's n-grams in the table, and whether they are in it: both [batch, n-gram]."""
+        """Rows of a review's n-grams in the table, and a mask of those that are in it: both [batch, n-gram]."""
         keys = self._keys(ids)
-        row = torch.searchsorted(self.keys, keys).clamp(max=self.keys.shape[0] - 1)
-        return row, (self.keys[row] == keys) & (keys != PADDING)
+        rows = torch.searchsorted(self.keys, keys).clamp(max=self.keys.shape[0] - 1)
+        return rows, (self.keys[rows] == keys) & (keys != PADDING)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Take the table's size from what is loaded: it is a fact of the training data."""
@@ -101,12 +101,12 @@ class NGramVectors(NGrams):
 
     def forward(self, ids: Tensor) -> tuple[nn.Embedding, Tensor]:
         """The vectors and their rows for each review, 0 where there is none: [batch, n-gram]."""
-        row, known = self.lookup(ids)
-        return self.vectors, torch.where(known, row + 1, PADDING)
+        rows, mask = self.lookup(ids)
+        return self.vectors, torch.where(mask, rows + 1, PADDING)
 
 
 def _counts(negative: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """All keys, ascending, with the number of reviews of each class that hold them."""
-    keys, row = torch.unique(torch.cat([negative, positive]), return_inverse=True)
-    in_negative, in_positive = row[: len(negative)], row[len(negative) :]
+    keys, rows = torch.unique(torch.cat([negative, positive]), return_inverse=True)
+    in_negative, in_positive = rows[: len(negative)], rows[len(negative) :]
     return keys, torch.bincount(in_negative, minlength=len(keys)), torch.bincount(in_positive, minlength=len(keys))

@@ -30,7 +30,17 @@ ENSEMBLE = "ensemble"
 
 
 def parse_names(names: str) -> tuple[str, ...]:
-    """The networks that a user names: one, several with commas between, or `all` of the registry; each is known."""
+    """The networks that a user names.
+
+    Args:
+        names: one name, several with commas between, or `all` for the whole registry.
+
+    Returns:
+        The names, each once, in their order.
+
+    Raises:
+        InputError: one of them names no network that can be trained.
+    """
     listed = tuple(NETWORKS) if names == "all" else tuple(dict.fromkeys(name.strip() for name in names.split(",")))
     for name in listed:
         network_class(name)
@@ -38,9 +48,14 @@ def parse_names(names: str) -> tuple[str, ...]:
 
 
 def network_class(name: str, finished: bool = False) -> type[nn.Module]:
-    """The class of a network: a name of the registry, or `package.module:Class` of the user's own.
+    """The class of a network.
 
-    What is `finished` may be an ensemble, which nobody trains.
+    Args:
+        name: a name of the registry, or `package.module:Class` of the user's own.
+        finished: whether it may be an ensemble, which is not trained.
+
+    Raises:
+        InputError: there is no such network, or what the name leads to is no torch module.
     """
     if name in NETWORKS:
         return NETWORKS[name]
@@ -55,16 +70,25 @@ def network_class(name: str, finished: bool = False) -> type[nn.Module]:
 
 def _imported(module: str, name: str) -> type[nn.Module]:
     try:
-        found = getattr(importlib.import_module(module), name)
+        network = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"no network '{module}:{name}': {error}; write importable.module:Class") from None
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+    if not (isinstance(network, type) and issubclass(network, nn.Module)):
         raise InputError(f"'{module}:{name}' is no torch.nn.Module class; see the networks of sentiment_tune.models")
-    return found
+    return network
 
 
 def create_network(name: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Module:
-    """A network with fresh weights; InputError where the class does not keep the rules of this package's networks."""
+    """A network with fresh weights.
+
+    Args:
+        name: as for `network_class`; an ensemble's one setting is `members`.
+        vocabulary: how many word ids there are.
+        settings: arguments of the network's constructor.
+
+    Raises:
+        InputError: the network cannot be built so, or does not return logits [batch] for ids [batch, word].
+    """
     try:
         if name == ENSEMBLE:
             network: nn.Module = create_ensemble(vocabulary, str(settings["members"]))
@@ -81,12 +105,20 @@ def create_network(name: str, vocabulary: int, settings: Mapping[str, Value]) ->
 
 
 def create_ensemble(vocabulary: int, members: str) -> Ensemble:
-    """An ensemble of fresh networks; `members` is JSON: for each its `model`, the settings `network`, and `reading`."""
-    described: Sequence[Mapping[str, Any]] = json.loads(members)
-    readings = [member["reading"] for member in described]
+    """An ensemble of fresh networks.
+
+    Args:
+        vocabulary: how many word ids there are.
+        members: JSON, for each member its `model`, the settings `network`, and `reading`, what it reads of a review.
+
+    Raises:
+        ValueError: a member knows more words.
+    """
+    descriptions: Sequence[Mapping[str, Any]] = json.loads(members)
+    readings = [member["reading"] for member in descriptions]
     if any(reading["vocabulary"] > vocabulary for reading in readings):
         raise ValueError(f"a member knows more words than {vocabulary}")
     networks = [
-        create_network(member["model"], member["reading"]["vocabulary"], member["network"]) for member in described
+        create_network(member["model"], member["reading"]["vocabulary"], member["network"]) for member in descriptions
     ]
     return Ensemble(networks, readings)

@@ -27,7 +27,7 @@ from sentiment_tune.inference.scorer import label_for
 from sentiment_tune.tracking.schema import Artifact
 
 EXAMPLE = ["a fine film", "a dull one"]
-NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "torch")
+NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "scipy", "torch")
 FOLDER = "scorer"  # of the four data files, in the logged model
 SIZE = "bytes"  # in the model's metadata
 _EXPORT = "network"

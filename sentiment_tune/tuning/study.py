@@ -95,7 +95,7 @@ def open_study(search: StudyConfig, digest: str) -> optuna.Study:
         begun_with = _facts_of(study)
         if begun_with is None:
             raise InputError(f"study {search.study!r} was not begun by this program: give another --study") from None
-        check_same_facts(search.study, begun_with, facts)
+        check_same_facts(search, begun_with, facts)
     return study
 
 

@@ -10,26 +10,26 @@ from sentiment_tune.models.kernels.dropout import random_bytes
 from sentiment_tune.models.kernels.filters import filter_answers, largest_answers
 from sentiment_tune.models.kernels.recurrent import KERNELS, run_cell
 from sentiment_tune.models.layers import Words, max_over_time
+from sentiment_tune.models.recurrent import Cell
 from sentiment_tune.space import Value
 from sentiment_tune.training.loop import seeded
 from support import CASES, RECURRENT, over, padded, toy, trained
 
-CELLS: tuple[type[nn.RNN] | type[nn.LSTM] | type[nn.GRU], ...] = (nn.RNN, nn.LSTM, nn.GRU)
+CELLS: tuple[Cell, ...] = (nn.RNN, nn.LSTM, nn.GRU)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @torch.enable_grad()
-def test_a_cells_gradient_is_its_derivative(cell: type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]) -> None:
+def test_a_cells_gradient_is_its_derivative(cell: Cell) -> None:
     with seeded(1):
-        layer, x = cell(3, 4).double(), torch.randn(7, (4 if cell is nn.LSTM else 3 if cell is nn.GRU else 1) * 4)
-        indices = torch.randint(7, (5, 2))
-    kernel = KERNELS[cell]
-    inputs = (x.double().requires_grad_(), layer.weight_hh_l0, layer.bias_hh_l0)
+        layer, indices = cell(3, 4).double(), torch.randint(7, (5, 2))
+        weight, bias = layer.get_parameter("weight_hh_l0"), layer.get_parameter("bias_hh_l0")  # [gate, hidden], [gate]
+        x = torch.randn(7, len(bias), dtype=torch.double, requires_grad=True)
 
     def states(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return kernel.apply(x, indices, weight, bias)  # type: ignore[no-any-return,no-untyped-call]
+        return KERNELS[cell].apply(x, indices, weight, bias)  # type: ignore[no-untyped-call]
 
-    assert torch.autograd.gradcheck(states, inputs)  # type: ignore[no-untyped-call]
+    assert torch.autograd.gradcheck(states, (x, weight, bias))
 
 
 @pytest.mark.parametrize("width", [1, 3])
@@ -47,7 +47,7 @@ def test_the_filters_gradients_are_their_derivatives(width: int) -> None:
         return largest_answers(x, indices, mask, weight, bias)
 
     for answers in (every, largest):
-        assert torch.autograd.gradcheck(answers, inputs)  # type: ignore[no-untyped-call]
+        assert torch.autograd.gradcheck(answers, inputs)
 
 
 def test_random_bytes_are_even_and_any_shape() -> None:
@@ -69,9 +69,9 @@ def test_one_switch_turns_all_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not kernels.apply_to(tensor)
 
 
-@pytest.mark.parametrize("cell", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("cell", CELLS)
 @torch.enable_grad()
-def test_our_recurrence_and_its_gradient_are_those_of_torch(cell: type[nn.RNNBase]) -> None:
+def test_our_recurrence_and_its_gradient_are_those_of_torch(cell: Cell) -> None:
     with seeded(1):
         layer, vectors = cell(8, 6, batch_first=True).double(), torch.randn(30, 8, dtype=torch.double)
         indices = torch.randint(30, (5, 17))
@@ -124,7 +124,7 @@ def test_phrases_by_table_and_their_gradients_are_those_of_a_convolution(width: 
     padded_words = Words(torch.cat([vectors, vectors.new_zeros(1, 8)]), words.indices.masked_fill(~mask, 20))
     filled = nn.functional.pad(padded_words.features.transpose(1, 2), (0, width - 1))
     answers = phrases.filters(filled).transpose(1, 2).masked_fill(~mask.unsqueeze(-1), float("-inf"))
-    inputs, results = (vectors, phrases.filters.weight, phrases.filters.bias), []
+    inputs, results = (vectors, *phrases.parameters()), []
     for every in (phrases(padded_words, mask), answers):
         results.append((every, *torch.autograd.grad(every.exp().pow(2).sum(), inputs, retain_graph=True)))
     for strongest in (phrases.strongest(padded_words, mask), max_over_time(answers, mask, 4)):

@@ -3,7 +3,7 @@
 import math
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from sentiment_tune.evaluation.metrics import loss_and_accuracy
 from sentiment_tune.inference.predict import predict
 from sentiment_tune.models import registry as models
 from sentiment_tune.models.layers import Dropout, Words
-from sentiment_tune.models.recurrent import Direction
+from sentiment_tune.models.recurrent import Cell, Direction
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Range, Value, resolve, settings_of
 from sentiment_tune.training.config import TrainConfig
@@ -46,7 +46,7 @@ from support import (
 )
 
 
-def logits(network: nn.Module, reviews: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+def logits(network: nn.Module, reviews: Iterable[Sequence[int] | NDArray[np.integer]]) -> NDArray[np.float64]:
     return predict(
         network,
         evaluation_batches(EncodedReviews.of([np.array(review, dtype=np.int64) for review in reviews]), READING),
@@ -55,11 +55,8 @@ def logits(network: nn.Module, reviews: Sequence[Sequence[int]]) -> NDArray[np.f
 
 def best_accuracy(network: nn.Module, train: Toy, held_out: Toy, goal: float, epochs: int = 60) -> float:
     """The best accuracy on `held_out` while training until the goal is reached."""
-    recipe, best = (
-        TrainConfig(epochs=epochs, batch=16, learning_rate=0.01, weight_decay=0.0),
-        0.0,
-    )
-    for epoch in fit(network, train, held_out, recipe, READING, 1):
+    config, best = TrainConfig(epochs=epochs, batch=16, learning_rate=0.01, weight_decay=0.0), 0.0
+    for epoch in fit(network, train, held_out, config, READING, 1):
         best = max(best, epoch.val_accuracy)
         if best >= goal:
             break
@@ -86,12 +83,13 @@ def test_both_corners_of_the_search_space_build_and_give_a_logit_a_review(name: 
 @BATTERY
 def test_every_parameter_gets_a_gradient_and_padding_none(name: str, variant: dict[str, Value]) -> None:
     network, reviews = built(name, variant).eval(), toy(count=33)
-    answer = network(padded(reviews.reviews))
-    binary_cross_entropy_with_logits(answer, torch.from_numpy(reviews.labels).float()).backward()
+    loss = binary_cross_entropy_with_logits(network(padded(reviews.reviews)), torch.from_numpy(reviews.labels).float())
+    loss.backward()  # type: ignore[no-untyped-call]
     without = [key for key, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert without == []
     for module in network.modules():
         if isinstance(module, nn.Embedding):
+            assert module.weight.grad is not None
             assert not module.weight.grad[0].any()
             assert not module.weight[0].any()
 
@@ -131,8 +129,8 @@ def test_a_review_without_words_has_a_finite_logit(name: str, variant: dict[str,
 
 @BATTERY
 def test_a_network_learns_64_reviews_by_heart(name: str, variant: dict[str, Value]) -> None:
-    chance = {"dropout": 0.0, "rarest": 1, "hidden": 64}
-    network = built(name, variant, **{key: chance[key] for key in chance if key in settings_of(NETWORKS[name])})
+    able: dict[str, Value] = {"dropout": 0.0, "rarest": 1, "hidden": 64}
+    network = built(name, {**variant, **able})
     assert best_accuracy(network, toy(), toy(), goal=1.0) == 1.0
 
 
@@ -158,7 +156,7 @@ def test_a_network_of_words_without_order_reads_any_order_alike(name: str, words
 
 
 @pytest.mark.parametrize("cell", [nn.RNN, nn.LSTM, nn.GRU])
-def test_the_exported_recurrence_is_that_of_the_layer_at_every_length(cell: type[nn.RNNBase]) -> None:
+def test_the_exported_recurrence_is_that_of_the_layer_at_every_length(cell: Cell) -> None:
     free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
     with seeded(1), torch.no_grad(), warnings.catch_warnings(action="ignore"):  # of torch about its own future
         direction = Direction(cell, 8, 6)
@@ -177,10 +175,10 @@ def test_the_exported_recurrence_is_that_of_the_layer_at_every_length(cell: type
 def test_best_weights_are_put_back_where_the_network_is(name: str) -> None:
     variant = {} if name == "linear" else {"ngrams": 2}
     network = models.create_network(name, VOCABULARY, variant)
-    kept = network.state_dict()
+    best = network.state_dict()
     with warnings.catch_warnings(action="ignore"):  # nothing is copied to it
-        network.to("meta").load_state_dict(kept)  # a device that every machine has
-    assert {held.device.type for held in (*network.parameters(), *network.buffers())} == {"meta"}
+        network.to("meta").load_state_dict(best)  # a device that every machine has
+    assert {tensor.device.type for tensor in (*network.parameters(), *network.buffers())} == {"meta"}
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.99])
@@ -247,7 +245,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_network_of_the_users_own_passes_the_core_of_the_battery(own: str) -> None:
     name, train, held_out = f"{own}:Words", toy(a_means_positive, 256), toy(a_means_positive, 256, seed=2)
     network = models.create_network(name, VOCABULARY, resolve(models.network_class(name), {"hidden": "16"}))
-    assert network.output.in_features == 16
+    assert network.get_parameter("output.weight").shape == (1, 16)
     fresh = predict(network, evaluation_batches(train, READING))
     assert loss_and_accuracy(fresh, train.labels)[0] == pytest.approx(math.log(2), abs=0.05)
     assert best_accuracy(network, train, held_out, goal=0.97) >= 0.97
@@ -280,11 +278,11 @@ def test_ngrams_beside_answer_every_second_review_in_training_and_most_of_each_i
     network, ids = built("cnn", VARIANTS["cnn"]), padded(toy(count=count).reviews)
     nn.init.constant_(network.ngrams.weights, 1.0)  # type: ignore[union-attr, arg-type]
     network.eval()
-    own, other = network.judge(ids), network.ngrams(ids)  # type: ignore[operator]
+    own, other = network.own_logits(ids), network.ngrams(ids)  # type: ignore[operator]
     torch.testing.assert_close(network(ids), (own + 3 * other) / 4)
     for module in network.modules():
         if isinstance(module, Dropout):
-            module.dropped = 0
+            module.threshold = 0
     network.train()
     torch.testing.assert_close(network(ids), torch.where(torch.arange(count) % 2 == 0, own, other))
 

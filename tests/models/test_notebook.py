@@ -156,6 +156,6 @@ def test_no_view_as_transpose(word: int) -> None:
         return phrases.filters(channels).relu().transpose(1, 2)
 
     window = list(range(max(0, word - WIDTH + 1), word + 1))  # the phrases that hold the word
-    real = torch.ones(1, 9, dtype=torch.bool)
-    assert touched(phrases(Words.each(words), real), phrases(Words.each(other), real)) == window
+    mask = torch.ones(1, 9, dtype=torch.bool)
+    assert touched(phrases(Words.each(words), mask), phrases(Words.each(other), mask)) == window
     assert touched(viewed(words), viewed(other)) != window
