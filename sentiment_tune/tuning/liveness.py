@@ -97,6 +97,11 @@ def finished_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.state in ends or (trial.state == TrialState.FAIL and _failed(trial))]
 
 
+def is_interrupted(trial: FrozenTrial) -> bool:
+    """Whether a trial did not come to an end by itself: its process is gone, or was taken for gone."""
+    return trial.state == TrialState.FAIL and not _failed(trial)
+
+
 def _failed(trial: FrozenTrial) -> bool:
     """Whether a trial of state FAIL failed, and was not just interrupted."""
     return ERROR in trial.user_attrs
@@ -128,8 +133,7 @@ def end_abandoned_runs(study: optuna.Study) -> None:
     """End the runs of processes that are gone, those too that had not yet told their trial of their run."""
     if RUN_ID not in study.user_attrs:
         return
-    trials = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-    interrupted = {str(trial.number) for trial in trials if not _failed(trial)}
+    interrupted = {str(trial.number) for trial in study.get_trials(deepcopy=False) if is_interrupted(trial)}
     for run in records.find_running(study.user_attrs[RUN_ID]):
         if is_process_gone(run.tags.get(Tag.WORKER)) or run.tags.get(Tag.TRIAL) in interrupted:
             tracking.end_abandoned_run(run.run_id, "the process that ran this training is gone")

@@ -37,6 +37,7 @@ from sentiment_tune.tuning.liveness import (
     WORKER,
     WORKER_ID,
     finished_trials,
+    is_interrupted,
     reclaim_trials,
     requeue,
 )
@@ -92,7 +93,7 @@ def _run_next_trial(
     try:
         study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[tell])
     except Exception:
-        if ended or not begun or not _trials(study)[begun[0]].state.is_finished():
+        if ended or not begun or not is_interrupted(_trials(study)[begun[0]]):
             raise
         # Somebody took this process for dead, since it had stood still for long, and gave its trial to another.
         listener(WarningMessage("a trial came too late and does not count: it was given to another worker"))
