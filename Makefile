@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MLFLOW_EXPERIMENT_NAME ?= sentiment
 
-.PHONY: train tune test test-slow test-postgresql lint check clean
+.PHONY: train tune test test-slow test-postgresql wheel-test lint check clean
 
 train: $(VENV)/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local -P model=$(MODEL) -P data=$(DATA) $(SETTINGS)
@@ -31,6 +31,10 @@ test-slow: $(VENV)/installed-check
 # Four machines on one study; PostgreSQL has to be installed, and is started by the test itself.
 test-postgresql: $(VENV)/installed-check
 	$(BIN)/python -m pytest -q -m postgresql
+
+# The wheel in an empty environment, outside the checkout; all that it needs is installed anew, which takes minutes.
+wheel-test:
+	scripts/wheel_test.sh $(PYTHON)
 
 lint: $(VENV)/installed-check
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ run = st.train("embedding", data="reviews.csv", text="review", label="stars", ep
 print(f"of a file: test accuracy {run.metrics['test_accuracy']:.4f}")
 
 # %% scikit-learn's habits: cross-validation, pipelines and grid search work as with any classifier.
-from sklearn.model_selection import cross_val_score  # noqa: E402 - a cell of its own
+from sklearn.model_selection import cross_val_score
 
 texts, labels = frame["review"].tolist(), frame["stars"].tolist()
 classifier = st.SentimentClassifier("linear", epochs=2)

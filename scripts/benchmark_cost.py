@@ -28,8 +28,7 @@ from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.load import DataConfig
 from sentiment_tune.inference import package as packaging
 from sentiment_tune.models.registry import NETWORKS
-from sentiment_tune.tracking import records
-from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tracking import records, server
 
 TEXTS = 2_000
 
@@ -56,7 +55,7 @@ def main(source: str, networks: str, rounds: int) -> None:
         flush=True,
     )
     with tempfile.TemporaryDirectory() as folder:
-        tracking.connect(f"sqlite:///{folder}/mlflow.db")
+        server.connect(f"sqlite:///{folder}/mlflow.db")
         for network in networks.split(","):
             cost = measure_command(Path(folder), source, network, len(corpus.test))
             scored, bare = measure_scoring(cost.run_id, corpus, rounds)

@@ -72,25 +72,25 @@ def main(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if accuracy:
-            write(corpus.train, folder, "train")
-            write(corpus.validation, folder, "val")
-            accuracies(names, [way for way in ways if way != NOTEBOOK], folder, source, epochs, accuracy)
+            write_arrays(corpus.train, folder, "train")
+            write_arrays(corpus.validation, folder, "val")
+            compare_accuracies(names, [way for way in ways if way != NOTEBOOK], folder, source, epochs, accuracy)
             return
-        write(some(corpus.train, reviews), folder, "train")
-        taken = seconds(names, ways, folder, source, reviews, rounds)
-    speed_table(taken, ways, rounds)
+        write_arrays(spread_sample(corpus.train, reviews), folder, "train")
+        taken = measure_seconds(names, ways, folder, source, reviews, rounds)
+    print_speed_table(taken, ways, rounds)
     if NOTEBOOK in taken.get("embedding", {}):
         race(source, median(taken["embedding"][NOTEBOOK]), rounds)
     if picture:
-        drawn(taken, picture)
+        draw_seconds(taken, picture)
 
 
-def some(part: Reviews, count: int) -> Reviews:
+def spread_sample(part: Reviews, count: int) -> Reviews:
     """Reviews of the part, spread over all of it."""
     return part.take(np.linspace(0, len(part) - 1, count).astype(int))
 
 
-def write(part: Reviews, folder: Path, name: str) -> None:
+def write_arrays(part: Reviews, folder: Path, name: str) -> None:
     """Ids padded on the left to 500, as Keras pads them, and labels."""
     ids = np.zeros((len(part), 500), np.int32)
     for batch in evaluation_batches(part, TextConfig()):
@@ -101,64 +101,66 @@ def write(part: Reviews, folder: Path, name: str) -> None:
     np.save(folder / f"{name}_labels.npy", part.labels)
 
 
-def environment() -> Path:
+def peers_python() -> Path:
     """Python of the environment that holds Keras and its backends, made once."""
     folder = platformdirs.user_cache_path("sentiment_tune") / "peers"
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not (folder / "made").exists():
         venv.create(folder, clear=True, with_pip=True)
         pins = Path(__file__).parents[1].joinpath("constraints.txt").read_text(encoding="utf-8").split("\n")
-        wanted = [*BACKENDS, *(pin for pin in pins if pin.startswith(SHARED))]
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+        requirements = [*BACKENDS, *(pin for pin in pins if pin.startswith(SHARED))]
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
         (folder / "made").touch()
     return python
 
 
-def turn(
+def run_turn(
     way: str, network: str, folder: Path, source: str, reviews: int, epochs: int, seed: int
 ) -> dict[str, list[float]]:
     """Seconds and accuracies by epoch of one training in a process of its own; `reviews` is 0 for all."""
-    words, python, known = [str(epochs), str(seed)], sys.executable, dict(os.environ)
+    words, python, environment = [str(epochs), str(seed)], sys.executable, dict(os.environ)
     if way in (OURS, WHOLE):
         script = [__file__, way, network, source, str(reviews)]
     elif way == NOTEBOOK:
         script = [str(Path(__file__).with_name("notebook_peer.py")), network, str(folder)]
     else:
-        script, python = [str(Path(__file__).with_name("keras_peer.py")), network, str(folder)], str(environment())
-        known |= {"KERAS_BACKEND": way, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        script, python = [str(Path(__file__).with_name("keras_peer.py")), network, str(folder)], str(peers_python())
+        environment |= {"KERAS_BACKEND": way, "TF_CPP_MIN_LOG_LEVEL": "3"}
     answer = subprocess.run(
-        [python, *script, *words], env=known, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [python, *script, *words], env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
-    found: dict[str, list[float]] = json.loads(answer.stdout.splitlines()[-1])
-    return found
+    by_epoch: dict[str, list[float]] = json.loads(answer.stdout.splitlines()[-1])
+    return by_epoch
 
 
-def ours(way: str, network: str, source: str, reviews: int, epochs: int, seed: int) -> Iterator[tuple[float, float]]:
+def train_ours(
+    way: str, network: str, source: str, reviews: int, epochs: int, seed: int
+) -> Iterator[tuple[float, float]]:
     """Seconds and validation accuracy of each epoch."""
     sizes = SIZES[network] | ({"segment": 0} if way == WHOLE else {})
     config = ExperimentConfig.of(network, {"data": source, "epochs": epochs, "seed": seed, **sizes})
     corpus = data.load(config.data)
-    train = some(corpus.train, reviews) if reviews else corpus.train
-    held = some(corpus.validation, 1) if reviews else corpus.validation
-    for epoch in fit(build_network(config, corpus), train, held, config.training, config.text, seed):
+    train = spread_sample(corpus.train, reviews) if reviews else corpus.train
+    validation = spread_sample(corpus.validation, 1) if reviews else corpus.validation
+    for epoch in fit(build_network(config, corpus), train, validation, config.training, config.text, seed):
         yield epoch.seconds, epoch.val_accuracy
 
 
-Taken = dict[str, dict[str, list[float]]]  # seconds for 25,000 reviews by network and way, those of all rounds
+Seconds = dict[str, dict[str, list[float]]]  # seconds for 25,000 reviews by network and way, those of all rounds
 
 
-def seconds(names: list[str], ways: list[str], folder: Path, source: str, reviews: int, rounds: int) -> Taken:
-    taken: Taken = {name: {} for name in names}
+def measure_seconds(names: list[str], ways: list[str], folder: Path, source: str, reviews: int, rounds: int) -> Seconds:
+    taken: Seconds = {name: {} for name in names}
     for number in range(1, rounds + 1):
         for name in names:
-            said = []
+            measured = []
             for way in ways:
                 if name not in ONLY.get(way, names):
                     continue
-                spent = turn(way, name, folder, source, reviews, 2, number)["seconds"][1] * 25_000 / reviews
+                spent = run_turn(way, name, folder, source, reviews, 2, number)["seconds"][1] * 25_000 / reviews
                 taken[name].setdefault(way, []).append(spent)
-                said.append(f"{way} {spent:.1f}")
-            print(f"round {number}, {name}: {', '.join(said)}", file=sys.stderr, flush=True)
+                measured.append(f"{way} {spent:.1f}")
+            print(f"round {number}, {name}: {', '.join(measured)}", file=sys.stderr, flush=True)
     return taken
 
 
@@ -166,7 +168,7 @@ def label(way: str) -> str:
     return f"Keras on {way}" if way in KERAS else way
 
 
-def speed_table(taken: Taken, ways: list[str], rounds: int) -> None:
+def print_speed_table(taken: Seconds, ways: list[str], rounds: int) -> None:
     compared = ("ours than the fastest Keras", "whole than the fastest Keras", "ours than the notebook")
     print(f"| network | {' | '.join(map(label, ways))} | times faster: {' | '.join(compared)} |")
     print("|---" * (len(ways) + 1 + len(compared)) + "|")
@@ -183,7 +185,7 @@ def speed_table(taken: Taken, ways: list[str], rounds: int) -> None:
             ratios[each] += [slower / faster] if slower and faster else []
             cells.append(f"{slower / faster:.1f}" if slower and faster else "none")
         print(f"| `{name}` | {' | '.join(cells)} |")
-    means = ", ".join(f"{each} {geometric_mean(found):.1f}" for each, found in ratios.items() if found)
+    means = ", ".join(f"{each} {geometric_mean(values):.1f}" for each, values in ratios.items() if values)
     print(f"\nSeconds for 25,000 reviews, median of {rounds} (from, to). Times faster, geometric mean: {means}.")
 
 
@@ -201,7 +203,7 @@ def race(source: str, epoch_seconds: float, rounds: int) -> None:
     )
 
 
-def raced(source: str) -> None:
+def train_to_best(source: str) -> None:
     """Train until the test accuracy, looked at after each epoch as the notebook did, is the notebook's best."""
     config = ExperimentConfig.of("embedding", {"data": source})
     corpus = data.load(config.data)
@@ -211,7 +213,7 @@ def raced(source: str) -> None:
     raise SystemExit(f"{BEST} was not reached")
 
 
-def drawn(taken: Taken, path: Path) -> None:
+def draw_seconds(taken: Seconds, path: Path) -> None:
     """Seconds of every network and way, on a logarithmic axis."""
     figure = Figure(figsize=(9, 0.55 * len(taken) + 1.6), dpi=120, layout="constrained")
     axes = figure.subplots()
@@ -227,7 +229,7 @@ def drawn(taken: Taken, path: Path) -> None:
     figure.savefig(path)
 
 
-def accuracies(names: list[str], ways: list[str], folder: Path, source: str, epochs: int, seeds: int) -> None:
+def compare_accuracies(names: list[str], ways: list[str], folder: Path, source: str, epochs: int, seeds: int) -> None:
     print(f"| network | {' | '.join(map(label, ways))} |")
     print("|---" * (len(ways) + 1) + "|")
     for name in names:
@@ -238,7 +240,7 @@ def accuracies(names: list[str], ways: list[str], folder: Path, source: str, epo
                 continue
             best = []
             for seed in range(1, seeds + 1):
-                best.append(max(turn(way, name, folder, source, 0, epochs, seed)["accuracies"]))
+                best.append(max(run_turn(way, name, folder, source, 0, epochs, seed)["accuracies"]))
                 print(f"{name}, {way}, seed {seed}: {best[-1]:.4f}", file=sys.stderr, flush=True)
             cells.append(f"{mean(best):.4f} ± {stdev(best) if seeds > 1 else 0:.4f}")
         print(f"| `{name}` | {' | '.join(cells)} |", flush=True)
@@ -247,10 +249,10 @@ def accuracies(names: list[str], ways: list[str], folder: Path, source: str, epo
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["race"]:
-        raced(sys.argv[2])
+        train_to_best(sys.argv[2])
     elif sys.argv[1:2] in ([OURS], [WHOLE]):
         way, network, source, reviews, epochs, seed = sys.argv[1:]
-        found = list(ours(way, network, source, int(reviews), int(epochs), int(seed)))
-        print(json.dumps({"seconds": [one for one, _ in found], "accuracies": [one for _, one in found]}))
+        by_epoch = list(train_ours(way, network, source, int(reviews), int(epochs), int(seed)))
+        print(json.dumps({"seconds": [one for one, _ in by_epoch], "accuracies": [one for _, one in by_epoch]}))
     else:
         main()

@@ -23,7 +23,7 @@ import optuna
 from optuna.trial import FrozenTrial, create_trial
 
 from sentiment_tune.data import load as data
-from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tracking import server
 from sentiment_tune.tuning.liveness import OWNER
 from sentiment_tune.tuning.search import StudyConfig
 from sentiment_tune.tuning.study import open_study
@@ -39,31 +39,32 @@ from sentiment_tune.tuning.trials import SEARCHED, suggest_settings
 def main(source: str, model: str, trials: int, repeats: int, parts: str) -> None:
     """Measure MODEL's studies on DATA and print the results."""
     if "1" in parts:
-        share(source, model, trials)
+        measure_overhead(source, model, trials)
     if "2" in parts:
-        growth(source, model)
+        measure_growth(model)
     if "3" in parts:
-        workers(source, model, repeats)
+        compare_workers(source, model, repeats)
 
 
 def tune(folder: Path, source: str, model: str, *words: str) -> float:
     """Wall seconds of the command as a user types it."""
     command = [sys.executable, "-m", "sentiment_tune", "tune", "--model", model, "--data", source, "--top", "0", *words]
-    untouched = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}  # `growth` sets it
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}  # set by part 2
     started = time.perf_counter()
-    subprocess.run(command, cwd=folder, env=untouched, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
 
 
 def training_seconds(folder: Path) -> list[float]:
     """Seconds that the epochs of each trial took."""
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    runs = client.search_runs([held.experiment_id for held in client.search_experiments()], max_results=1000)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(experiments, max_results=1000)
     trials = [run for run in runs if run.data.tags.get("stage") == SEARCHED]
     return [sum(point.value for point in client.get_metric_history(run.info.run_id, "seconds")) for run in trials]
 
 
-def share(source: str, model: str, trials: int) -> None:
+def measure_overhead(source: str, model: str, trials: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         wall = tune(Path(folder), source, model, "--trials", str(trials))
         training = sum(training_seconds(Path(folder)))
@@ -74,22 +75,22 @@ def share(source: str, model: str, trials: int) -> None:
     )
 
 
-def growth(source: str, model: str) -> None:
+def measure_growth(model: str) -> None:
     """Cost of a trial beside its training, small trainings on a study filled with finished trials."""
     costs = {}
     for finished in (10, 1_000):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            tracking.connect(f"sqlite:///{folder}/mlflow.db")
+            server.connect(f"sqlite:///{folder}/mlflow.db")
             fixed = {"data": "sample", "epochs": 1, "vocabulary": 1000, "length": 50}
-            wanted = StudyConfig(
+            config = StudyConfig(
                 "growth", (model,), fixed, finished, f"sqlite:///{folder}/optuna.db", pruner="NopPruner"
             )
-            study = open_study(wanted, data.load(data.DataConfig("sample")).digest)
-            study.add_trials(made_up(wanted, finished))
+            study = open_study(config, data.load(data.DataConfig("sample")).digest)
+            study.add_trials(random_trials(config, finished))
             study.set_user_attr(OWNER, None)  # the command below is to own it
             words: tuple[str, ...] = ("--epochs", "1", "--vocabulary", "1000", "--length", "50", "--study", "growth")
-            words += ("--storage", wanted.storage, "--pruner", "NopPruner", "--trials")
+            words += ("--storage", config.storage, "--pruner", "NopPruner", "--trials")
             started = tune(folder, "sample", model, *words, str(finished))  # nothing to do but start and report
             before = sum(training_seconds(folder))
             wall = tune(folder, "sample", model, *words, str(finished + 10))
@@ -100,13 +101,13 @@ def growth(source: str, model: str) -> None:
     )
 
 
-def made_up(wanted: StudyConfig, count: int) -> list[FrozenTrial]:
+def random_trials(config: StudyConfig, count: int) -> list[FrozenTrial]:
     """Finished trials with random settings, as if they had been run."""
-    drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     trials = []
     for number in range(count):
-        trial = drawn.ask()
-        suggest_settings(trial, wanted)
+        trial = study.ask()
+        suggest_settings(trial, config)
         trials.append(
             create_trial(
                 params=trial.params,
@@ -118,18 +119,18 @@ def made_up(wanted: StudyConfig, count: int) -> list[FrozenTrial]:
     return trials
 
 
-def workers(source: str, model: str, repeats: int) -> None:
+def compare_workers(source: str, model: str, repeats: int) -> None:
     """Alternate the two ways, so that what else the machine does meets both."""
     rates: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(repeats):
-        for count, done in rates.items():
+        for count, measured in rates.items():
             with tempfile.TemporaryDirectory() as folder:
                 wall = tune(
                     Path(folder), source, model, "--trials", "8", "--workers", str(count), "--pruner", "NopPruner"
                 )
-                done.append(8 * 3600 / wall)
-    one, two = (median(done) for done in rates.values())
-    spread = ", ".join(f"{count}: {min(done):.0f} to {max(done):.0f}" for count, done in rates.items())
+                measured.append(8 * 3600 / wall)
+    one, two = (median(measured) for measured in rates.values())
+    spread = ", ".join(f"{count}: {min(measured):.0f} to {max(measured):.0f}" for count, measured in rates.items())
     print(
         f"3. trials an hour, median of {repeats}: one worker {one:.0f}, two workers {two:.0f}, {two / one:.2f} times "
         f"as many (from and to, by workers: {spread})"

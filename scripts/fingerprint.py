@@ -81,7 +81,7 @@ def study(folder: Path) -> Iterator[str]:
         epochs = digest(json.dumps(trial.intermediate_values))
         yield f"trial {trial.number}: {trial.state.name} {trial.value!r} epochs {epochs} {json.dumps(trial.params)}"
     mlflow.set_tracking_uri(f"sqlite:///{home / 'mlflow.db'}")
-    for run in sorted(runs(home), key=lambda held: str(held.info.run_name)):
+    for run in sorted(runs(home), key=lambda run: str(run.info.run_name)):
         yield f"run {run.info.run_name!r}: {describe(home, run)}"
     for registered in MlflowClient().search_registered_models():
         yield f"registered {registered.name}: {sorted(registered.aliases)}"
@@ -107,7 +107,7 @@ def command(home: Path, *words: str) -> None:
 
 def runs(home: Path) -> list[Run]:
     client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
-    return list(client.search_runs([held.experiment_id for held in client.search_experiments()]))
+    return list(client.search_runs([experiment.experiment_id for experiment in client.search_experiments()]))
 
 
 def describe(home: Path, run: Run) -> str:
@@ -115,7 +115,8 @@ def describe(home: Path, run: Run) -> str:
     client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
     names = sorted(name for name in run.data.metrics if not any(part in name for part in UNSTEADY))
     history = {
-        name: [(held.step, held.value) for held in client.get_metric_history(run.info.run_id, name)] for name in names
+        name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+        for name in names
     }
     parts = {"metrics": digest(json.dumps(history))}
     for model in run.outputs.model_outputs if run.outputs else ():
@@ -129,7 +130,8 @@ def describe(home: Path, run: Run) -> str:
 
 def digest_of_tensors(path: Path) -> str:
     tensors: dict[str, Any] = load_file(path)
-    content = [f"{name} {held.dtype} {held.shape}".encode() + held.tobytes() for name, held in sorted(tensors.items())]
+    named = sorted(tensors.items())
+    content = [f"{name} {tensor.dtype} {tensor.shape}".encode() + tensor.tobytes() for name, tensor in named]
     return digest(b"".join(content))
 
 

@@ -30,7 +30,7 @@ NETWORKS = {
 }
 
 
-def built(network: str) -> keras.Model:
+def build_network(network: str) -> keras.Model:
     if network == "feedforward":  # word presence in
         body = [keras.Input((WORDS,)), layers.Dense(250, activation="relu")]
     else:
@@ -40,7 +40,7 @@ def built(network: str) -> keras.Model:
     return model
 
 
-def read(network: str, folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+def read_arrays(network: str, folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     ids, labels = np.load(folder / f"{part}_ids.npy"), np.load(folder / f"{part}_labels.npy")
     if network == "feedforward":
         present = np.zeros((len(ids), WORDS), np.float32)
@@ -54,19 +54,19 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.seconds: list[float] = []
 
-    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+    def on_epoch_begin(self, *_: object) -> None:
         self.started = time.perf_counter()
 
-    def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+    def on_epoch_end(self, *_: object) -> None:
         self.seconds.append(time.perf_counter() - self.started)
 
 
 def main(network: str, folder: Path, epochs: int, seed: int) -> None:
     keras.utils.set_random_seed(seed)
-    model, clock = built(network), Clock()
-    held = read(network, folder, "val") if (folder / "val_ids.npy").exists() else None
+    model, clock = build_network(network), Clock()
+    validation = read_arrays(network, folder, "val") if (folder / "val_ids.npy").exists() else None
     history = model.fit(
-        *read(network, folder, "train"), BATCH, epochs, verbose=0, callbacks=[clock], validation_data=held
+        *read_arrays(network, folder, "train"), BATCH, epochs, verbose=0, callbacks=[clock], validation_data=validation
     )
     print(json.dumps({"seconds": clock.seconds, "accuracies": history.history.get("val_accuracy", [])}))
 

@@ -4,7 +4,8 @@
 
 FOLDER is that of `keras_peer.py`, and so is what is printed. The notebook's way: every review padded to 500 and read
 whole, ids as numbers where it had no embedding, a ReLU before the sigmoid, BCELoss, Adam, the last word's state.
-Where its sizes are not known they are those of the comparison. What the mistakes do stands in `tests/test_notebook.py`.
+Where its sizes are not known they are those of the comparison. What the mistakes do is shown by
+`tests/models/test_notebook.py`.
 """
 
 import json
@@ -54,7 +55,7 @@ def head(features: int) -> list[nn.Module]:
     return [nn.Linear(features, 1), nn.ReLU(), nn.Sigmoid(), nn.Flatten(0)]
 
 
-def built(network: str) -> nn.Sequential:
+def build_network(network: str) -> nn.Sequential:
     words = nn.Embedding(WORDS, SIZE)
     layers: dict[str, list[nn.Module]] = {
         "feedforward": [AsNumbers(), nn.Flatten(), nn.Linear(LENGTH, SIZE), nn.ReLU(), *head(SIZE)],
@@ -99,17 +100,17 @@ class Transposed(nn.Module):
 def main(network: str, folder: Path, epochs: int, seed: int) -> None:
     torch.manual_seed(seed)
     ids, labels = (torch.from_numpy(np.load(folder / f"train_{part}.npy")) for part in ("ids", "labels"))
-    model, loss, seconds = built(network), nn.BCELoss(), []
+    model, loss, seconds = build_network(network), nn.BCELoss(), []
     optimizer = torch.optim.Adam(model.parameters())
     loader = DataLoader(TensorDataset(ids.long(), labels.float()), BATCH, shuffle=True)
     for _ in range(epochs):
-        started, right = time.perf_counter(), 0.0
-        for batch, wanted in loader:
+        started, correct = time.perf_counter(), 0.0
+        for batch, targets in loader:
             optimizer.zero_grad()
-            chances = model(batch)
-            loss(chances, wanted).backward()
+            probabilities = model(batch)
+            loss(probabilities, targets).backward()
             optimizer.step()
-            right += (torch.round(chances) == wanted).float().mean().item()
+            correct += (torch.round(probabilities) == targets).float().mean().item()
         seconds.append(time.perf_counter() - started)
     print(json.dumps({"seconds": seconds}))
 

@@ -26,11 +26,14 @@ if TYPE_CHECKING:
     from sentiment_tune.api import settings as settings
     from sentiment_tune.api import train as train
     from sentiment_tune.api import tune as tune
+    from sentiment_tune.api import tune_each as tune_each
     from sentiment_tune.classifier import SentimentClassifier as SentimentClassifier
     from sentiment_tune.errors import InputError as InputError
 
 _HOMES = {
-    **dict.fromkeys(("train", "tune", "load_model", "leaderboard", "register", "promote", "ensemble"), "api"),
+    **dict.fromkeys(
+        ("train", "tune", "tune_each", "load_model", "leaderboard", "register", "promote", "ensemble"), "api"
+    ),
     **dict.fromkeys(("settings", "TrainedRun", "StudyResult", "Model"), "api"),
     "SentimentClassifier": "classifier",
     "InputError": "errors",
@@ -50,6 +53,7 @@ __all__ = [
     "settings",
     "train",
     "tune",
+    "tune_each",
 ]
 
 

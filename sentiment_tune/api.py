@@ -5,7 +5,7 @@ one line and exit code 2. What is heavy is imported when a function is called.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -149,7 +149,7 @@ def train(
     from sentiment_tune import display
     from sentiment_tune.build import build_network
     from sentiment_tune.experiment import run_experiment
-    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking import server
     from sentiment_tune.tracking.runs import RunSpec
 
     config, in_memory = _config(model, data, settings)
@@ -264,11 +264,12 @@ def tune(
     progress: bool = True,
     listener: Listener | None = None,
     **settings: Any,
-) -> "StudyResult | list[StudyResult]":
+) -> StudyResult:
     """Search the best settings of a network, and register the model that they give.
 
     Args:
-        model: a network's name or `package.module:Class` of your own; several with commas between, or `all`.
+        model: a network's name or `package.module:Class` of your own; with `joint` several with commas between, or
+            `all`.
         data: as for `train`.
         trials: finished trials that the study is to have; the same call goes on with a study that has fewer.
         timeout: seconds after which no further trial begins.
@@ -280,7 +281,7 @@ def tune(
         pruner: by Optuna's name; by default the median rule, from 51 trials on Hyperband.
         top: best trials that are trained again; with 0 nothing is trained again or registered.
         seeds: times that each of them is.
-        joint: one study over all networks, instead of one for each.
+        joint: one study over several networks.
         experiment: MLflow experiment; by default MLflow's own variable or `sentiment`.
         tracking_uri: MLflow server or database; by default MLflow's own.
         progress: whether to show a line a trial and what came of them.
@@ -289,47 +290,108 @@ def tune(
         **settings: fixed in every trial; the others are searched between the bounds of their declaration.
 
     Returns:
-        The study; a list of them where each of several networks has its own.
+        The study, its trials, and what its best ones came to.
 
     Raises:
         InputError: a setting, the data, the storage or MLflow is not as it must be, or no trial could be finished.
     """
-    from sentiment_tune import display
     from sentiment_tune.models.registry import parse_names
-    from sentiment_tune.tracking import runs as server
+
+    networks = parse_names(model)
+    if len(networks) > 1 and not joint:
+        raise InputError(f"model {model!r} is several networks: give joint=True, or ask tune_each for a study of each")
+    options = _StudyOptions(
+        trials, timeout, stale, workers, storage, study, sampler, pruner, top, seeds, experiment, tracking_uri
+    )
+    (result,) = _tune([networks], data, options, progress, listener, settings)
+    return result
+
+
+def tune_each(model: str = "all", data: "Data" = "auto", **options: Any) -> list[StudyResult]:
+    """Search the best settings of several networks, each in a study of its own, one after another.
+
+    Args:
+        model: networks with commas between, or `all`.
+        data: as for `train`.
+        **options: as for `tune`; with several networks, `study` stands before each study's name.
+
+    Returns:
+        The studies, in the order of the networks.
+
+    Raises:
+        InputError: as `tune` does.
+    """
+    from sentiment_tune.models.registry import parse_names
+
+    own = {name: options.pop(name) for name in _STUDY_OPTIONS & options.keys()}
+    progress, listener = options.pop("progress", True), options.pop("listener", None)
+    groups = [(network,) for network in parse_names(model)]
+    return _tune(groups, data, _StudyOptions(**own), progress, listener, options)
+
+
+@dataclass(frozen=True)
+class _StudyOptions:
+    """What a study takes besides networks, data and settings; `tune` says what each is."""
+
+    trials: int = 20
+    timeout: float | None = None
+    stale: int | None = None
+    workers: int = 1
+    storage: str | None = None
+    study: str | None = None
+    sampler: str = "TPESampler"
+    pruner: str | None = None
+    top: int = 3
+    seeds: int = 3
+    experiment: str | None = None
+    tracking_uri: str | None = None
+
+
+_STUDY_OPTIONS = {field.name for field in fields(_StudyOptions)}
+
+
+def _tune(
+    groups: Sequence[tuple[str, ...]],
+    data: "Data",
+    options: _StudyOptions,
+    progress: bool,
+    listener: Listener | None,
+    settings: Mapping[str, Any],
+) -> list[StudyResult]:
+    """A study for each group of networks."""
+    from sentiment_tune import display
+    from sentiment_tune.tracking import server
     from sentiment_tune.tracking.runs import RunSpec
     from sentiment_tune.tuning import backend, campaign
     from sentiment_tune.tuning.search import StudyConfig
 
-    if top < 0 or seeds < 1:
-        raise InputError(f"top={top} and seeds={seeds}: give from 0 trials on, and from 1 seed on")
-    networks = parse_names(model)
+    if options.top < 0 or options.seeds < 1:
+        raise InputError(f"top={options.top} and seeds={options.seeds}: give from 0 trials on, and from 1 seed on")
     source, in_memory = _source(data)
-    server.configure(tracking_uri)
+    server.configure(options.tracking_uri)
     searches = [
         StudyConfig(
-            study=study or "",
+            study=options.study or "",
             models=group,
             fixed={**settings, "data": source},
-            trials=trials,
-            storage=storage or backend.default_storage(),
-            timeout=timeout,
-            stale=stale,
-            sampler=sampler,
-            pruner=pruner,
-            workers=workers,
+            trials=options.trials,
+            storage=options.storage or backend.default_storage(),
+            timeout=options.timeout,
+            stale=options.stale,
+            sampler=options.sampler,
+            pruner=options.pruner,
+            workers=options.workers,
         )
-        for group in ([networks] if joint else [(network,) for network in networks])
+        for group in groups
     ]
     tell = listener or display.StudyDisplay(quiet=not progress)
     corpus = _load(searches[0].source, in_memory, tell)
     for search in searches:
         backend.check_backend(search)
-    server.connect(tracking_uri)
+    server.connect(options.tracking_uri)
     named = [search.with_name(corpus.name, alone=len(searches) == 1) for search in searches]
-    outcomes = campaign.run_studies(named, corpus, RunSpec(experiment), top, seeds, tell)
-    results = [_study_result(outcome, corpus.digest) for outcome in outcomes]
-    return results if len(results) > 1 else results[0]
+    outcomes = campaign.run_studies(named, corpus, RunSpec(options.experiment), options.top, options.seeds, tell)
+    return [_study_result(outcome, corpus.digest) for outcome in outcomes]
 
 
 def _study_result(outcome: "StudyOutcome", digest: str) -> StudyResult:
@@ -369,8 +431,7 @@ def load_model(uri: str | None = None, *, trust_code: bool = False, tracking_uri
     from pathlib import Path
 
     from sentiment_tune.inference.package import load_package
-    from sentiment_tune.tracking import flavor, records
-    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking import flavor, records, server
 
     if uri and Path(uri).is_dir():
         server.configure(tracking_uri)
@@ -403,7 +464,7 @@ def leaderboard(
     import pandas as pd
 
     from sentiment_tune import ranking
-    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking import server
 
     server.connect(tracking_uri, make=False)
     return pd.DataFrame([ranking.record(row) for row in ranking.rank_runs(data, sort, best_only=not every)])
@@ -426,7 +487,7 @@ def register(
         InputError: the run is not finished or tested, or its model is not what was logged; nothing is registered.
     """
     from sentiment_tune import publish
-    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking import server
 
     server.connect(tracking_uri, make=False)
     return publish.register_run(run.run_id if isinstance(run, TrainedRun) else run, name)
@@ -438,8 +499,7 @@ def promote(name: str, version: int, *, tracking_uri: str | None = None) -> "Reg
     Raises:
         InputError: there is no such version.
     """
-    from sentiment_tune.tracking import registry
-    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking import registry, server
 
     server.connect(tracking_uri, make=False)
     return registry.promote(name, version)
@@ -473,7 +533,7 @@ def ensemble(
     from sentiment_tune import display
     from sentiment_tune.data.load import DataConfig
     from sentiment_tune.ensembling import build_ensemble
-    from sentiment_tune.tracking import runs as server
+    from sentiment_tune.tracking import server
     from sentiment_tune.tracking.runs import RunSpec
 
     server.connect(tracking_uri, make=False)

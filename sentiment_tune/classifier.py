@@ -105,7 +105,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         from sentiment_tune.api import Model
         from sentiment_tune.build import build_network
         from sentiment_tune.experiment import run_experiment
-        from sentiment_tune.tracking import runs as server
+        from sentiment_tune.tracking import server
         from sentiment_tune.tracking.runs import RunSpec
 
         network = build_network(config, corpus)

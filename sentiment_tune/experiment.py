@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
 from torch import nn
 
 from sentiment_tune import __version__
@@ -21,13 +24,11 @@ from sentiment_tune.evaluation import metrics
 from sentiment_tune.events import Event, Listener, ignore
 from sentiment_tune.inference.package import GOLDEN, ModelPackage
 from sentiment_tune.inference.predict import device_of, predict
-from sentiment_tune.inference.scorer import sigmoid
 from sentiment_tune.space import Value
 from sentiment_tune.tracking import flavor, runs
 from sentiment_tune.tracking.runs import ActiveRun, RunSpec
+from sentiment_tune.tracking.schema import Metric, Tag
 from sentiment_tune.training.loop import BestWeights, EpochRecord, early_stopping, fit
-
-REFIT = "refit"  # tag of a run whose model has seen the validation reviews
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class TrainingStart(Event):
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run has to say."""
+    """A finished run: its model, its epochs and the metrics of its test."""
 
     run_id: str
     model_uri: str
@@ -74,7 +75,7 @@ def run_experiment(
 
 @contextmanager
 def start_training_run(config: ExperimentConfig, corpus: Corpus, spec: RunSpec) -> Iterator[ActiveRun]:
-    """A run of MLflow for a training, which knows its settings, its data and where it comes from."""
+    """A run of MLflow for a training."""
     with start_model_run(config.model, config.as_dict, config.runtime.seed, corpus, spec) as run:
         yield run
 
@@ -83,18 +84,18 @@ def start_training_run(config: ExperimentConfig, corpus: Corpus, spec: RunSpec) 
 def start_model_run(
     model: str, settings: Mapping[str, Value | None], seed: int, corpus: Corpus, spec: RunSpec
 ) -> Iterator[ActiveRun]:
-    """A run of MLflow that is to end with a model, and says at its beginning what it is about."""
+    """A run of MLflow that is to end with a model, with its settings, its data and where it comes from."""
     tags = {
-        "network": model,
-        "data": corpus.name,
-        "data_digest": corpus.digest,
-        "data_warning": corpus.warning,
-        "reviews_train": len(corpus.train),
-        "reviews_validation": len(corpus.validation),
-        "reviews_test": len(corpus.test),
-        "seed": seed,
-        "git_commit": runs.git_commit(),
-        "package_version": __version__,
+        Tag.NETWORK: model,
+        Tag.DATA: corpus.name,
+        Tag.DATA_DIGEST: corpus.digest,
+        Tag.DATA_WARNING: corpus.warning,
+        Tag.REVIEWS_TRAIN: len(corpus.train),
+        Tag.REVIEWS_VALIDATION: len(corpus.validation),
+        Tag.REVIEWS_TEST: len(corpus.test),
+        Tag.SEED: seed,
+        Tag.GIT_COMMIT: runs.git_commit(),
+        Tag.PACKAGE_VERSION: __version__,
     }
     with runs.start_run(spec) as run:
         runs.set_tags({name: value for name, value in tags.items() if value is not None})
@@ -106,11 +107,11 @@ def start_model_run(
 def train_epochs(
     network: nn.Module, config: ExperimentConfig, corpus: Corpus, best: BestWeights, listener: Listener = ignore
 ) -> Iterator[EpochRecord]:
-    """Train until validation stands still: each epoch is logged, kept in `best` if it is, told, and yielded.
+    """Train until validation stands still: each epoch is logged, kept in `best` if it is, and yielded.
 
-    Whoever iterates may stop earlier.
+    The listener hears of it before. Whoever iterates may stop earlier.
     """
-    runs.set_tags({"device": device_of(network).type, "parameters": count_parameters(network)})
+    runs.set_tags({Tag.DEVICE: device_of(network).type, Tag.PARAMETERS: count_parameters(network)})
     epochs = fit(network, corpus.train, corpus.validation, config.training, config.text, config.runtime.seed, listener)
     for epoch in early_stopping(epochs, config.training.patience):
         best.update(epoch, network)
@@ -124,10 +125,10 @@ def finish_training(network: nn.Module, best: BestWeights, epochs: Sequence[Epoc
     chosen = best.restore(network)
     runs.log_metrics(
         {
-            "best_epoch": chosen.epoch,
-            "best_val_accuracy": chosen.val_accuracy,
-            "best_val_loss": chosen.val_loss,
-            "train_seconds": sum(epoch.seconds for epoch in epochs),
+            Metric.BEST_EPOCH: chosen.epoch,
+            Metric.BEST_VAL_ACCURACY: chosen.val_accuracy,
+            Metric.BEST_VAL_LOSS: chosen.val_loss,
+            Metric.TRAIN_SECONDS: sum(epoch.seconds for epoch in epochs),
         }
     )
     return chosen
@@ -140,8 +141,8 @@ def refit(
     started = time.perf_counter()
     network = refit_network(config, corpus, epochs, listener)
     seconds = time.perf_counter() - started
-    runs.set_tags({REFIT: True})
-    runs.log_metrics({"refit_seconds": seconds})
+    runs.set_tags({Tag.REFIT: True})
+    runs.log_metrics({Metric.REFIT_SECONDS: seconds})
     return network, seconds
 
 
@@ -153,32 +154,34 @@ def log_learning_curves(epochs: Sequence[EpochRecord]) -> None:
 
 
 def evaluate_on_test(network: nn.Module, text: TextConfig, corpus: Corpus) -> dict[str, float]:
-    """Read the test split, once: log its metrics, its pictures and the probability of each review."""
-    from sentiment_tune.evaluation import plots
-
+    """Read the test split, once: log its metrics, its pictures, its mistakes and the probability of each review."""
     reviews, started = corpus.test, time.perf_counter()
     logits = predict(network, evaluation_batches(reviews, text, device_of(network)))
     seconds = time.perf_counter() - started
-    labels, probabilities = reviews.labels, sigmoid(logits)
-    test = {f"test_{name}": value for name, value in metrics.compute_metrics(labels, probabilities, logits).items()}
-    test["test_reviews_per_second"] = len(reviews) / seconds
+    labels, probabilities = reviews.labels, expit(logits)
+    values = metrics.compute_metrics(labels, probabilities, logits)
+    test = {f"{Metric.TEST}{name}": value for name, value in values.items()}
+    test[Metric.TEST_REVIEWS_PER_SECOND] = len(reviews) / seconds
     runs.log_metrics(test)
     runs.log_test_predictions(labels, probabilities, reviews.lengths)
     runs.log_error_rates(metrics.error_rates_by_kind(corpus, probabilities, text.length))
-    texts = {
-        row: corpus.vocabulary.decode(reviews[row]) for row in plots.most_confident_mistakes(labels, probabilities)
-    }
-    for draw in (plots.confusion_matrix, plots.roc_curve, plots.reliability_diagram):
-        runs.log_figure(draw.__name__, draw(labels, probabilities))
-    runs.log_figure("mistakes", plots.mistakes(labels, probabilities, texts))
+    runs.log_mistakes(metrics.mistakes_table(corpus, probabilities))
+    _log_test_plots(labels, probabilities)
     return test
+
+
+def _log_test_plots(labels: NDArray[np.uint8], probabilities: NDArray[np.float64]) -> None:
+    from sentiment_tune.evaluation import plots
+
+    for plot in (plots.confusion_matrix, plots.roc_curve, plots.reliability_diagram):
+        runs.log_figure(plot.__name__, plot(labels, probabilities))
 
 
 def log_model(package: ModelPackage) -> str:
     """Log the finished model, the seconds that took, and its scores of a few texts; the model's URI."""
     started = time.perf_counter()
     model = flavor.log_model(package)
-    runs.log_metrics({"package_seconds": time.perf_counter() - started, "model_bytes": flavor.size_of(model)})
+    runs.log_metrics({Metric.PACKAGE_SECONDS: time.perf_counter() - started, Metric.MODEL_BYTES: flavor.size_of(model)})
     runs.log_golden(GOLDEN, package.scorer.predict_proba(GOLDEN))
     uri: str = model.model_uri
     return uri

@@ -1,30 +1,19 @@
 """The leaderboard: finished runs and champions side by side, with what their differences are worth."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.errors import InputError
+from sentiment_tune.evaluation.finished_run import FinishedRun
 from sentiment_tune.evaluation.metrics import Proportion, is_correct, mcnemar_test
 from sentiment_tune.space import unknown_name
-from sentiment_tune.tracking import records, registry
-from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.tracking.records import RunRecord
+from sentiment_tune.tracking import records, registry, server
+from sentiment_tune.tracking.schema import Metric
 
-# Test accuracies of the course notebook "IMDB Review Classification Battlefield"; its LSTM stopped after one epoch.
-NOTEBOOK = {
-    "feedforward": 0.5000,
-    "embedding": 0.8596,
-    "cnn": 0.4999,
-    "rnn": 0.7673,
-    "lstm": 0.6061,
-    "cnn_lstm": 0.4999,
-}
 NOISE = 0.05  # probability of a difference by chance from which on it is called noise
 
 
@@ -43,7 +32,6 @@ class Row:
     megabytes: float  # of the logged model
     train_seconds: float
     reviews_per_second: float
-    notebook: float | None
     correct: NDArray[np.bool_] = field(repr=False, compare=False)  # [test review]
 
 
@@ -56,6 +44,7 @@ class RankedRow:
 
     @property
     def verdict(self) -> str:
+        """How the row stands to the leader: leads, within noise, or behind."""
         if self.by_chance is None:
             return "leads"
         return "within noise" if self.by_chance >= NOISE else "behind"
@@ -79,47 +68,49 @@ def rank_runs(digest: str | None = None, sort: str = "validation", best_only: bo
     """
     if sort not in SORTS:
         raise unknown_name("order", sort, SORTS)
-    runs = [run for run in records.find_runs({}) if "test_accuracy" in run.metrics]
-    if digest is not None:
-        runs = [run for run in runs if run.tags["data_digest"].startswith(digest)]
-    if not runs:
-        held = f" on data {digest!r}" if digest else ""
-        raise InputError(f"no tested run{held} at {tracking.tracking_uri()}: train one first, or give --tracking-uri")
+    runs = _tested_runs(digest)
     champions = registry.champions()
-    runs.sort(key=lambda run: -run.metrics["best_val_accuracy"])
     chosen = [run for run in runs if run.run_id in champions or not best_only or run is _best_like(run, runs)]
     rows = sorted((_row(run, champions.get(run.run_id, [])) for run in chosen), key=SORTS[sort])
     leaders = {row.digest: row for row in sorted(rows, key=lambda row: row.validation)}
     return [RankedRow(row, _by_chance(row, leaders[row.digest])) for row in rows]
 
 
-def _best_like(run: RunRecord, ranked: Sequence[RunRecord]) -> RunRecord:
+def _tested_runs(digest: str | None) -> list[FinishedRun]:
+    """The tested runs, on the data with this digest or its beginning, the best by validation first."""
+    tested = [run for run in records.find_runs({}) if Metric.TEST_ACCURACY in run.metrics]
+    runs = [run for run in map(records.finished_run, tested) if run.data_digest.startswith(digest or "")]
+    if not runs:
+        where = f" on data {digest!r}" if digest else ""
+        raise InputError(f"no tested run{where} at {server.tracking_uri()}: train one first, or give --tracking-uri")
+    return sorted(runs, key=lambda run: -run.best_val_accuracy)
+
+
+def _best_like(run: FinishedRun, ranked: Sequence[FinishedRun]) -> FinishedRun:
     """The best run of the same network on the same data."""
-    alike = ("network", "data_digest")
-    return next(other for other in ranked if all(other.tags[name] == run.tags[name] for name in alike))
+    return next(other for other in ranked if (other.network, other.data_digest) == (run.network, run.data_digest))
 
 
 def _by_chance(row: Row, leader: Row) -> float | None:
     return None if row is leader else mcnemar_test(leader.correct, row.correct)
 
 
-def _row(run: RunRecord, names: Sequence[str]) -> Row:
+def _row(run: FinishedRun, names: Sequence[str]) -> Row:
     test = records.read_test_predictions(run.run_id)
     correct = is_correct(test["labels"], test["probabilities"])
     return Row(
-        run.run_id,
-        run.tags["network"],
-        run.tags["data"],
-        run.tags["data_digest"],
-        tuple(sorted(names)),
-        run.metrics["best_val_accuracy"],
-        Proportion(int(correct.sum()), len(correct)),
-        int(run.tags["parameters"]),
-        run.metrics["model_bytes"] / 1e6,
-        run.metrics["train_seconds"] + run.metrics.get("refit_seconds", 0.0),
-        run.metrics["test_reviews_per_second"],
-        NOTEBOOK.get(run.tags["network"]) if run.tags["data"] == "imdb" else None,
-        correct,
+        run_id=run.run_id,
+        network=run.network,
+        data=run.data,
+        digest=run.data_digest,
+        champion_of=tuple(sorted(names)),
+        validation=run.best_val_accuracy,
+        test=Proportion.of(correct),
+        parameters=run.parameters,
+        megabytes=run.model_bytes / 1e6,
+        train_seconds=run.train_seconds + run.refit_seconds,
+        reviews_per_second=run.test_reviews_per_second,
+        correct=correct,
     )
 
 
@@ -133,7 +124,6 @@ COLUMNS = (
     "MB",
     "training s",
     "reviews/s",
-    "the notebook",
     "champion of",
     "data",
     "run",
@@ -155,7 +145,6 @@ def cells(ranked: RankedRow) -> list[str]:
         f"{row.megabytes:.1f}",
         f"{row.train_seconds:.0f}",
         f"{row.reviews_per_second:,.0f}",
-        "" if row.notebook is None else f"{row.notebook:.4f}",
         ", ".join(row.champion_of),
         f"{row.data} {row.digest}",
         row.run_id,
@@ -178,40 +167,8 @@ def record(ranked: RankedRow) -> dict[str, Any]:
         "model_megabytes": row.megabytes,
         "train_seconds": row.train_seconds,
         "reviews_per_second": row.reviews_per_second,
-        "notebook_test_accuracy": row.notebook,
         "champion_of": " ".join(row.champion_of),
         "data": row.data,
         "data_digest": row.digest,
         "run_id": row.run_id,
     }
-
-
-def page(board: Sequence[RankedRow], picture: bytes) -> str:
-    """The leaderboard as one HTML page that needs nothing else; `picture` is a PNG."""
-    heads = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
-    lines = "".join(
-        f"<tr class={escape(ranked.verdict.split()[0])}>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells(ranked))
-        + "</tr>"
-        for ranked in board
-    )
-    image = base64.b64encode(picture).decode()
-    return (
-        f"<!doctype html><meta charset=utf-8><title>sentiment_tune: leaderboard</title><style>{_STYLE}</style>"
-        f"<h1>Which network reads reviews best?</h1><div><table><tr>{heads}</tr>{lines}</table></div>"
-        f"<p>{_LEGEND}</p><img alt='accuracy against training time' src='data:image/png;base64,{image}'>"
-    )
-
-
-_STYLE = (
-    "body{font:15px sans-serif;margin:2em;color:#222}div{overflow-x:auto}"
-    "table{border-collapse:collapse;font-size:13px}"
-    "th,td{padding:.35em .7em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}"
-    "th{border-bottom:2px solid #888}th:first-child,td:first-child{text-align:left}"
-    ".leads{font-weight:bold}.behind{color:#666}img{max-width:100%;margin-top:1em}"
-)
-_LEGEND = (
-    "Validation chooses, test is read once. The interval is Wilson's, of test accuracy. Each model is compared with "
-    "the leader by validation on the same data, by McNemar's exact test over the test reviews; a difference that comes "
-    f"by chance with probability {NOISE:g} or more is called noise."
-)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from sentiment_tune.training.loop import fit, seeded
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = str(Path(sys.executable).with_name("sentiment-tune"))
+# Seconds after which a process or a condition that a test waits for has failed; a busy machine is given more patience.
+TIME_LIMIT = 120 * float(os.environ.get("SENTIMENT_TUNE_TEST_PATIENCE", "1"))
 
 
 class Answer(NamedTuple):
@@ -76,13 +79,20 @@ def started(folder: Path, *command: str) -> subprocess.Popen[str]:
     )
 
 
-def ended(process: subprocess.Popen[str], seconds: float = 120) -> Answer:
+def ended(process: subprocess.Popen[str], seconds: float = TIME_LIMIT) -> Answer:
     with process:
         try:
             out, err = process.communicate(timeout=seconds)
         finally:
             process.kill()
     return Answer(process.returncode, out, err)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + TIME_LIMIT
+    while not condition():
+        assert time.monotonic() < ends, f"it did not come about in {TIME_LIMIT:g} s"
+        time.sleep(0.1)
 
 
 def runs(database: str) -> list[Any]:
@@ -109,7 +119,7 @@ VARIANTS: dict[str, dict[str, Value]] = {
     "cnn": {"ngrams": 3},
     "gru": DEEP | {"ngrams": 2},  # the others show that the layers learn without
 }
-CASES = [(name, {}) for name in NETWORKS] + list(VARIANTS.items())
+CASES: list[tuple[str, dict[str, Value]]] = [(name, {}) for name in NETWORKS] + list(VARIANTS.items())
 WITHOUT_ORDER = ("feedforward", "embedding")
 
 
@@ -146,8 +156,8 @@ def a_means_positive(words: list[int], label: int, chance: np.random.Generator) 
 
 
 def a_before_b_means_positive(words: list[int], label: int, chance: np.random.Generator) -> list[int]:
-    place = chance.integers(len(words))
-    return [*words[:place], *((A, B) if label else (B, A)), *words[place:]]
+    position = chance.integers(len(words))
+    return [*words[:position], *((A, B) if label else (B, A)), *words[position:]]
 
 
 def toy(rule: Rule = as_drawn, count: int = 64, seed: int = 1) -> Toy:
@@ -167,7 +177,7 @@ def built(name: str, variant: dict[str, Value], train: Toy | None = None, **more
     with seeded(3):
         network = models.create_network(name, VOCABULARY, resolve(models.network_class(name), given))
         if hasattr(network, "prepare"):
-            network.prepare([(padded(train.reviews), torch.from_numpy(train.labels))])
+            network.prepare([(padded(train.reviews), torch.from_numpy(train.labels))])  # type: ignore[operator]
     return network
 
 

@@ -15,6 +15,9 @@ TREES = {
     for path in (ROOT / PACKAGE).rglob("*.py")
 }
 
+# Paths in backquotes; one with a placeholder names none.
+NAMED_PATHS = re.findall(r"`([\w.-]+/[\w./-]*|[\w.-]+\.(?:py|md|txt|toml))`", (ROOT / "CONTRIBUTING.md").read_text())
+
 
 @pytest.mark.parametrize(
     "code",
@@ -34,6 +37,18 @@ def test_neither_import_nor_help_loads_a_heavy_library(code: str) -> None:
 
 def test_the_package_states_nothing_by_assert() -> None:
     assert not [module for module, tree in TREES.items() if any(isinstance(n, ast.Assert) for n in ast.walk(tree))]
+
+
+def test_every_path_in_the_contributors_guide_exists() -> None:
+    assert [path for path in NAMED_PATHS if not (ROOT / path).exists()] == []
+
+
+def test_the_contributors_guide_lists_the_whole_package() -> None:
+    entries = [
+        path for path in (ROOT / PACKAGE).iterdir() if not path.name.startswith("__") and path.name != "py.typed"
+    ]
+    listed = {ROOT / path for path in NAMED_PATHS}
+    assert [path.name for path in entries if path not in listed] == []
 
 
 def test_no_tracked_file_names_a_folder_of_somebodys_machine() -> None:

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,10 @@ from support import runs
 
 TRAIN, TEST = sample.reviews()
 TEXTS, LABELS = [text for text, _ in TRAIN[:400]], np.array([label for _, label in TRAIN[:400]])
-SETTINGS = {"epochs": 2, "vocabulary": 500, "length": 80, "device": "cpu"}
+SETTINGS: dict[str, Any] = {"epochs": 2, "vocabulary": 500, "length": 80, "device": "cpu"}
 
 
-def classifier(**settings: object) -> SentimentClassifier:
+def classifier(**settings: Any) -> SentimentClassifier:
     return SentimentClassifier("linear", **{**SETTINGS, **settings})
 
 
@@ -84,4 +85,4 @@ def test_what_cannot_be_is_an_error() -> None:
         ({}, LABELS[:7], "400 texts and 7 labels"),
     ]:
         with pytest.raises(InputError, match=message), warnings.catch_warnings():
-            classifier(**settings).fit(TEXTS, labels)  # type: ignore[arg-type]
+            classifier(**settings).fit(TEXTS, labels)

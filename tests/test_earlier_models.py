@@ -37,8 +37,8 @@ def model(request: pytest.FixtureRequest, models: Path, monkeypatch: pytest.Monk
 
 
 def golden(model: Path) -> tuple[list[str], list[float]]:
-    held: dict[str, Any] = json.loads((model / "golden.json").read_text())
-    return held["texts"], held["probabilities"]
+    scores: dict[str, Any] = json.loads((model / "golden.json").read_text())
+    return scores["texts"], scores["probabilities"]
 
 
 def test_raw_texts_score_the_same_through_pyfunc(model: Path) -> None:

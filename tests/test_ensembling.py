@@ -45,9 +45,9 @@ def test_what_is_read_again_is_what_would_have_been_read(
     )
     again = reread(wide.ids, vocabulary, length, keep)
     for row, ids in zip(wide.rows, again, strict=True):
-        (place,) = np.flatnonzero(narrow.rows == row)
-        wanted = narrow.ids[place]
-        assert ids[ids != 0].tolist() == wanted[wanted != 0].tolist()
+        (index,) = np.flatnonzero(narrow.rows == row)
+        expected = narrow.ids[index]
+        assert ids[ids != 0].tolist() == expected[expected != 0].tolist()
         assert not ids[(ids != 0).sum() :].any()  # padding stands on the right
 
 
@@ -109,9 +109,9 @@ def test_weights_are_those_of_least_loss_and_trust_nobody_to_be_wrong() -> None:
         return float(np.logaddexp(0, -margin).mean() + 0.01 * ((weights - 1 / 3) ** 2).sum())
 
     least = loss(weights, bias)
-    for place in range(3):
+    for member in range(3):
         for step in (-0.01, 0.01):
-            moved = weights + step * np.eye(3)[place]
+            moved = weights + step * np.eye(3)[member]
             assert (moved < 0).any() or loss(moved, bias) > least
     assert min(loss(weights, bias - 0.01), loss(weights, bias + 0.01)) > least
 
@@ -126,9 +126,9 @@ def test_no_review_is_judged_by_weights_that_have_seen_it() -> None:
 
 
 def test_members_that_keep_different_ends_are_refused() -> None:
-    assert ensembles.common_reading(READINGS) == TextConfig(VOCABULARY, 9)
+    assert ensembles.common_text_config(READINGS) == TextConfig(VOCABULARY, 9)
     with pytest.raises(InputError, match="different ends"):
-        ensembles.common_reading([READINGS[0], TextConfig(keep="head")])
+        ensembles.common_text_config([READINGS[0], TextConfig(keep="head")])
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def combined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, A
             assert ask("register", "--run", newest, *address).code == 0
         answer = ask("ensemble", "--data", "sample", *address)
     yield folder, answer, runs(address[1])
-    mlflow.set_tracking_uri(None)
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # back to its own variable
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):  # which MLflow has set
         os.environ.pop(name, None)
 

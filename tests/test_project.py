@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from sentiment_tune.config import ExperimentConfig, read_settings
 from sentiment_tune.data.tables import read_table, write_table
 from sentiment_tune.models.registry import NETWORKS
-from support import ROOT
+from support import ROOT, TIME_LIMIT
 
 HOSTILE = 'it\'s "fine"; $HOME `ls` 100%'
 
@@ -35,7 +35,7 @@ class Project(NamedTuple):
         """`mlflow run .` as in the README."""
         command = ["mlflow", "run", ".", "--env-manager", "local", "--experiment-name", "sentiment", *words]
         return subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=TIME_LIMIT
         )
 
     def runs(self) -> list[Any]:
@@ -123,11 +123,11 @@ def test_tune_makes_the_project_run_the_study_s_and_goes_on_with_it(project: Pro
 
     def studies() -> dict[str, list[str]]:
         """Runs of studies, each with the states of its trials."""
-        found = [run for run in project.runs() if run.data.tags.get("stage")]
-        parents = [run for run in found if run.data.tags["stage"] == "study"]
+        staged = [run for run in project.runs() if run.data.tags.get("stage")]
+        parents = [run for run in staged if run.data.tags["stage"] == "study"]
         return {
             parent.info.run_id: [
-                run.info.status for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+                run.info.status for run in staged if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
             ]
             for parent in parents
         }
@@ -151,8 +151,8 @@ def test_entry_points_repeat_no_default_of_the_program() -> None:
     entry_points = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
     defaults = {
         (entry, name): parameter["default"]
-        for entry, held in entry_points.items()
-        for name, parameter in held["parameters"].items()
+        for entry, entry_point in entry_points.items()
+        for name, parameter in entry_point["parameters"].items()
     }
     assert entry_points.keys() == {"main", "tune", "register", "ensemble", "compare", "score"}
     for trains in ("main", "tune"):
@@ -161,9 +161,10 @@ def test_entry_points_repeat_no_default_of_the_program() -> None:
     assert {key: value for key, value in defaults.items() if key[0] == "score" and value} == {
         ("score", "column"): "text"
     }
-    for held in entry_points.values():
-        assert all(parameter["type"] in {"string", "path", "uri", "float"} for parameter in held["parameters"].values())
-        assert {f"{{{name}}}" for name in held["parameters"]} == set(re.findall(r"{\w+}", held["command"]))
+    for entry_point in entry_points.values():
+        parameters = entry_point["parameters"]
+        assert {parameter["type"] for parameter in parameters.values()} <= {"string", "path", "uri", "float"}
+        assert {f"{{{name}}}" for name in parameters} == set(re.findall(r"{\w+}", entry_point["command"]))
 
 
 def pins() -> dict[str, str]:
@@ -176,7 +177,7 @@ def pins() -> dict[str, str]:
 def requirements() -> dict[str, Requirement]:
     """The package's own requirements by name."""
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    return {canonicalize_name(found.name): found for found in map(Requirement, listed)}
+    return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, listed)}
 
 
 def test_the_environment_lists_what_the_package_requires() -> None:
@@ -189,7 +190,9 @@ def test_the_environment_lists_what_the_package_requires() -> None:
 def test_the_pins_satisfy_the_requirements() -> None:
     pinned = pins()
     wrong = {
-        name: pinned.get(name) for name, found in requirements().items() if pinned.get(name, "") not in found.specifier
+        name: pinned.get(name)
+        for name, requirement in requirements().items()
+        if pinned.get(name, "") not in requirement.specifier
     }
     assert wrong == {}
 
@@ -211,14 +214,24 @@ def test_mlflow_takes_the_running_python_from_the_environment() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mlflow.utils.environment import _PythonEnv
-    environment = _PythonEnv.from_conda_yaml(str(ROOT / "conda.yaml"))
+    environment = _PythonEnv.from_conda_yaml(str(ROOT / "conda.yaml"))  # type: ignore[no-untyped-call]
     assert environment.python == platform.python_version()
     assert environment.dependencies[0] == "-c constraints.txt"
+
+
+def test_ci_calls_targets_that_the_makefile_has() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    (gate,) = re.findall(r"^make ([\w -]+) PYTHON", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())["jobs"]
+    commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    called = {command.split()[1] for command in commands if "matrix" not in command}
+    called |= set(jobs["test"]["strategy"]["matrix"]["target"])
+    assert called < set(gate.split()) <= targets
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_has_a_recipe_that_train_takes(network: str) -> None:
     settings = read_settings(ROOT / "sentiment_tune" / "recipes" / f"{network}.json")
-    plan = ExperimentConfig.of(settings.pop("model"), settings)
-    assert plan.model == network
-    assert plan.training.patience >= plan.training.epochs, "a falling rate is to reach its end"
+    config = ExperimentConfig.of(settings.pop("model"), settings)
+    assert config.model == network
+    assert config.training.patience >= config.training.epochs, "a falling rate is to reach its end"

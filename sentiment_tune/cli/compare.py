@@ -23,22 +23,15 @@ def compare(
     from sentiment_tune import ranking
     from sentiment_tune.cli import console
     from sentiment_tune.data import tables
-    from sentiment_tune.tracking import runs as tracking
+    from sentiment_tune.tracking import server
 
-    tracking.connect(tracking_uri, make=False)
+    server.connect(tracking_uri, make=False)
     rows = ranking.rank_runs(data or None, sort, best_only=not every)
     console.leaderboard(rows)
     if csv:
         records = [ranking.record(ranked) for ranked in rows]
         tables.write_table(Path(csv), list(records[0]), [list(record.values()) for record in records])
     if html:
-        from sentiment_tune.evaluation import plots
+        from sentiment_tune.cli.leaderboard_page import render_page
 
-        runs = [ranked.row for ranked in rows]
-        picture = plots.accuracy_against_time(
-            [row.train_seconds for row in runs],
-            [row.test.value for row in runs],
-            [row.network for row in runs],
-            [row.champion_of for row in runs],
-        )
-        tables.write_text(Path(html), ranking.page(rows, plots.png(picture)))
+        tables.write_text(Path(html), render_page(rows))

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sentiment_tune.display import StudyDisplay, show_table, terminal
 from sentiment_tune.models.registry import NETWORKS
-from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tracking import server
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -97,7 +97,7 @@ def leaderboard(board: "Sequence[RankedRow]") -> None:
 
 
 def _ui() -> str:
-    uri = tracking.tracking_uri()
+    uri = server.tracking_uri()
     if uri.startswith("http"):
         return uri
     return f"{_command('mlflow')} ui --backend-store-uri {shlex.quote(uri)}   then open http://127.0.0.1:5000"

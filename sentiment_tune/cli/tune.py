@@ -1,5 +1,7 @@
 """`sentiment-tune tune`."""
 
+from typing import Any
+
 import click
 
 from sentiment_tune.cli import options
@@ -59,21 +61,20 @@ def tune(
     from sentiment_tune import api
     from sentiment_tune.cli import console
 
-    result = api.tune(
+    chosen: dict[str, Any] = {
         **options.chosen_settings(model, settings, given),
-        trials=trials,
-        timeout=timeout,
-        stale=stale,
-        workers=workers,
-        storage=storage,
-        study=study,
-        sampler=sampler,
-        pruner=pruner,
-        top=top,
-        seeds=seeds,
-        joint=joint,
-        experiment=experiment,
-        tracking_uri=tracking_uri,
-        listener=console.CommandDisplay(),
-    )
-    console.tuned(result if isinstance(result, list) else [result])
+        "trials": trials,
+        "timeout": timeout,
+        "stale": stale,
+        "workers": workers,
+        "storage": storage,
+        "study": study,
+        "sampler": sampler,
+        "pruner": pruner,
+        "top": top,
+        "seeds": seeds,
+        "experiment": experiment,
+        "tracking_uri": tracking_uri,
+        "listener": console.CommandDisplay(),
+    }
+    console.tuned([api.tune(**chosen, joint=True)] if joint else api.tune_each(**chosen))

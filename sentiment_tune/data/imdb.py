@@ -42,6 +42,8 @@ with contextlib.redirect_stdout(sys.stderr):
         answer = {"paths": [get_file(name, url, file_hash=digest) for name, url, digest in files]}
     except Exception as error:  # Keras raises bare ones, and the network anything
         answer = {"error": f"{type(error).__name__}: {error}"}
+    except KeyboardInterrupt:  # which the caller hears, too
+        sys.exit(130)
 print(json.dumps(answer))
 """
 

@@ -1,7 +1,6 @@
-"""What a finished model's answers are worth: figures with their uncertainty, and where the mistakes are.
+"""What a finished model's answers are worth: metrics with their uncertainty, and where the mistakes are.
 
-`labels` are 0 or 1 [review], `probabilities` those of class positive [review]; a review is called positive where its
-probability exceeds 0.5.
+`labels` are 0 or 1 [review], `logits` and `probabilities` those of class positive [review].
 """
 
 import math
@@ -10,20 +9,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sentiment_tune.data.corpus import Corpus
-
-
-def loss_and_accuracy(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> tuple[float, float]:
-    """Mean loss in nats and accuracy, a fraction."""
-    loss = np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean()
-    return float(loss), float(((logits > 0) == (labels == 1)).mean())
-
+from sentiment_tune.data.labels import CLASS_NAMES, is_positive
 
 Z95 = 1.959964  # standard deviations on either side that hold 95 % of a normal distribution
 LENGTHS = (100, 200, 300, 500)  # words at which reviews are told apart by length
-FEWEST = 10  # reviews of a kind from which on its share of mistakes says something
+FEWEST = 10  # reviews of a kind from which on its error rate says something
+BINS = 10  # of equal width, over the probabilities
 KINDS: Mapping[str, tuple[str, ...]] = {
     "negation": ("not", "never", "nothing", "nobody", "hardly", "isn't", "wasn't", "don't", "didn't", "can't"),
     "contrast": ("but", "although", "though", "however", "despite", "yet"),
@@ -38,6 +32,11 @@ class Proportion:
 
     count: int
     reviews: int
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_]) -> "Proportion":
+        """The reviews of a mask [review] among all of them."""
+        return cls(int(mask.sum()), len(mask))
 
     @property
     def value(self) -> float:
@@ -57,38 +56,93 @@ def wilson_interval(counts: NDArray[np.number], reviews: NDArray[np.number]) -> 
     return np.array([centre - half, centre + half]) / (reviews + square)
 
 
-def is_correct(labels: NDArray[np.uint8], probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Whether each review was called what it is."""
-    correct: NDArray[np.bool_] = (probabilities > 0.5) == (labels == 1)
-    return correct
+def is_correct(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Whether each review is predicted to be what it is."""
+    return is_positive(probabilities) == (labels == 1)
+
+
+def accuracy(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> float:
+    """Share of reviews that are predicted to be what they are; a logit above 0 is a probability above 0.5."""
+    return float(((logits > 0) == (labels == 1)).mean())
+
+
+def log_loss(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> float:
+    """Mean loss in nats; of logits, since a probability that rounds to 0 or 1 has none."""
+    return float(np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean())
+
+
+def loss_and_accuracy(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> tuple[float, float]:
+    """Mean loss in nats and accuracy, a fraction."""
+    return log_loss(logits, labels), accuracy(logits, labels)
+
+
+def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean squared distance of probability and label (Brier 1950)."""
+    from sklearn import metrics  # slow to import, and not needed in training
+
+    return float(metrics.brier_score_loss(labels, probabilities, pos_label=1))
 
 
 def compute_metrics(
-    labels: NDArray[np.uint8], probabilities: NDArray[np.float64], logits: NDArray[np.float64]
+    labels: NDArray[np.integer], probabilities: NDArray[np.float64], logits: NDArray[np.float64]
 ) -> dict[str, float]:
     """Metrics of a finished model, by the name under which they are logged behind `test_`."""
-    from sklearn import metrics  # slow to import, and not needed before
+    from sklearn import metrics  # slow to import, and not needed in training
 
-    loss = np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean()
     return {
         "accuracy": float(is_correct(labels, probabilities).mean()),
-        "f1": float(metrics.f1_score(labels, probabilities > 0.5)),
+        "f1": float(metrics.f1_score(labels, is_positive(probabilities))),
         "roc_auc": float(metrics.roc_auc_score(labels, logits)),
-        "log_loss": float(loss),
-        "brier": float(metrics.brier_score_loss(labels, probabilities)),
+        "log_loss": log_loss(logits, labels),
+        "brier": brier_score(labels, probabilities),
     }
 
 
+def calibration_bins(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Reviews, positive reviews and sum of probabilities of each bin [3, bin]; probability 1 belongs to the last."""
+    bins = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
+    columns = np.ones(len(bins)), labels, probabilities
+    return np.array([np.bincount(bins, weights, BINS) for weights in columns], dtype=np.float64)
+
+
+def expected_calibration_error(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float:
+    """Mean distance of probability and share of positives over the bins, weighted by their reviews."""
+    _, positives, total = calibration_bins(labels, probabilities)
+    return float(np.abs(positives - total).sum() / len(labels))
+
+
 def accuracy_by_length(correct: NDArray[np.bool_], lengths: NDArray[np.integer]) -> dict[str, Proportion]:
-    """Reviews called right among those of each length, in words; lengths that no review has are left out."""
+    """Reviews that are predicted right among those of each length, in words; lengths no review has are left out."""
     bounds = [0, *LENGTHS, math.inf]
-    shares = {}
+    accuracies = {}
     for low, high in pairwise(bounds):
         inside = (lengths > low) & (lengths <= high)
         if inside.any():
             name = f"over {low}" if math.isinf(high) else f"{low + 1} to {high}"
-            shares[name] = Proportion(int(correct[inside].sum()), int(inside.sum()))
-    return shares
+            accuracies[name] = Proportion.of(correct[inside])
+    return accuracies
+
+
+def most_confident_mistakes(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], count: int = 10
+) -> list[int]:
+    """Rows of at most `count` mistakes, the most confident first; equals keep the order of the rows."""
+    rows = np.flatnonzero(~is_correct(labels, probabilities))
+    order = np.argsort(-np.abs(probabilities[rows] - 0.5), kind="stable")
+    return [int(row) for row in rows[order[:count]]]
+
+
+def mistakes_table(corpus: Corpus, probabilities: NDArray[np.floating], count: int = 100) -> dict[str, list[object]]:
+    """The most confident mistakes of the test reviews as columns: review (its row), text, classes and probability."""
+    test = corpus.test
+    rows = most_confident_mistakes(test.labels, probabilities, count)
+    return {
+        "review": [*rows],
+        "text": [corpus.vocabulary.decode(test[row]) for row in rows],
+        "true_class": [CLASS_NAMES[test.labels[row]] for row in rows],
+        "predicted_class": [CLASS_NAMES[int(is_positive(float(probabilities[row])))] for row in rows],
+        "probability": [float(probabilities[row]) for row in rows],
+    }
 
 
 def error_rates_by_kind(
@@ -99,20 +153,21 @@ def error_rates_by_kind(
     A review is of a kind if it uses one of the kind's words, or is longer than `longest` words and was cut; kinds with
     few reviews are left out.
     """
-    test, known = corpus.test, corpus.vocabulary.ids
-    wrong = ~is_correct(test.labels, probabilities)
-    inside = {
-        name: test.containing_any([known[word] for word in words if word in known]) for name, words in KINDS.items()
+    test, ids = corpus.test, corpus.vocabulary.ids
+    is_of_kind = {
+        name: test.containing_any([ids[word] for word in words if word in ids]) for name, words in KINDS.items()
     }
-    inside[f"cut at {longest} words"] = test.lengths > longest
-    found = {}
-    for name, members in inside.items():
-        rows = np.flatnonzero(members & wrong)
-        worst = max(rows, key=lambda row: abs(probabilities[row] - 0.5), default=None)
-        example = None if worst is None else corpus.vocabulary.decode(test[int(worst)])
-        if members.sum() >= FEWEST:
-            found[name] = Proportion(len(rows), int(members.sum())), example
-    return found
+    is_of_kind[f"cut at {longest} words"] = test.lengths > longest
+    rates = {}
+    for name, mask in is_of_kind.items():
+        if mask.sum() < FEWEST:
+            continue
+        reviews = np.flatnonzero(mask)
+        labels, answers = test.labels[reviews], probabilities[reviews]
+        worst = most_confident_mistakes(labels, answers, 1)
+        example = corpus.vocabulary.decode(test[int(reviews[worst[0]])]) if worst else None
+        rates[name] = Proportion.of(~is_correct(labels, answers)), example
+    return rates
 
 
 def mcnemar_test(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:

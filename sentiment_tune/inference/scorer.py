@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import nn
 
 from sentiment_tune.data.batches import evaluation_batches
@@ -25,12 +26,7 @@ class Scorer:
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
         """Probability [text] that a text is positive; a text's own, whatever else is scored with it."""
         reviews = encode_texts(texts, self.vocabulary)
-        return sigmoid(predict(self.network, evaluation_batches(reviews, self.text_config)))
-
-
-def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The logistic function, without overflow on either side."""
-    return np.exp(-np.logaddexp(0, -logits))
+        return expit(predict(self.network, evaluation_batches(reviews, self.text_config)))
 
 
 def label_for(probability: float) -> str:

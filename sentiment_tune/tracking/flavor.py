@@ -24,9 +24,10 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.inference import package as packaging
 from sentiment_tune.inference import predict
 from sentiment_tune.inference.scorer import label_for
+from sentiment_tune.tracking.schema import Artifact
 
 EXAMPLE = ["a fine film", "a dull one"]
-NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "torch")
+NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "scipy", "torch")
 FOLDER = "scorer"  # of the four data files, in the logged model
 SIZE = "bytes"  # in the model's metadata
 _EXPORT = "network"
@@ -37,12 +38,12 @@ _SIGNATURE = ModelSignature(
 
 
 class TextModel:
-    """What `mlflow.pyfunc` asks: texts in one column, a probability and a label a row out."""
+    """The model that `mlflow.pyfunc` asks: a column of texts in, a probability and a label a row out."""
 
     def __init__(self, package: packaging.ModelPackage):
         self.scorer = package.scorer
 
-    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002 - MLflow's
         """Score texts [text], a list, a Series or the only column of a table; rows keep their order and their index."""
         texts = _column(model_input)
         wrong = [row for row, text in enumerate(texts) if not isinstance(text, str)]
@@ -52,12 +53,12 @@ class TextModel:
         return pd.DataFrame({"probability": probabilities, "label": [label_for(p) for p in probabilities]}, texts.index)
 
 
-def _column(given: Any) -> "pd.Series[str]":
-    if not isinstance(given, pd.DataFrame):
-        return pd.Series(given, dtype=object)
-    if given.shape[1] != 1:
-        raise InputError(f"columns {list(given.columns)}: give one column, of texts")
-    return given.iloc[:, 0]
+def _column(model_input: Any) -> "pd.Series[str]":
+    if not isinstance(model_input, pd.DataFrame):
+        return pd.Series(model_input, dtype=object)
+    if model_input.shape[1] != 1:
+        raise InputError(f"columns {list(model_input.columns)}: give one column, of texts")
+    return model_input.iloc[:, 0]
 
 
 def _load_pyfunc(path: str) -> TextModel:
@@ -90,15 +91,15 @@ def save_model(path: str, package: packaging.ModelPackage, mlflow_model: Model |
     model.save(str(Path(path, "MLmodel")))
 
 
-def log_model(package: packaging.ModelPackage, name: str = "model") -> ModelInfo:
+def log_model(package: packaging.ModelPackage, name: str = Artifact.MODEL) -> ModelInfo:
     """Log the model to the active run, under `name`."""
     return Model.log(artifact_path=None, name=name, flavor=sys.modules[__name__], package=package)
 
 
 def size_of(model: ModelInfo) -> int:
     """Bytes of a logged model's files, its code and both flavors' data."""
-    held: dict[str, int] = model.metadata or {}
-    return held[SIZE]
+    metadata: dict[str, int] = model.metadata or {}
+    return metadata[SIZE]
 
 
 def export(network: nn.Module, path: Path) -> None:
@@ -106,10 +107,10 @@ def export(network: nn.Module, path: Path) -> None:
     device = predict.device_of(network)
     # A size of 0 or 1 would be frozen, here and wherever the network thins the words: so the example is long.
     example = torch.ones(2, 512, dtype=torch.int64, device=device)
-    free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    sizes = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about its own future
-        program = torch.export.export(network.eval(), (example,), dynamic_shapes=(free,))
+        program = torch.export.export(network.eval(), (example,), dynamic_shapes=(sizes,))
         torch.export.save(program, path)
         ids = torch.arange(1, 36, device=device).reshape(5, 7) % 3
         torch.testing.assert_close(program.module()(ids), network(ids))

@@ -1,4 +1,4 @@
-"""Reading from MLflow what runs have written down: their facts, their artifacts, their models."""
+"""Reading from MLflow what runs have logged: params, metrics and tags, artifacts, models."""
 
 import json
 from collections.abc import Mapping
@@ -13,14 +13,17 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from sentiment_tune.errors import InputError
+from sentiment_tune.evaluation.finished_run import FinishedRun
+from sentiment_tune.evaluation.metrics import Proportion
 from sentiment_tune.inference.package import MANIFEST
 from sentiment_tune.tracking.flavor import FOLDER
-from sentiment_tune.tracking.runs import TEST, tracking_uri
+from sentiment_tune.tracking.schema import Artifact, Metric, Tag
+from sentiment_tune.tracking.server import tracking_uri
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run has written down."""
+    """What a run has logged, as MLflow keeps it."""
 
     run_id: str
     name: str
@@ -31,7 +34,7 @@ class RunRecord:
     tags: Mapping[str, str]
 
 
-def _recorded(run: Run) -> RunRecord:
+def _record(run: Run) -> RunRecord:
     info, data = run.info, run.data
     return RunRecord(
         info.run_id, info.run_name or "", info.status, info.start_time, data.params, data.metrics, data.tags
@@ -41,39 +44,75 @@ def _recorded(run: Run) -> RunRecord:
 def read_run(run_id: str) -> RunRecord:
     """A run by its id; InputError if there is none."""
     try:
-        return _recorded(mlflow.get_run(run_id))
+        return _record(mlflow.get_run(run_id))
     except MlflowException:
         raise InputError(
             f"no run {run_id!r} at {tracking_uri()}: see the ids in the MLflow UI, or give --tracking-uri"
         ) from None
 
 
+def finished_run(run: RunRecord) -> FinishedRun:
+    """The typed values of a run that has tested its model; InputError naming the run and what it lacks."""
+    tags, metrics = run.tags, run.metrics
+    try:
+        return FinishedRun(
+            run_id=run.run_id,
+            network=tags[Tag.NETWORK],
+            data=tags[Tag.DATA],
+            data_digest=tags[Tag.DATA_DIGEST],
+            reviews_train=int(tags[Tag.REVIEWS_TRAIN]),
+            reviews_validation=int(tags[Tag.REVIEWS_VALIDATION]),
+            reviews_test=int(tags[Tag.REVIEWS_TEST]),
+            seed=int(tags[Tag.SEED]),
+            package_version=tags[Tag.PACKAGE_VERSION],
+            git_commit=tags.get(Tag.GIT_COMMIT),
+            parameters=int(tags[Tag.PARAMETERS]),
+            is_refit=Tag.REFIT in tags,
+            best_val_accuracy=metrics[Metric.BEST_VAL_ACCURACY],
+            test_accuracy=metrics[Metric.TEST_ACCURACY],
+            test_f1=metrics[Metric.TEST_F1],
+            test_roc_auc=metrics[Metric.TEST_ROC_AUC],
+            test_log_loss=metrics[Metric.TEST_LOG_LOSS],
+            test_brier=metrics[Metric.TEST_BRIER],
+            test_reviews_per_second=metrics[Metric.TEST_REVIEWS_PER_SECOND],
+            train_seconds=metrics[Metric.TRAIN_SECONDS],
+            refit_seconds=metrics.get(Metric.REFIT_SECONDS, 0.0),
+            model_bytes=metrics[Metric.MODEL_BYTES],
+        )
+    except KeyError as error:
+        raise InputError(
+            f"run {run.run_id!r} has logged no {error.args[0]}: choose another run, or train again"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"run {run.run_id!r} has a tag that is no number: {error}; train again") from None
+
+
 def find_runs(conditions: Mapping[str, object], *, newest: int = 10_000) -> list[RunRecord]:
     """Finished runs with these tags, in whatever experiment, the newest first."""
     tags = [f"tags.`{name}` = '{value}'" for name, value in conditions.items()]
-    found = mlflow.search_runs(
+    runs = mlflow.search_runs(
         search_all_experiments=True,
-        filter_string=" and ".join(["attributes.status = 'FINISHED'", "tags.network LIKE '%'", *tags]),
+        filter_string=" and ".join(["attributes.status = 'FINISHED'", f"tags.{Tag.NETWORK} LIKE '%'", *tags]),
         order_by=["attributes.start_time DESC"],
         max_results=newest,
         output_format="list",
     )
-    return list(map(_recorded, found))
+    return list(map(_record, runs))
 
 
 def find_child(parent: str, conditions: Mapping[str, object]) -> RunRecord | None:
     """A finished run that belongs to `parent` and has these tags."""
-    return next(iter(find_runs({"mlflow.parentRunId": parent, **conditions}, newest=1)), None)
+    return next(iter(find_runs({Tag.PARENT_RUN: parent, **conditions}, newest=1)), None)
 
 
 def find_running(parent: str) -> list[RunRecord]:
     """Runs that belong to `parent` and are said to be running."""
-    found = mlflow.search_runs(
+    runs = mlflow.search_runs(
         search_all_experiments=True,
-        filter_string=f"attributes.status = 'RUNNING' and tags.`mlflow.parentRunId` = '{parent}'",
+        filter_string=f"attributes.status = 'RUNNING' and tags.`{Tag.PARENT_RUN}` = '{parent}'",
         output_format="list",
     )
-    return list(map(_recorded, found))
+    return list(map(_record, runs))
 
 
 def logged_model_uri(run_id: str) -> str:
@@ -88,13 +127,20 @@ def logged_model_uri(run_id: str) -> str:
 
 
 def read_json(run_id: str, name: str) -> Any:
+    """The content of a JSON artifact; InputError if the run has none of that name."""
     return json.loads(Path(_artifact(run_id, name)).read_bytes())
 
 
+def read_error_rates(run_id: str) -> dict[str, tuple[Proportion, str | None]]:
+    """Error rate of each kind of test review, with the most confident mistake as an example."""
+    rows = read_json(run_id, Artifact.ERROR_RATES)
+    return {kind: (Proportion(row["count"], row["reviews"]), row["example"]) for kind, row in rows.items()}
+
+
 def read_test_predictions(run_id: str) -> dict[str, NDArray[Any]]:
-    """What the run's model said of each test review: labels, probabilities and lengths [review]."""
-    with np.load(_artifact(run_id, TEST)) as held:
-        return {name: held[name] for name in held.files}
+    """A model's predictions of the test reviews: labels, probabilities and lengths [review]."""
+    with np.load(_artifact(run_id, Artifact.TEST_PREDICTIONS)) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def _artifact(run_id: str, name: str) -> str:
@@ -107,19 +153,19 @@ def _artifact(run_id: str, name: str) -> str:
 
 def newest_model() -> str:
     """URI of the model of the newest finished training run, in whatever experiment."""
-    found = [run for run in find_runs({}, newest=1000) if "package_seconds" in run.metrics]
-    if not found:
+    run = next((run for run in find_runs({}, newest=1000) if Metric.PACKAGE_SECONDS in run.metrics), None)
+    if run is None:
         raise InputError(f"no finished run at {tracking_uri()}: train one first, or give --model URI")
-    return f"runs:/{found[0].run_id}/model"
+    return f"runs:/{run.run_id}/{Artifact.MODEL}"
 
 
 def download_model(uri: str) -> Path:
     """Folder of the data files of the model at `uri`: `models:/...`, `runs:/...`, or a folder."""
     try:
-        found = Path(mlflow.artifacts.download_artifacts(uri))
+        model = Path(mlflow.artifacts.download_artifacts(uri))
     except Exception as error:  # each kind of address raises what its own library does
         raise InputError(f"no model at {uri!r}: {error}; give models:/..., runs:/... or a folder") from None
-    for folder in (found / "data" / FOLDER, found):
+    for folder in (model / "data" / FOLDER, model):
         if (folder / MANIFEST).exists():
             return folder
     raise InputError(f"{uri!r} is no model of sentiment_tune: it has no {MANIFEST}")

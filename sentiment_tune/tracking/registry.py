@@ -14,12 +14,28 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from sentiment_tune.errors import InputError
-from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.evaluation.finished_run import FinishedRun
+from sentiment_tune.tracking import server
+from sentiment_tune.tracking.schema import VersionTag
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-DIGEST, VALIDATION, NETWORK = "data_digest", "val_accuracy", "network"  # tags of a version
 BEST = "sentiment"  # name under which the best of all networks is registered
 _LONGEST = 90_000  # characters of a description that the registry keeps
+_MOVE = "move."  # begins the tags of a registered name that record moves, before their time
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered name, as the registry keeps it."""
+
+    name: str
+    version: int
+    run_id: str
+    tags: Mapping[str, str]
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.version}"
 
 
 @dataclass(frozen=True)
@@ -41,21 +57,25 @@ def registered_name(network: str) -> str:
     return f"{BEST}-{network.rpartition(':')[2]}"
 
 
-def register_version(name: str, model_uri: str, run_id: str, tags: Mapping[str, str], card: str) -> Registration:
-    """Register a model, and give it the alias that its validation accuracy has earned."""
+def register_version(name: str, model_uri: str, run: FinishedRun, card: str) -> Registration:
+    """Register the model of a run, and give it the alias that its validation accuracy has earned."""
     client = mlflow.MlflowClient()
-    with tracking.creation_lock(tracking.tracking_uri()):  # so that two at once cannot both beat the same champion
+    tags = {
+        VersionTag.NETWORK: run.network,
+        VersionTag.DATA_DIGEST: run.data_digest,
+        VersionTag.VAL_ACCURACY: str(run.best_val_accuracy),
+        VersionTag.TEST_ACCURACY: str(run.test_accuracy),
+    }
+    with server.creation_lock(server.tracking_uri()):  # so that two at once cannot both beat the same champion
         if not _exists(client, name):
             client.create_registered_model(name, description=f"Reviews as positive or negative: {name}")
-        present = champion(name)
-        made = client.create_model_version(
-            name, model_uri, run_id, tags=dict(tags), description=card[:_LONGEST], model_id=_model_id(model_uri)
+        alias, reason = _earned_alias(run, champion(name))
+        created = client.create_model_version(
+            name, model_uri, run.run_id, tags=tags, description=card[:_LONGEST], model_id=_model_id(model_uri)
         )
-        alias, reason = _earned(tags, present)
-        version = int(made.version)
-        client.set_model_version_tag(name, str(version), "reason", reason)
-        _move(client, name, alias, version, reason)
-    return Registration(name, version, alias, reason)
+        registration = Registration(name, int(created.version), alias, reason)
+        _assign_alias(client, registration)
+    return registration
 
 
 def version_of(run_id: str, name: str) -> Registration | None:
@@ -63,9 +83,9 @@ def version_of(run_id: str, name: str) -> Registration | None:
     client = mlflow.MlflowClient()
     aliases = client.get_registered_model(name).aliases if _exists(client, name) else {}
     for alias in (CHAMPION, CHALLENGER):
-        held = client.get_model_version(name, str(aliases[alias])) if alias in aliases else None
-        if held is not None and held.run_id == run_id:
-            return Registration(name, int(held.version), alias, held.tags["reason"])
+        version = _version(client.get_model_version(name, str(aliases[alias]))) if alias in aliases else None
+        if version is not None and version.run_id == run_id:
+            return Registration(name, version.version, alias, version.tags[VersionTag.REASON])
     return None
 
 
@@ -82,76 +102,81 @@ def _exists(client: mlflow.MlflowClient, name: str) -> bool:
         raise InputError(f"cannot register {name!r}: {error.message}") from None
 
 
-def champion(name: str) -> ModelVersion | None:
+def champion(name: str) -> Version | None:
     """The version that people load under this name, if there is one."""
     try:
-        return mlflow.MlflowClient().get_model_version_by_alias(name, CHAMPION)
+        return _version(mlflow.MlflowClient().get_model_version_by_alias(name, CHAMPION))
     except MlflowException:
         return None
 
 
-def _earned(tags: Mapping[str, str], present: ModelVersion | None) -> tuple[str, str]:
-    """The alias of a new version, and why."""
-    if present is None:
+def _version(version: ModelVersion) -> Version:
+    return Version(version.name, int(version.version), version.run_id or "", version.tags)
+
+
+def _earned_alias(run: FinishedRun, incumbent: Version | None) -> tuple[str, str]:
+    """The alias of a run's new version, and why: it is champion if it beats the incumbent on the same data."""
+    if incumbent is None:
         return CHAMPION, "the first of its name"
-    told = f"version {present.version}"
-    if present.tags.get(DIGEST) != tags[DIGEST]:
-        return CHALLENGER, f"{told} was validated on other data, {present.tags.get(DIGEST)}: no comparison is fair"
-    mine, theirs = float(tags[VALIDATION]), float(present.tags[VALIDATION])
-    if mine > theirs:
-        return CHAMPION, f"validation accuracy {mine:.4f} beats the {theirs:.4f} of {told}"
-    return CHALLENGER, f"validation accuracy {mine:.4f} does not beat the {theirs:.4f} of {told}"
+    version, digest = f"version {incumbent.version}", incumbent.tags.get(VersionTag.DATA_DIGEST)
+    if digest != run.data_digest:
+        return CHALLENGER, f"{version} was validated on other data, {digest}: no comparison is fair"
+    accuracy, to_beat = run.best_val_accuracy, float(incumbent.tags[VersionTag.VAL_ACCURACY])
+    if accuracy > to_beat:
+        return CHAMPION, f"validation accuracy {accuracy:.4f} beats the {to_beat:.4f} of {version}"
+    return CHALLENGER, f"validation accuracy {accuracy:.4f} does not beat the {to_beat:.4f} of {version}"
 
 
-def _move(client: mlflow.MlflowClient, name: str, alias: str, version: int, reason: str) -> None:
-    """Give the alias to a version and record it: a tag of the name for each move, by its time."""
-    before = client.get_registered_model(name).aliases.get(alias)  # a text or a number, as MLflow pleases
-    client.set_registered_model_alias(name, alias, str(version))
+def _assign_alias(client: mlflow.MlflowClient, registration: Registration) -> None:
+    """Give a version its alias and record the move: a tag of the registered name for each, by its time."""
+    name, alias, version = registration.name, registration.alias, str(registration.version)
+    previous = client.get_registered_model(name).aliases.get(alias)  # a text or a number, as MLflow pleases
+    client.set_model_version_tag(name, version, VersionTag.REASON, registration.reason)
+    client.set_registered_model_alias(name, alias, version)
     now = datetime.now(UTC)
-    record = {
+    move = {
         "alias": alias,
-        "from": before and int(before),
-        "to": version,
-        "why": reason,
+        "from": previous and int(previous),
+        "to": registration.version,
+        "why": registration.reason,
         "when": now.isoformat(timespec="seconds"),
     }
-    client.set_registered_model_tag(name, f"move.{now:%Y%m%dT%H%M%S%f}", json.dumps(record))
+    client.set_registered_model_tag(name, f"{_MOVE}{now:%Y%m%dT%H%M%S%f}", json.dumps(move))
 
 
 def moves(name: str) -> list[dict[str, str | int | None]]:
     """Every move of an alias of this name, the oldest first: alias, from, to, why, when."""
     tags = mlflow.MlflowClient().get_registered_model(name).tags
-    return [json.loads(tags[key]) for key in sorted(tags) if key.startswith("move.")]
+    return [json.loads(tags[key]) for key in sorted(tags) if key.startswith(_MOVE)]
 
 
 def promote(name: str, version: int) -> Registration:
     """Make a version the champion on somebody's word."""
-    client, reason = mlflow.MlflowClient(), "promoted by hand"
-    with tracking.creation_lock(tracking.tracking_uri()):
+    client = mlflow.MlflowClient()
+    registration = Registration(name, version, CHAMPION, "promoted by hand")
+    with server.creation_lock(server.tracking_uri()):
         try:
             client.get_model_version(name, str(version))
         except MlflowException:
-            known = _versions(client, name)
-            raise InputError(f"no version {version} of {name!r}: {known}") from None
-        _move(client, name, CHAMPION, version, reason)
-        client.set_model_version_tag(name, str(version), "reason", reason)
-    return Registration(name, version, CHAMPION, reason)
+            raise InputError(f"no version {version} of {name!r}: {_choices(client, name)}") from None
+        _assign_alias(client, registration)
+    return registration
 
 
-def _versions(client: mlflow.MlflowClient, name: str) -> str:
+def _choices(client: mlflow.MlflowClient, name: str) -> str:
+    """What there is to choose from: versions of the name, or the registered names."""
     if not _exists(client, name):
-        names = ", ".join(sorted(held.name for held in client.search_registered_models())) or "none yet"
+        names = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none yet"
         return f"choose from the registered models: {names}"
-    numbers = sorted(int(held.version) for held in client.search_model_versions(f"name = '{name}'"))
+    numbers = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
     return f"choose from versions {', '.join(map(str, numbers))}"
 
 
 def champions() -> dict[str, list[str]]:
-    """Ids of the runs whose models are champions, each with its registered names."""
-    client = mlflow.MlflowClient()
-    found: dict[str, list[str]] = {}
-    for registered in client.search_registered_models(max_results=1000):
-        present = champion(registered.name)
-        if present is not None and present.run_id:
-            found.setdefault(present.run_id, []).append(registered.name)
-    return found
+    """Registered names of the champions, by the id of the run whose model is champion."""
+    names: dict[str, list[str]] = {}
+    for model in mlflow.MlflowClient().search_registered_models(max_results=1000):
+        version = champion(model.name)
+        if version is not None and version.run_id:
+            names.setdefault(version.run_id, []).append(model.name)
+    return names

@@ -1,4 +1,4 @@
-"""What a run holds in MLflow, by name: the only place where a tag, a metric or an artifact is called something.
+"""What a run holds in MLflow, by name: the only place where a tag, a metric or an artifact gets its name.
 
 Params are the settings under the names that their declarations give them, and the metrics of an epoch are the fields of
 `training.loop.EpochRecord`; the names below are all others.
@@ -6,7 +6,7 @@ Params are the settings under the names that their declarations give them, and t
 
 
 class Tag:
-    """Tags of runs and of registered versions."""
+    """Tags of runs."""
 
     # of every run that ends with a model
     NETWORK = "network"
@@ -34,10 +34,18 @@ class Tag:
     BEST_TRIAL = "best_trial"
     BEST_RUN = "best_run"
     WINNER = "winner"
-    # of a version in the registry
-    REASON = "reason"  # why it has its alias
     # MLflow's own
     PARENT_RUN = "mlflow.parentRunId"
+
+
+class VersionTag:
+    """Tags of a version in the registry."""
+
+    NETWORK = "network"
+    DATA_DIGEST = "data_digest"
+    VAL_ACCURACY = "val_accuracy"
+    TEST_ACCURACY = "test_accuracy"
+    REASON = "reason"  # why it has its alias
 
 
 class Metric:
@@ -69,6 +77,7 @@ class Artifact:
     SETTINGS = "settings.json"
     TEST_PREDICTIONS = "test.npz"
     ERROR_RATES = "mistakes.json"
+    MISTAKES_TABLE = "mistakes_table.json"
     GOLDEN = "golden.json"
     TRACEBACK = "traceback.txt"
     PLOTS = "plots"  # a folder

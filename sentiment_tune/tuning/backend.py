@@ -20,7 +20,7 @@ from sqlalchemy.engine import make_url
 from sentiment_tune.build import create_network
 from sentiment_tune.errors import InputError
 from sentiment_tune.space import unknown_name
-from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tracking import server
 from sentiment_tune.tuning.search import StudyConfig
 
 HEARTBEAT, GRACE = 60, 180  # seconds; shorter ones give up live workers on a busy machine
@@ -53,7 +53,7 @@ def open_storage(url: str, again: Callable[[optuna.Study, FrozenTrial], None]) -
         if not url.startswith(DATABASES):
             return optuna.storages.get_storage(url)
         waiting = {"timeout": 60} if url.startswith("sqlite:") else {"connect_timeout": PATIENCE}
-        with tracking.creation_lock(url), warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        with server.creation_lock(url), warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             return RDBStorage(
                 url,
                 {"connect_args": waiting},
@@ -77,24 +77,26 @@ def _explained(url: str) -> Iterator[None]:
 
 def _reach(url: str) -> None:
     """Raise at once where a database is not to be had, instead of after minutes of retries; nothing is made."""
-    place = make_url(url)
-    if place.get_backend_name() != "redis":
-        place.get_dialect().import_dbapi()
-    if place.get_backend_name() == "sqlite":
-        tracking.check_database_path(Path(place.database or ""))
-    port = place.port or PORTS.get(place.get_backend_name())
-    if place.host and port:
-        socket.create_connection((place.host, port), timeout=PATIENCE).close()
+    address = make_url(url)
+    if address.get_backend_name() != "redis":
+        address.get_dialect().import_dbapi()
+    if address.get_backend_name() == "sqlite":
+        server.check_database_path(Path(address.database or ""))
+    port = address.port or PORTS.get(address.get_backend_name())
+    if address.host and port:
+        socket.create_connection((address.host, port), timeout=PATIENCE).close()
 
 
 def create_sampler(name: str, seed: int, joint: bool) -> BaseSampler:
     """The sampler that Optuna calls so."""
     for_grids = ("GridSampler", "BruteForceSampler")  # which cannot search a learning rate
-    known = [
-        held for held in optuna.samplers.__all__ if _takes(optuna.samplers, held, "seed") and held not in for_grids
+    names = [
+        sampler
+        for sampler in optuna.samplers.__all__
+        if _takes(optuna.samplers, sampler, "seed") and sampler not in for_grids
     ]
-    if name not in known:
-        raise unknown_name("sampler", name, known)
+    if name not in names:
+        raise unknown_name("sampler", name, names)
     chosen: dict[str, Any] = {"seed": seed}
     if name == "TPESampler":
         # A study has ten or twenty trials; with Optuna's ten random ones there would be little left to search.
@@ -109,15 +111,15 @@ def create_sampler(name: str, seed: int, joint: bool) -> BaseSampler:
 
 
 def _takes(module: Any, name: str, parameter: str) -> bool:
-    held = getattr(module, name)
-    return inspect.isclass(held) and parameter in inspect.signature(held.__init__).parameters
+    member = getattr(module, name)
+    return inspect.isclass(member) and parameter in inspect.signature(member.__init__).parameters
 
 
 def create_pruner(search: StudyConfig) -> BasePruner:
     """The pruner that Optuna calls so, at its defaults but for what a study of epochs needs."""
     most = search.default_configs[0].training.epochs
     median = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1, n_min_trials=3)
-    known: dict[str, Callable[[], BasePruner]] = {
+    pruners: dict[str, Callable[[], BasePruner]] = {
         "MedianPruner": lambda: median,
         "HyperbandPruner": lambda: optuna.pruners.HyperbandPruner(1, most, 3),
         "SuccessiveHalvingPruner": lambda: optuna.pruners.SuccessiveHalvingPruner(1),
@@ -126,13 +128,13 @@ def create_pruner(search: StudyConfig) -> BasePruner:
         "NopPruner": optuna.pruners.NopPruner,
     }
     name = search.pruner or ("MedianPruner" if search.trials < HYPERBAND_FROM else "HyperbandPruner")
-    if name not in known:
-        raise unknown_name("pruner", name, known)
-    return known[name]()
+    if name not in pruners:
+        raise unknown_name("pruner", name, pruners)
+    return pruners[name]()
 
 
 def default_storage() -> str:
     """A SQLite file beside the one of MLflow, or in the current folder if MLflow's is elsewhere."""
-    kind, _, path = tracking.tracking_uri().partition(":///")
+    kind, _, path = server.tracking_uri().partition(":///")
     folder = Path(path).parent if kind == "sqlite" else Path()
     return f"sqlite:///{folder / 'optuna.db'}"

@@ -26,8 +26,8 @@ _TARGET: dict[str, Value] = {"target_name": "validation accuracy"}
 def study_page(study: optuna.Study) -> str:
     """All pictures as one HTML page that needs no network; plotly's code is in it once."""
     parts = [
-        f"<h2>{title}</h2>{figure.to_html(full_html=False, include_plotlyjs=not place)}"
-        for place, (title, figure) in enumerate(_figures(study, visualization))
+        f"<h2>{title}</h2>{figure.to_html(full_html=False, include_plotlyjs=not number)}"
+        for number, (title, figure) in enumerate(_figures(study, visualization))
     ]
     head = f"<meta charset='utf-8'><title>{study.study_name}</title><style>body{{font-family:sans-serif}}</style>"
     return f"<!doctype html>{head}<h1>Study {study.study_name}</h1>{''.join(parts)}"

@@ -134,11 +134,20 @@ def _described(bounds: Range | Choice) -> str:
     return f"one of {bounds}"
 
 
-def check_same_facts(study: str, known: Mapping[str, str], wanted: Mapping[str, str]) -> None:
-    """InputError, naming the first difference, if a study was begun with other facts than those wanted now."""
-    for name in (*wanted, *known):
-        if known.get(name) != wanted.get(name):
+def check_same_facts(search: StudyConfig, begun_with: Mapping[str, str], facts: Mapping[str, str]) -> None:
+    """InputError, naming the first difference, if a study was begun with other facts than those of now.
+
+    A setting that there was not yet is no difference as long as it has its default.
+    """
+    defaults = {
+        f"{model}.{name}": json.dumps(setting.default)
+        for model, settings in search.settings.items()
+        for name, setting in settings.items()
+    }
+    for name in (*facts, *begun_with):
+        is_new = name not in begun_with and facts[name] == defaults.get(name)
+        if begun_with.get(name) != facts.get(name) and not is_new:
             raise InputError(
-                f"study {study!r} was begun with {name}: {known.get(name, 'not searched')}, and this is "
-                f"{wanted.get(name, 'not searched')}: begin another one with --study {study}-2"
+                f"study {search.study!r} was begun with {name}: {begun_with.get(name, 'not searched')}, and this is "
+                f"{facts.get(name, 'not searched')}: begin another one with --study {search.study}-2"
             )

@@ -18,6 +18,7 @@ from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import InputError
 from sentiment_tune.events import Listener
 from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tracking import server
 from sentiment_tune.tracking.runs import RunSpec
 from sentiment_tune.tracking.schema import Artifact, Metric, Tag
 from sentiment_tune.tuning.backend import PATIENCE, create_pruner, open_storage
@@ -94,7 +95,7 @@ def open_study(search: StudyConfig, digest: str) -> optuna.Study:
         begun_with = _facts_of(study)
         if begun_with is None:
             raise InputError(f"study {search.study!r} was not begun by this program: give another --study") from None
-        check_same_facts(search.study, begun_with, facts)
+        check_same_facts(search, begun_with, facts)
     return study
 
 
@@ -111,7 +112,7 @@ def _join(search: StudyConfig, study: optuna.Study, corpus: Corpus, study_run: s
     """Add trials to a study that another process owns."""
     if not tracking.run_exists(study_run):
         raise InputError(
-            f"the runs of study {search.study!r} are not at {tracking.tracking_uri()}: give the --tracking-uri of the "
+            f"the runs of study {search.study!r} are not at {server.tracking_uri()}: give the --tracking-uri of the "
             "process that began it"
         )
     tracking.detach_project_run()

@@ -13,7 +13,7 @@ from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.errors import InputError
 from sentiment_tune.process import prepare
-from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tracking import server
 
 Job = Callable[[Corpus, int], None]  # the data and the worker's number, from 0; travels to the process, so no lambda
 
@@ -38,7 +38,7 @@ def _start(count: int, source: DataConfig | Corpus, job: Job) -> list[BaseProces
     spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's and MLflow's threads half
     threads = max(1, (os.cpu_count() or 1) // count)
     processes: list[BaseProcess] = [
-        spawn.Process(target=_worker, args=(source, tracking.tracking_uri(), job, number, threads), daemon=True)
+        spawn.Process(target=_worker, args=(source, server.tracking_uri(), job, number, threads), daemon=True)
         for number in range(count)
     ]
     for process in processes:
@@ -70,7 +70,7 @@ def _worker(source: DataConfig | Corpus, address: str, job: Job, number: int, th
     prepare()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the owner ends its workers itself
     torch.set_num_threads(threads)
-    tracking.configure(address)
+    server.configure(address)
     try:
         job(source if isinstance(source, Corpus) else load(source), number)
     except KeyboardInterrupt:

@@ -199,11 +199,20 @@ def test_the_run_tells_its_origin(trained: Trained) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "name", ["learning_curves", "confusion_matrix", "roc_curve", "reliability_diagram", "mistakes"]
-)
+@pytest.mark.parametrize("name", ["learning_curves", "confusion_matrix", "roc_curve", "reliability_diagram"])
 def test_the_run_holds_the_picture(trained: Trained, name: str) -> None:
     assert artifact(trained.run, f"plots/{name}.png").startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_the_run_holds_its_most_confident_mistakes_as_a_table(trained: Trained) -> None:
+    table = json.loads(artifact(trained.run, "mistakes_table.json"))
+    assert table["columns"] == ["review", "text", "true_class", "predicted_class", "probability"]
+    confidence = [abs(row[-1] - 0.5) for row in table["data"]]
+    assert confidence == sorted(confidence, reverse=True)
+    assert all(row[2] != row[3] for row in table["data"])
+    assert json.loads(trained.run.data.tags["mlflow.loggedArtifacts"]) == [
+        {"path": "mistakes_table.json", "type": "table"}
+    ]
 
 
 def test_the_run_holds_one_model_with_two_flavors(trained: Trained) -> None:
@@ -214,9 +223,9 @@ def test_the_run_holds_one_model_with_two_flavors(trained: Trained) -> None:
     model = Model.load(str(trained.model))
     assert (logged.model_uri, str(logged.status)) == (trained.model_uri, "READY")
     assert model.flavors.keys() >= {"python_function", "pytorch"}
-    assert [str(kind) for kind in model.get_input_schema().input_types()] == ["DataType.string"]
-    assert model.get_output_schema().input_names() == ["probability", "label"]
-    assert list(model.load_input_example(str(trained.model))) == ["a fine film", "a dull one"]
+    assert [str(kind) for kind in model.signature.inputs.input_types()] == ["DataType.string"]
+    assert model.signature.outputs.input_names() == ["probability", "label"]
+    assert list(model.load_input_example(str(trained.model)) or "") == ["a fine film", "a dull one"]
     assert not [path.name for path in trained.model.rglob("*") if path.suffix in {".pkl", ".pth", ".pt", ".bin"}]
 
 
@@ -327,7 +336,8 @@ def refused(setting: Setting) -> st.SearchStrategy[str]:
     """Values that the setting cannot have."""
     words = st.sampled_from(["", " ", "wide", "nan", "inf", "-inf", "1,5", "0x10", "True", "None"])
     if not isinstance(setting.bounds, Range):
-        return words.filter(lambda word: word not in map(str, setting.bounds))
+        allowed = {str(option) for option in setting.bounds}
+        return words.filter(lambda word: word not in allowed)
     low, high = setting.bounds.low, setting.bounds.high
     far = st.floats(max_value=low, exclude_max=True) | st.floats(min_value=high, exclude_min=True)
     fractions = st.floats(low, high).filter(lambda number: not number.is_integer())
@@ -409,9 +419,12 @@ def test_a_refit_learns_from_the_validation_reviews_too(here: Path) -> None:
         held.append((run, load_package(folder / "data" / "scorer").network))
     (plain, network), (refit, other) = held
     assert refit.data.metrics["best_val_accuracy"] == plain.data.metrics["best_val_accuracy"]
-    assert len(other.keys) > len(network.keys)  # phrases that stand in one training and one validation review
+    assert len(other.get_buffer("keys")) > len(
+        network.get_buffer("keys")
+    )  # phrases that stand in one training and one validation review
     assert (refit.data.tags["refit"], refit.data.params["refit"]) == ("True", "True")
-    assert refit.data.metrics["refit_seconds"] > 0 and "refit" not in plain.data.tags
+    assert refit.data.metrics["refit_seconds"] > 0
+    assert "refit" not in plain.data.tags
 
 
 # ---- a network of one's own
@@ -542,6 +555,7 @@ def test_help_lists_the_settings_of_the_network(network: str, foreign: str) -> N
     assert (code, err) == (0, "")
     for name, setting in settings_for(network).items():
         kind = setting.type.__name__.upper()
-        told = f"--{name.replace('_', '-')} {kind} {setting.bounds} [default: {setting.default}]"
-        assert told in words
+        assert setting.doc
+        line = f"--{name.replace('_', '-')} {kind} {setting.doc}: {setting.bounds} [default: {setting.default}]"
+        assert line in words
     assert foreign not in out

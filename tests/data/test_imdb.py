@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus
@@ -20,10 +21,11 @@ from sentiment_tune.data.tables import read_table
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.evaluation.metrics import loss_and_accuracy
 from sentiment_tune.inference.predict import predict
-from sentiment_tune.inference.scorer import Scorer, sigmoid
+from sentiment_tune.inference.scorer import Scorer
 from sentiment_tune.models import registry as models
 from sentiment_tune.training.config import TrainConfig
 from sentiment_tune.training.loop import fit, seeded
+from support import TIME_LIMIT
 
 SCRIPT = str(Path(sys.executable).with_name("sentiment-tune"))
 WAYS = ("place imdb.npz and imdb_word_index.json in ", "data=PATH.npz", "data=sample")
@@ -66,14 +68,14 @@ def test_raw_texts_score_as_their_ids(scored: Scored) -> None:
         scored.scorer.predict_proba(scored.texts),
         loss_and_accuracy(scored.logits, test.labels)[1],
     )
-    assert np.array_equal(probabilities, sigmoid(scored.logits))
+    assert np.array_equal(probabilities, expit(scored.logits))
     assert ((probabilities > 0.5) == scored.labels).mean() == accuracy
     assert accuracy > 0.75
 
 
 def test_a_review_scores_the_same_alone(scored: Scored) -> None:
     alone = [scored.scorer.predict_proba([text])[0] for text in scored.texts[:20]]
-    np.testing.assert_allclose(alone, sigmoid(scored.logits)[:20], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(alone, expit(scored.logits)[:20], rtol=0, atol=1e-6)
 
 
 # ---- without it
@@ -94,7 +96,7 @@ def run_train(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         env=environment | away,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=TIME_LIMIT,
     )
 
 

@@ -24,7 +24,7 @@ from sentiment_tune.data.load import DataConfig, load, load_frame, load_texts
 from sentiment_tune.data.tables import read_table, write_table
 from sentiment_tune.data.text import Vocabulary
 from sentiment_tune.errors import InputError
-from support import ROOT
+from support import ROOT, TIME_LIMIT
 
 WORDS = [f"word{number}" for number in range(50)]
 START = """
@@ -53,7 +53,7 @@ def start_load(data: Path | str, cache: Path) -> subprocess.Popen[str]:
 
 
 def answer(process: subprocess.Popen[str]) -> list[str]:
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=TIME_LIMIT)
     assert process.returncode == 0
     return printed.split()
 

@@ -8,7 +8,7 @@ from sklearn import metrics
 
 from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.evaluation import metrics as evaluation
-from sentiment_tune.evaluation.metrics import Proportion
+from sentiment_tune.evaluation.metrics import Proportion, wilson_interval
 
 
 def test_mcnemar_agrees_with_the_exact_binomial_and_calls_equal_models_equal() -> None:
@@ -31,14 +31,81 @@ def test_an_interval_holds_its_share() -> None:
     assert Proportion(0, 10).interval[0] == pytest.approx(0.0)
 
 
-def test_figures_are_scikit_learns() -> None:
-    chance = np.random.default_rng(3)
-    labels, logits = (chance.random(200) < 0.4).astype(np.uint8), chance.normal(0, 2, 200)
+def test_wilson_interval_matches_a_published_value() -> None:
+    """Newcombe (1998), Statistics in Medicine 17, table I, method 3: 81/263, 15/148, 0/20, 1/29."""
+    positives, counts = np.array([81.0, 15, 0, 1]), np.array([263.0, 148, 20, 29])
+    expected = [[0.2553, 0.0624, 0.0, 0.0061], [0.3662, 0.1605, 0.1611, 0.1718]]
+    np.testing.assert_allclose(wilson_interval(positives, counts), expected, atol=6e-5)
+
+
+def test_metrics_are_scikit_learns() -> None:
+    rng = np.random.default_rng(3)
+    labels, logits = (rng.random(200) < 0.4).astype(np.uint8), rng.normal(0, 2, 200)
     probabilities = 1 / (1 + np.exp(-logits))
-    figures = evaluation.compute_metrics(labels, probabilities, logits)
-    assert figures["accuracy"] == metrics.accuracy_score(labels, probabilities > 0.5)
-    assert figures["log_loss"] == pytest.approx(metrics.log_loss(labels, probabilities))
-    assert figures["roc_auc"] == metrics.roc_auc_score(labels, probabilities)
+    values = evaluation.compute_metrics(labels, probabilities, logits)
+    assert values["accuracy"] == metrics.accuracy_score(labels, probabilities > 0.5)
+    assert values["log_loss"] == pytest.approx(metrics.log_loss(labels, probabilities))
+    assert values["roc_auc"] == metrics.roc_auc_score(labels, probabilities)
+    assert values["brier"] == pytest.approx(np.mean((probabilities - labels) ** 2))
+    assert evaluation.loss_and_accuracy(logits, labels) == (values["log_loss"], values["accuracy"])
+
+
+def test_a_probability_of_one_half_is_negative() -> None:
+    assert evaluation.is_correct(np.array([0, 1]), np.array([0.5, 0.5])).tolist() == [True, False]
+    assert evaluation.accuracy(np.zeros(2), np.array([0, 1], dtype=np.uint8)) == 0.5
+
+
+def test_calibration_error_is_zero_where_shares_equal_probabilities() -> None:
+    tenths = np.arange(10) / 10 + 0.05
+    labels = np.concatenate([np.arange(100) < round(100 * tenth) for tenth in tenths]).astype(int)
+    assert evaluation.expected_calibration_error(labels, np.repeat(tenths, 100)) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "error"),
+    [([0, 1] * 50, [0.9] * 100, 0.4), ([1, 0], [0.0, 1.0], 1), ([0, 1], [0.0, 1.0], 0)],
+)
+def test_calibration_error_of_a_constant_classifier(
+    labels: list[int], probabilities: list[float], error: float
+) -> None:
+    found = evaluation.expected_calibration_error(np.array(labels), np.array(probabilities))
+    assert found == pytest.approx(error)
+
+
+@pytest.mark.parametrize("count", [0, 3, 10, 1000])
+def test_mistakes_come_in_order_of_confidence(count: int) -> None:
+    rng = np.random.default_rng(7)
+    labels = rng.integers(0, 2, 200)
+    probabilities = 1 / (1 + np.exp(1 - 2 * labels - rng.normal(size=200)))
+    rows = evaluation.most_confident_mistakes(labels, probabilities, count)
+    wrong = (probabilities > 0.5) != labels
+    confidence = np.abs(probabilities - 0.5)
+    assert len(rows) == min(count, wrong.sum())
+    assert all(wrong[rows])
+    assert np.all(np.diff(confidence[rows]) <= 0)
+    left = np.setdiff1d(np.flatnonzero(wrong), rows)
+    assert not rows or not len(left) or confidence[left].max() <= confidence[rows].min()
+
+
+def test_equally_confident_mistakes_keep_their_order() -> None:
+    labels, probabilities = np.array([1, 0, 1, 1, 0]), np.array([0.25, 0.75, 0.9, 0.25, 1.0])
+    assert evaluation.most_confident_mistakes(labels, probabilities) == [4, 0, 1, 3]
+
+
+def test_the_table_of_mistakes_has_their_texts_and_classes() -> None:
+    corpus = load(DataConfig("sample"))
+    test = corpus.test
+    probabilities = np.where(test.labels == 1, 0.9, 0.1)
+    negative, positive = (int(np.flatnonzero(test.labels == label)[3]) for label in (0, 1))
+    probabilities[[negative, positive]] = 0.99, 0.2
+    assert evaluation.mistakes_table(corpus, probabilities) == {
+        "review": [negative, positive],
+        "text": [corpus.vocabulary.decode(test[negative]), corpus.vocabulary.decode(test[positive])],
+        "true_class": ["negative", "positive"],
+        "predicted_class": ["positive", "negative"],
+        "probability": [0.99, 0.2],
+    }
+    assert len(evaluation.mistakes_table(corpus, 1 - probabilities)["review"]) == 100
 
 
 def test_lengths_share_all_reviews_among_them() -> None:
@@ -67,3 +134,9 @@ def test_mistakes_are_counted_by_what_the_reviews_say() -> None:
     assert example == corpus.vocabulary.decode(test[int(rows[5])])
     assert "cut at 500 words" not in evaluation.error_rates_by_kind(corpus, probabilities, longest=500)
     assert "cut at 50 words" in evaluation.error_rates_by_kind(corpus, probabilities, longest=50)
+
+
+def test_a_kind_without_a_mistake_has_no_example() -> None:
+    corpus = load(DataConfig("sample"))
+    rates = evaluation.error_rates_by_kind(corpus, np.where(corpus.test.labels == 1, 0.9, 0.1), longest=500)
+    assert {(rate.count, example) for rate, example in rates.values()} == {(0, None)}

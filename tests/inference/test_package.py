@@ -20,7 +20,7 @@ from sentiment_tune.inference import package as packaging
 from sentiment_tune.inference.package import MANIFEST, SETTINGS, WEIGHTS, ModelPackage
 from sentiment_tune.space import Value, resolve
 from sentiment_tune.tracking import flavor
-from support import CASES, ROOT, VOCABULARY, over, padded, toy, trained
+from support import CASES, ROOT, TIME_LIMIT, VOCABULARY, over, padded, toy, trained
 
 WORDS = Vocabulary([f"word{number}" for number in range(VOCABULARY - FIRST_WORD)])
 TEXTS = ["word1 word2 word9", "", "word7", "never seen", " ".join(["word3 word30"] * 40), "WORD1, word2. (word9)"]
@@ -104,7 +104,7 @@ def test_both_doors_open_without_the_package_and_without_pickle(
         input=json.dumps([TEXTS, ids.tolist()]),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=TIME_LIMIT,
     )
     assert finished.returncode == 0, finished.stderr
     probabilities, labels, logits = json.loads(finished.stdout)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support import ROOT, Answer, ended, runs, started
+from support import ROOT, TIME_LIMIT, Answer, ended, runs, started
 
 SCRIPT = str(ROOT / "scripts" / "contest.py")
 
@@ -20,7 +20,7 @@ def test_the_contest_goes_on_where_it_stopped_and_tells_what_the_runs_tell(tmp_p
 
     def contest(*words: str) -> Answer:
         options = ("--data", "sample", "--recipes", "recipes", "--any-commit", *words, "--", "--device", "cpu")
-        return ended(started(tmp_path, sys.executable, SCRIPT, *options), 300)
+        return ended(started(tmp_path, sys.executable, SCRIPT, *options), 3 * TIME_LIMIT)
 
     first = contest("--networks", "embedding")
     second = contest("--networks", "linear,embedding", "--ensemble", "--picture", "accuracy.png")

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 from sentiment_tune.tuning.liveness import finished_trials
-from support import SCRIPT, ended, started
+from support import SCRIPT, TIME_LIMIT, ended, started, wait_until
 
 pytestmark = pytest.mark.postgresql
 TUNING = ("tune", "--model", "embedding", "--data", "sample", "--vocabulary", "300", "--length", "60", "--epochs", "2")
@@ -48,7 +47,7 @@ def serving(command: list[str], **given: object) -> Iterator[subprocess.Popen[by
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(30)
+            process.wait(TIME_LIMIT)
         except subprocess.TimeoutExpired:
             process.kill()
 
@@ -70,18 +69,11 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     serve = [program("postgres"), "-D", data, "-p", str(port), "-k", str(folder), "-h", "127.0.0.1", "-c", "fsync=off"]
     with serving(serve, cwd=folder, **user):
         server = ["-h", "127.0.0.1", "-p", str(port), "-U", "tuner"]
-        ask(lambda: subprocess.run([program("pg_isready"), *server], capture_output=True).returncode == 0)
+        wait_until(lambda: subprocess.run([program("pg_isready"), *server], capture_output=True).returncode == 0)
         for name in ("optuna", "mlflow"):
             subprocess.run([program("createdb"), *server, name], check=True)
         yield f"postgresql://tuner@127.0.0.1:{port}"
     shutil.rmtree(folder)
-
-
-def ask(condition: object, seconds: float = 90) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < ends, "it did not come about"
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +93,7 @@ def mlflow_server(postgresql: str, tmp_path_factory: pytest.TempPathFactory) -> 
         return True
 
     with serving(command, cwd=folder):
-        ask(answers)
+        wait_until(answers)
         yield address
 
 
@@ -119,7 +111,7 @@ def joined(postgresql: str, mlflow_server: str, tmp_path_factory: pytest.TempPat
         started(tmp_path_factory.mktemp("machine"), SCRIPT, *TUNING, *shared, "--threads", "1", "--device", "cpu")
         for _ in range(4)
     ]
-    answers = [ended(process, 240) for process in processes]
+    answers = [ended(process, 2 * TIME_LIMIT) for process in processes]
     assert [answer.code for answer in answers] == [0] * 4, answers
     owners = [answer for answer in answers if "sentiment version 1 is champion" in answer.out]
     joiners = [answer for answer in answers if "another process owns this study" in answer.out]

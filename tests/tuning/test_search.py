@@ -5,11 +5,12 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import create_trial
 
+from sentiment_tune.errors import InputError
 from sentiment_tune.models.registry import NETWORKS
-from sentiment_tune.tuning.search import StudyConfig
+from sentiment_tune.tuning.search import StudyConfig, check_same_facts
 from sentiment_tune.tuning.trials import best_trials
 
 JOINT = StudyConfig("all", tuple(NETWORKS), {"data": "sample"}, trials=1, storage="sqlite:///optuna.db")
@@ -19,7 +20,12 @@ def test_a_search_reads_signatures_once(monkeypatch: pytest.MonkeyPatch) -> None
     search = StudyConfig("all", tuple(NETWORKS), {"data": "sample"}, trials=1, storage="sqlite:///optuna.db")
     inspected: list[Any] = []
     signature = inspect.signature
-    monkeypatch.setattr(inspect, "signature", lambda *args: inspected.append(args) or signature(*args))
+
+    def count(configured: Any) -> inspect.Signature:
+        inspected.append(configured)
+        return signature(configured)
+
+    monkeypatch.setattr(inspect, "signature", count)
     assert search.seed == 1
     first = len(inspected)
     for _ in range(3):
@@ -38,7 +44,17 @@ def test_a_joint_search_gives_each_network_its_own_settings() -> None:
 def test_trials_that_tie_are_each_settings_once() -> None:
     study = optuna.create_study(direction="maximize")
     for rate, value in [(0.1, 0.9), (0.2, 0.9), (0.1, 0.9), (0.3, 0.8), (0.2, 0.9)]:
-        distribution = {"rate": FloatDistribution(0, 1)}
+        distribution: dict[str, BaseDistribution] = {"rate": FloatDistribution(0, 1)}
         study.add_trial(create_trial(params={"rate": rate}, distributions=distribution, value=value))
     best = best_trials(study, 3)
     assert [(trial.number, trial.params["rate"]) for trial in best] == [(0, 0.1), (1, 0.2), (3, 0.3)]
+
+
+def test_a_study_of_an_earlier_version_goes_on_while_new_settings_have_their_defaults() -> None:
+    facts = JOINT.facts("digest")
+    earlier = {name: value for name, value in facts.items() if "own_share" not in name}
+    check_same_facts(JOINT, earlier, facts)
+    with pytest.raises(InputError, match=r"cnn\.own_share: not searched, and this is 0\.5"):
+        check_same_facts(JOINT, earlier, facts | {"cnn.own_share": "0.5"})
+    with pytest.raises(InputError, match="data digest: other"):
+        check_same_facts(JOINT, earlier | {"data digest": "other"}, facts)

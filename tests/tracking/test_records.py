@@ -1,0 +1,50 @@
+"""A finished run is read as typed values, or refused in one line that names what is missing."""
+
+import pytest
+
+from sentiment_tune.errors import InputError
+from sentiment_tune.tracking.records import RunRecord, finished_run
+
+TAGS = {
+    "network": "cnn",
+    "data": "films",
+    "data_digest": "abcd",
+    "reviews_train": "20000",
+    "reviews_validation": "200",
+    "reviews_test": "400",
+    "seed": "3",
+    "package_version": "0.1.0",
+    "parameters": "1234567",
+}
+NAMES = ("accuracy", "f1", "roc_auc", "log_loss", "brier", "reviews_per_second")
+METRICS = {
+    **{f"test_{name}": 0.5 for name in NAMES},
+    "best_val_accuracy": 0.9,
+    "train_seconds": 10.0,
+    "model_bytes": 1e6,
+}
+
+
+def record(tags: dict[str, str], metrics: dict[str, float]) -> RunRecord:
+    return RunRecord("0123", "cnn", "FINISHED", 0, {}, metrics, tags)
+
+
+def test_tags_become_numbers() -> None:
+    run = finished_run(record(TAGS, METRICS))
+    assert (run.network, run.parameters, run.reviews_validation) == ("cnn", 1_234_567, 200)
+    assert (run.git_commit, run.is_refit, run.refit_seconds) == (None, False, 0.0)
+    refitted = finished_run(record(TAGS | {"refit": "True"}, METRICS | {"refit_seconds": 4.0}))
+    assert (refitted.is_refit, refitted.refit_seconds) == (True, 4.0)
+
+
+@pytest.mark.parametrize("name", [*TAGS, *METRICS])
+def test_what_a_run_lacks_is_named(name: str) -> None:
+    tags = {key: value for key, value in TAGS.items() if key != name}
+    metrics = {key: value for key, value in METRICS.items() if key != name}
+    with pytest.raises(InputError, match=f"run '0123' has logged no {name}: choose another"):
+        finished_run(record(tags, metrics))
+
+
+def test_a_tag_that_is_no_number_is_named() -> None:
+    with pytest.raises(InputError, match=r"run '0123' has a tag that is no number: .*'many'"):
+        finished_run(record(TAGS | {"parameters": "many"}, METRICS))
