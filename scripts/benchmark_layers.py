@@ -30,7 +30,7 @@ from sentiment_tune.training.loop import fit
 ALL = "all"
 USERS: dict[str, tuple[str, ...]] = {  # the networks that use each kernel
     "convolution": ("cnn", "cnn_lstm"),
-    "recurrent cell": ("rnn", "lstm", "gru", "cnn_lstm"),
+    "recurrent cell": ("rnn", "gru"),
     "dropout": ("feedforward", "embedding", "cnn", "rnn", "lstm", "gru", "cnn_lstm"),
     ALL: ("feedforward", "embedding", "cnn", "rnn", "lstm", "gru", "cnn_lstm"),
 }

@@ -15,7 +15,7 @@ from sentiment_tune.space import Value
 from sentiment_tune.training.loop import seeded
 from support import CASES, RECURRENT, over, padded, toy, trained
 
-CELLS: tuple[Cell, ...] = (nn.RNN, nn.LSTM, nn.GRU)
+CELLS: tuple[Cell, ...] = (nn.RNN, nn.GRU)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -115,8 +115,8 @@ def test_padding_and_batching_change_nothing(
         alone = torch.cat([network(torch.tensor([review])) for review in reviews])
         together = padded([np.array(review) for review in reviews])
         wide = nn.functional.pad(together, (0, more))
-        for ids, wanted in ((together, alone), (together.flip(0), alone.flip(0)), (wide, alone)):
-            torch.testing.assert_close(network(ids), wanted, rtol=0, atol=1e-6)
+        for ids, expected in ((together, alone), (together.flip(0), alone.flip(0)), (wide, alone)):
+            torch.testing.assert_close(network(ids), expected, rtol=0, atol=1e-6)
 
 
 @BATTERY
@@ -188,8 +188,8 @@ def test_dropout_drops_its_share_keeps_the_mean_and_ends_with_training(rate: flo
         out = layer(ones)
     share = round(rate * 256) / 256
     assert (out == 0).double().mean().item() == pytest.approx(share, abs=0.003)
-    kept = out[out != 0]
-    assert torch.equal(kept, torch.full_like(kept, 1 / (1 - share)))
+    remaining = out[out != 0]
+    assert torch.equal(remaining, torch.full_like(remaining, 1 / (1 - share)))
     assert torch.equal(layer.eval()(ones), ones)
 
 

@@ -1,8 +1,8 @@
 """Recurrent cells step by step on a CPU, forward and backward written out.
 
-They compute what nn.RNN, nn.LSTM and nn.GRU do, from the same weights, and faster: what arrives from a word,
-W_ih x + b_ih, is looked up in a table of the distinct words, a step works in place on memory that fits the cache, and
-tanh(x) is 2 sigmoid(2x) - 1, for torch's tanh takes longer.
+They compute what nn.RNN and nn.GRU do, from the same weights, and faster: what arrives from a word, W_ih x + b_ih, is
+looked up in a table of the distinct words, a step works in place on memory that fits the cache, and tanh(x) is
+2 sigmoid(2x) - 1, for torch's tanh takes longer. nn.LSTM is fused on a CPU and as fast as such a kernel.
 
 In all of them `x` [distinct word, gate] is that table, `indices` [step, row] its rows, `weight` [gate, hidden] and
 `bias` [gate] are W_hh and b_hh, and `h` [step + 1, row, hidden] holds the states before and after each step, `h[0]`
@@ -19,7 +19,10 @@ from torch.nn import functional
 
 
 def run_cell(cell: nn.RNNBase, vectors: Tensor, indices: Tensor) -> Tensor:
-    """States [batch, word, hidden] of a one-layer cell; vectors [distinct word, feature], indices [batch, word]."""
+    """States [batch, word, hidden] of a one-layer cell that has a kernel.
+
+    vectors [distinct word, feature], indices [batch, word].
+    """
     x = functional.linear(vectors, cell.weight_ih_l0, cell.bias_ih_l0)  # type: ignore[arg-type]
     weights = (cell.weight_hh_l0, cell.bias_hh_l0)
     with torch.autocast("cpu", enabled=False):  # the steps work in place, where all is of one precision
@@ -63,59 +66,6 @@ class RNNKernel(Function):
         for t in reversed(range(len(grad_gates))):
             grad_gate = torch.addcmul(one, h[t + 1], h[t + 1], value=-1, out=grad_gates[t])
             torch.mm(grad_gate.mul_(grad_h.add_(grad_output[t])), weight, out=grad_h)
-        grad_x = _grad_x(indices, grad_gates, ctx.words)
-        return grad_x, None, _grad_weight(grad_gates, h), grad_x.sum(0)
-
-
-class LSTMKernel(Function):
-    """Hochreiter and Schmidhuber (1997), as torch has it.
-
-    i, f, o = sigmoid(x_t + W_hh h_(t-1) + b_hh), g = tanh of the same, each with its quarter of the gates;
-    c_t = f c_(t-1) + i g, h_t = o tanh(c_t).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """States [step, row, hidden]."""
-        hidden = weight.shape[1]
-        scale = weight.new_ones(4, hidden)
-        scale[2] = 2  # g's tanh by a sigmoid
-        scaled_x, scaled_weight = (x + bias) * scale.flatten(), weight.t() * scale.flatten()
-        gates = x.new_empty(*indices.shape, 4 * hidden)
-        h, c = x.new_zeros(2, len(indices) + 1, indices.shape[1], hidden)
-        tanh_c = torch.empty_like(h[1:])
-        for t, index in enumerate(indices):
-            gates_t = torch.index_select(scaled_x, 0, index, out=gates[t]).addmm_(h[t], scaled_weight).sigmoid_()
-            i, f, g, o = gates_t.chunk(4, 1)
-            g.mul_(2).sub_(1)
-            torch.mul(f, c[t], out=c[t + 1]).addcmul_(i, g)
-            torch.mul(c[t + 1], 2, out=tanh_c[t]).sigmoid_().mul_(2).sub_(1)
-            torch.mul(o, tanh_c[t], out=h[t + 1])
-        ctx.words = len(x)
-        ctx.save_for_backward(indices, weight, h, c, tanh_c, gates)
-        return h[1:]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias; what a step passes back to the one before are grad_h and grad_c."""
-        indices, weight, h, c, tanh_c, gates = ctx.saved_tensors
-        grad_gates = torch.empty_like(gates)  # first the slopes of the gates, then the gradients of what enters them
-        grad_h, grad_c = torch.zeros_like(h[0]), torch.zeros_like(h[0])
-        for t in reversed(range(len(grad_gates))):
-            grad_gate = torch.addcmul(gates[t], gates[t], gates[t], value=-1, out=grad_gates[t])
-            i, f, g, o = gates[t].chunk(4, 1)
-            grad_i, grad_f, grad_g, grad_o = grad_gate.chunk(4, 1)
-            grad_h.add_(grad_output[t])
-            grad_o.mul_(grad_h).mul_(tanh_c[t])
-            grad_h.mul_(o)
-            grad_c.add_(grad_h.addcmul_(grad_h * tanh_c[t], tanh_c[t], value=-1))
-            grad_i.mul_(grad_c).mul_(g)
-            grad_f.mul_(grad_c).mul_(c[t])
-            grad_c_i = grad_c * i
-            torch.addcmul(grad_c_i, grad_c_i * g, g, value=-1, out=grad_g)
-            grad_c.mul_(f)
-            torch.mm(grad_gate, weight, out=grad_h)
         grad_x = _grad_x(indices, grad_gates, ctx.words)
         return grad_x, None, _grad_weight(grad_gates, h), grad_x.sum(0)
 
@@ -170,4 +120,4 @@ class GRUKernel(Function):
         return grad_x, None, _grad_weight(grad_hidden_gates, h), grad_bias
 
 
-KERNELS: dict[type[nn.RNNBase], type[Function]] = {nn.RNN: RNNKernel, nn.LSTM: LSTMKernel, nn.GRU: GRUKernel}
+KERNELS: dict[type[nn.RNNBase], type[Function]] = {nn.RNN: RNNKernel, nn.GRU: GRUKernel}
