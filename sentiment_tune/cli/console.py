@@ -43,16 +43,16 @@ def say(text: str) -> None:
     terminal().print(text)
 
 
-def ensembled(found: "EnsembleResult") -> None:
+def ensembled(result: "EnsembleResult") -> None:
     """What came of putting champions together."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("member", "weight", "validation"):
         table.add_column(column, justify="left" if column == "member" else "right", no_wrap=True)
-    for member, weight, accuracy in zip(found.members, found.weights, found.alone, strict=True):
+    for member, weight, accuracy in zip(result.members, result.weights, result.alone, strict=True):
         table.add_row(f"{member.name} version {member.version}", f"{weight:.3f}", f"{accuracy:.4f}")
-    table.add_row("together", "", f"{found.validation:.4f}", style="bold")
+    table.add_row("together", "", f"{result.validation:.4f}", style="bold")
     show_table(table)
-    say(f"test accuracy {found.test:.4f}")
+    say(f"test accuracy {result.test:.4f}")
 
 
 class CommandDisplay(StudyDisplay):
@@ -82,17 +82,17 @@ def tuned(studies: "Sequence[StudyResult]") -> None:
     say(f"with Optuna's own  optuna-dashboard {shlex.quote(storage)}   (pip install optuna-dashboard)")
 
 
-def leaderboard(board: "Sequence[RankedRow]") -> None:
+def leaderboard(rows: "Sequence[RankedRow]") -> None:
     """The leaderboard as a table."""
-    from sentiment_tune import ranking as comparing
+    from sentiment_tune import ranking
 
-    shown = [place for place, name in enumerate(comparing.COLUMNS) if name not in ("data", "run")]
+    shown = [column for column, name in enumerate(ranking.COLUMNS) if name not in ("data", "run")]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place in shown:
-        table.add_column(comparing.COLUMNS[place], justify="left" if place == 0 else "right", no_wrap=True)
-    for ranked in board:
-        row = comparing.cells(ranked)
-        table.add_row(*(row[place] for place in shown), style="bold" if ranked.by_chance is None else "")
+    for column in shown:
+        table.add_column(ranking.COLUMNS[column], justify="left" if column == 0 else "right", no_wrap=True)
+    for ranked in rows:
+        cells = ranking.cells(ranked)
+        table.add_row(*(cells[column] for column in shown), style="bold" if ranked.by_chance is None else "")
     show_table(table)
 
 
