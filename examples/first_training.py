@@ -6,6 +6,7 @@ Run it as a script, or cell by cell where `# %%` is understood.
 # %% Train a network; the data is the sample that comes with the package.
 import sentiment_tune as st
 
+st.quiet_mlflow()  # which would tell of every table and experiment it makes
 run = st.train("embedding", data="sample", epochs=3)
 print(run.epochs)
 print(f"test accuracy {run.metrics['test_accuracy']:.4f}, best epoch {run.metrics['best_epoch']}")

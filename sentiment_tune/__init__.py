@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sentiment_tune.api import tune_each as tune_each
     from sentiment_tune.classifier import SentimentClassifier as SentimentClassifier
     from sentiment_tune.errors import InputError as InputError
+    from sentiment_tune.process import quiet_mlflow as quiet_mlflow
 
 _HOMES = {
     **dict.fromkeys(
@@ -37,6 +38,7 @@ _HOMES = {
     **dict.fromkeys(("settings", "TrainedRun", "StudyResult", "Model"), "api"),
     "SentimentClassifier": "classifier",
     "InputError": "errors",
+    "quiet_mlflow": "process",
 }
 __all__ = [
     "InputError",
@@ -49,6 +51,7 @@ __all__ = [
     "leaderboard",
     "load_model",
     "promote",
+    "quiet_mlflow",
     "register",
     "settings",
     "train",
