@@ -23,7 +23,7 @@ from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus, Reviews
 from sentiment_tune.data.load import DataConfig, load
-from sentiment_tune.models import convolutional, kernels, layers, recurrent
+from sentiment_tune.models import convolutional, kernels, recurrent
 from sentiment_tune.process import keep_freed_memory
 from sentiment_tune.training.loop import fit
 
@@ -31,10 +31,9 @@ ALL = "all"
 USERS: dict[str, tuple[str, ...]] = {  # the networks that use each kernel
     "convolution": ("cnn", "cnn_lstm"),
     "recurrent cell": ("rnn", "gru"),
-    "dropout": ("feedforward", "embedding", "cnn", "rnn", "lstm", "gru", "cnn_lstm"),
-    ALL: ("feedforward", "embedding", "cnn", "rnn", "lstm", "gru", "cnn_lstm"),
+    ALL: ("cnn", "rnn", "gru", "cnn_lstm"),
 }
-CALLERS: dict[str, ModuleType] = {"convolution": convolutional, "recurrent cell": recurrent, "dropout": layers}
+CALLERS: dict[str, ModuleType] = {"convolution": convolutional, "recurrent cell": recurrent}
 
 
 @click.command()

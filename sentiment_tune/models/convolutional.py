@@ -10,7 +10,7 @@ from torch.nn import functional
 from sentiment_tune.data.text import PADDING
 from sentiment_tune.models import kernels
 from sentiment_tune.models.kernels.filters import filter_answers, largest_answers
-from sentiment_tune.models.layers import Dropout, Words, word_vectors
+from sentiment_tune.models.layers import Words, word_vectors
 from sentiment_tune.models.linear import Beside, LinearBeside, OwnShare
 from sentiment_tune.space import Doc, Embedding, Hidden, Range, Rate, Value
 
@@ -86,7 +86,7 @@ class CNN(nn.Module):
         self.embedding = word_vectors(vocabulary, embedding)
         self.branches = nn.ModuleList(Phrases(embedding, filters, shortest + more) for more in range(branches))
         self.hidden = nn.Linear(filters * branches, hidden)
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, 1)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:

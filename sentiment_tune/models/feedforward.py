@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sentiment_tune.data.text import PADDING
-from sentiment_tune.models.layers import Dropout, Words, word_vectors
+from sentiment_tune.models.layers import Words, word_vectors
 from sentiment_tune.models.ngrams import NGramVectors
 from sentiment_tune.space import Doc, Hidden, Range, Rate
 from sentiment_tune.space import Embedding as EmbeddingSize
@@ -29,7 +29,7 @@ class Feedforward(nn.Module):
         super().__init__()
         self.words = word_vectors(vocabulary, hidden, noise=(3 * vocabulary) ** -0.5)  # the weights of each input
         self.bias = nn.Parameter(torch.zeros(hidden))
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, 1)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class Embedding(nn.Module):
         if self.phrases is None:
             self.embedding = word_vectors(vocabulary, embedding)
         self.hidden = nn.Linear(embedding, hidden)
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, 1)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:

@@ -4,11 +4,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sentiment_tune.data.text import PADDING
-from sentiment_tune.models import kernels
-from sentiment_tune.models.kernels.dropout import random_bytes
 
 
 class Words(NamedTuple):
@@ -34,7 +31,7 @@ class Words(NamedTuple):
         present[ids.flatten()] = True  # faster than torch.unique, which sorts
         return cls(embedding(present.nonzero().squeeze(1)), (present.cumsum(0) - 1)[ids])
 
-    def with_dropout(self, dropout: "Dropout") -> "Words":
+    def with_dropout(self, dropout: nn.Dropout) -> "Words":
         """The same words after dropout: it drops the same of a word's features at all its occurrences."""
         return Words(dropout(self.vectors), self.indices)
 
@@ -78,24 +75,3 @@ def max_over_time(features: Tensor, mask: Tensor, reviews: int) -> Tensor:
     largest = features.gather(1, largest_at).masked_fill(~mask.any(1).reshape(-1, 1, 1), float("-inf"))
     largest = largest.reshape(reviews, -1, features.shape[2]).amax(1)
     return largest.masked_fill(~mask.reshape(reviews, -1).any(1, keepdim=True), 0.0)
-
-
-class Dropout(nn.Module):
-    """What nn.Dropout does, at a rate rounded to the nearest 256th.
-
-    Args:
-        rate: share of the features that become 0 in training; the others grow, so that the mean stays.
-    """
-
-    def __init__(self, rate: float):
-        super().__init__()
-        self.threshold = round(rate * 256)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features of any shape, some of them 0 in training."""
-        if not (self.training and self.threshold):
-            return features
-        if not kernels.apply_to(features):
-            return functional.dropout(features, self.threshold / 256)
-        drawn = random_bytes(features.shape)
-        return features * ((drawn >= self.threshold) * (256 / (256 - self.threshold)))

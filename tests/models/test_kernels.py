@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from sentiment_tune.models import kernels
 from sentiment_tune.models.convolutional import Phrases
-from sentiment_tune.models.kernels.dropout import random_bytes
 from sentiment_tune.models.kernels.filters import filter_answers, largest_answers
 from sentiment_tune.models.kernels.recurrent import KERNELS, run_cell
 from sentiment_tune.models.layers import Words, max_over_time
@@ -48,14 +47,6 @@ def test_the_filters_gradients_are_their_derivatives(width: int) -> None:
 
     for answers in (every, largest):
         assert torch.autograd.gradcheck(answers, inputs)
-
-
-def test_random_bytes_are_even_and_any_shape() -> None:
-    with seeded(1):
-        drawn = random_bytes(torch.Size([1001, 333]))
-    assert (drawn.shape, drawn.dtype) == ((1001, 333), torch.uint8)
-    counts = torch.bincount(drawn.flatten().long(), minlength=256)
-    assert counts.min() > 0.85 * drawn.numel() / 256
 
 
 def test_one_switch_turns_all_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.metrics import loss_and_accuracy
 from sentiment_tune.inference.predict import predict
 from sentiment_tune.models import registry as models
-from sentiment_tune.models.layers import Dropout, Words
+from sentiment_tune.models.layers import Words
 from sentiment_tune.models.recurrent import Cell, Direction
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Range, Value, resolve, settings_of
@@ -181,18 +181,6 @@ def test_best_weights_are_put_back_where_the_network_is(name: str) -> None:
     assert {tensor.device.type for tensor in (*network.parameters(), *network.buffers())} == {"meta"}
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.3, 0.99])
-def test_dropout_drops_its_share_keeps_the_mean_and_ends_with_training(rate: float) -> None:
-    layer, ones = Dropout(rate), torch.ones(1001, 333)
-    with seeded(1):
-        out = layer(ones)
-    share = round(rate * 256) / 256
-    assert (out == 0).double().mean().item() == pytest.approx(share, abs=0.003)
-    remaining = out[out != 0]
-    assert torch.equal(remaining, torch.full_like(remaining, 1 / (1 - share)))
-    assert torch.equal(layer.eval()(ones), ones)
-
-
 OWN = """
 import torch
 from torch import nn
@@ -281,8 +269,8 @@ def test_ngrams_beside_answer_every_second_review_in_training_and_most_of_each_i
     own, other = network.own_logits(ids), network.ngrams(ids)  # type: ignore[operator]
     torch.testing.assert_close(network(ids), (own + 3 * other) / 4)
     for module in network.modules():
-        if isinstance(module, Dropout):
-            module.threshold = 0
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
     network.train()
     torch.testing.assert_close(network(ids), torch.where(torch.arange(count) % 2 == 0, own, other))
 
