@@ -75,8 +75,14 @@ def started(folder: Path, *command: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+        preexec_fn=_hear_signals,
     )
+
+
+def _hear_signals() -> None:
+    """What a job in the background, or one under nohup, has inherited as ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def ended(process: subprocess.Popen[str], seconds: float = TIME_LIMIT) -> Answer:
