@@ -386,21 +386,9 @@ def trials_if_any(folder: Path) -> list[FrozenTrial]:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_study_that_is_killed_goes_on_with_the_trial_it_was_at(tmp_path: Path, number: int) -> None:
-    slow = (
-        "tune",
-        "--model",
-        "rnn",
-        "--data",
-        "sample",
-        "--device",
-        "cpu",
-        "--top",
-        "0",
-        "--study",
-        "embedding-sample",
-    )
-    more = ("--trials", "2", "--epochs", "4", "--patience", "4", "--length", "100", "--embedding", "32")
-    process = started(tmp_path, SCRIPT, *slow, *more)
+    words = "tune --model rnn --data sample --device cpu --top 0 --study embedding-sample --trials 2 --epochs 4"
+    slow = (*words.split(), "--patience", "4", "--length", "100", "--embedding", "32")
+    process = started(tmp_path, SCRIPT, *slow)
     wait_until(lambda: any(trial.intermediate_values for trial in trials_if_any(tmp_path)))
     process.send_signal(number)
     answer = ended(process)
