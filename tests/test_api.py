@@ -1,5 +1,6 @@
 """The Python door: each call does what its command does, and returns what came of it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -156,10 +157,9 @@ def test_a_recipe_is_found_by_name() -> None:
         st.settings("cmm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["first_training", "own_data", "own_network"])
 def test_the_examples_run(name: str, here: Path) -> None:
-    import os
-
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{here}/mlflow.db", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", str(ROOT / "examples" / f"{name}.py")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
