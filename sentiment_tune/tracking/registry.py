@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
+from sentiment_tune.local import lock
 from sentiment_tune.tracking import server
 from sentiment_tune.tracking.schema import VersionTag
 
@@ -66,7 +67,7 @@ def register_version(name: str, model_uri: str, run: FinishedRun, card: str) -> 
         VersionTag.VAL_ACCURACY: str(run.best_val_accuracy),
         VersionTag.TEST_ACCURACY: str(run.test_accuracy),
     }
-    with server.creation_lock(server.tracking_uri()):  # so that two at once cannot both beat the same champion
+    with lock(server.tracking_uri()):  # so that two at once cannot both beat the same champion
         if not _exists(client, name):
             client.create_registered_model(name, description=f"Reviews as positive or negative: {name}")
         alias, reason = _earned_alias(run, champion(name))
@@ -154,7 +155,7 @@ def promote(name: str, version: int) -> Registration:
     """Make a version the champion on somebody's word."""
     client = mlflow.MlflowClient()
     registration = Registration(name, version, CHAMPION, "promoted by hand")
-    with server.creation_lock(server.tracking_uri()):
+    with lock(server.tracking_uri()):
         try:
             client.get_model_version(name, str(version))
         except MlflowException:

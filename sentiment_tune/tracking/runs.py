@@ -4,6 +4,7 @@ import functools
 import os
 import subprocess
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.metrics import Proportion
+from sentiment_tune.local import PROCESS_ID
 from sentiment_tune.space import Value
 from sentiment_tune.tracking.schema import Artifact, Tag
 from sentiment_tune.training.loop import EpochRecord
@@ -78,7 +80,8 @@ def start_run(spec: RunSpec) -> Iterator[ActiveRun]:
 
 
 def _begin_run(spec: RunSpec) -> mlflow.ActiveRun:
-    tags = dict(spec.tags)  # set with the run's beginning: one that is cut off at once can still be told from others
+    # Set with the run's beginning: one that is cut off at once can still be told from others.
+    tags = {Tag.PROCESS: PROCESS_ID, Tag.SEEN: f"{time.time():.0f}", **spec.tags}
     if spec.parent:
         experiment = mlflow.get_run(spec.parent).info.experiment_id
         return mlflow.start_run(

@@ -23,12 +23,13 @@ class Tag:
     PARAMETERS = "parameters"
     REFIT = "refit"  # the model has seen the validation reviews
     ERROR = "error"  # why the run failed
+    PROCESS = "process"  # which works on it: host, number, start time
+    SEEN = "seen"  # when the process last gave a sign of life, in seconds since 1970
     # of a study's runs
     STUDY = "study"
     STORAGE = "storage"
     STAGE = "stage"  # study, search or confirm
     TRIAL = "trial"
-    WORKER = "worker"
     OPTUNA_STATE = "optuna_state"
     PRUNED_AT_EPOCH = "pruned_at_epoch"
     BEST_TRIAL = "best_trial"

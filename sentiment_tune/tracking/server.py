@@ -1,16 +1,14 @@
 """The MLflow server or database: which one, whether it answers, and who may make what is not there."""
 
-import getpass
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 import mlflow
 import requests
-from filelock import FileLock
 
 from sentiment_tune.errors import InputError
+from sentiment_tune.local import lock, private_folder, user_folder
 
 TIMEOUT = 5  # seconds for a server to answer
 
@@ -36,7 +34,7 @@ def connect(uri: str | None = None, make: bool = True) -> None:
             requests.head(uri, timeout=TIMEOUT)  # MLflow itself tries for minutes where no server answers
         if uri.startswith("sqlite:///"):
             check_database_path(Path(uri.removeprefix("sqlite:///")))
-        with creation_lock(uri):
+        with lock(uri):
             mlflow.search_experiments(max_results=1)
     except Exception as error:  # each kind of store raises what its own library does
         reason = str(error).partition("\n")[0]
@@ -51,19 +49,18 @@ def check_database_path(path: Path) -> None:
         raise PermissionError(f"{path} cannot be written")
 
 
-def creation_lock(uri: str) -> FileLock:
-    """A lock that a user's processes on this machine hold one after another, by what they are about to make.
-
-    Another user's lock cannot be opened.
-    """
-    name = hashlib.sha256(f"{getpass.getuser()} {uri}".encode()).hexdigest()
-    return FileLock(Path(tempfile.gettempdir(), f"sentiment_tune-{name}.lock"))
-
-
 def tracking_uri() -> str:
     """Where the runs are."""
     uri: str = mlflow.get_tracking_uri()
     return uri
+
+
+def state_folder() -> Path:
+    """Where what belongs to the runs, but not into MLflow, is kept: beside a local database, else with the user."""
+    kind, _, path = tracking_uri().partition(":///")
+    if kind == "sqlite":
+        return private_folder(Path(path).absolute().parent / ".sentiment_tune")
+    return user_folder("servers", hashlib.sha256(tracking_uri().encode()).hexdigest()[:32])
 
 
 def _is_missing() -> bool:

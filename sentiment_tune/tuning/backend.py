@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 
 from sentiment_tune.build import create_network
 from sentiment_tune.errors import InputError
+from sentiment_tune.local import lock
 from sentiment_tune.space import unknown_name
 from sentiment_tune.tracking import server
 from sentiment_tune.tuning.search import StudyConfig
@@ -53,7 +54,7 @@ def open_storage(url: str, again: Callable[[optuna.Study, FrozenTrial], None]) -
         if not url.startswith(DATABASES):
             return optuna.storages.get_storage(url)
         waiting = {"timeout": 60} if url.startswith("sqlite:") else {"connect_timeout": PATIENCE}
-        with server.creation_lock(url), warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        with lock(url), warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             return RDBStorage(
                 url,
                 {"connect_args": waiting},

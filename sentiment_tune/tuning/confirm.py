@@ -28,7 +28,7 @@ from sentiment_tune.tracking.records import RunRecord
 from sentiment_tune.tracking.runs import RunSpec
 from sentiment_tune.tracking.schema import Artifact, Metric, Tag
 from sentiment_tune.training.loop import BestWeights
-from sentiment_tune.tuning.liveness import WORKER_ID, end_abandoned_runs
+from sentiment_tune.tuning.liveness import end_abandoned_runs
 from sentiment_tune.tuning.study import FinishedStudy
 from sentiment_tune.tuning.trials import best_trials
 from sentiment_tune.tuning.workers import run_in_processes
@@ -113,7 +113,7 @@ def _find(trial: int, config: ExperimentConfig, parent: str) -> RunRecord | None
 def _train(trial: int, config: ExperimentConfig, parent: str, corpus: Corpus, listener: Listener) -> RunRecord:
     """Train a trial's settings with another seed, in a run below the study's."""
     seed = config.runtime.seed
-    tags = {Tag.TRIAL: str(trial), Tag.STAGE: CONFIRMED, Tag.WORKER: WORKER_ID}
+    tags = {Tag.TRIAL: str(trial), Tag.STAGE: CONFIRMED}
     with start_training_run(
         config, corpus, RunSpec(name=f"trial {trial}, seed {seed}", tags=tags, parent=parent)
     ) as run:

@@ -2,8 +2,6 @@
 
 import copy
 import hashlib
-import os
-import socket
 import threading
 import time
 import warnings
@@ -12,11 +10,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import optuna
-import psutil
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
+from sentiment_tune.local import PROCESS_ID, is_process_gone
 from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.schema import Tag
@@ -27,31 +25,16 @@ BEAT, SILENCE = 30, 300  # seconds between signs of life, and without one until 
 OWNER = "owner"  # the process that writes the report, and when it was last seen
 FACTS = "facts"  # what the study was begun with
 RUN_ID, WORKER, ERROR = "run_id", "worker", "error"
-WORKER_ID = f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
-
-
-def is_process_gone(worker: str | None) -> bool:
-    """Whether a process of this machine, as named by WORKER_ID, is no more; of other machines nothing is known."""
-    if worker is None:
-        return False
-    host, pid, started = worker.rsplit(":", 2)
-    if host != socket.gethostname():
-        return False
-    try:
-        process = psutil.Process(int(pid))
-        return f"{process.create_time():.2f}" != started or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def first_worker_number() -> int:
     """A number for the first worker of one who joins: no two who begin together are to try the same settings."""
-    return int.from_bytes(hashlib.sha256(WORKER_ID.encode()).digest()[:4])
+    return int.from_bytes(hashlib.sha256(PROCESS_ID.encode()).digest()[:4])
 
 
 def report_alive(study: optuna.Study) -> None:
     """Tell all who look at the study that this process owns it, and is there."""
-    study.set_user_attr(OWNER, {"id": WORKER_ID, "seen": time.time()})
+    study.set_user_attr(OWNER, {"id": PROCESS_ID, "seen": time.time()})
 
 
 @contextmanager
@@ -86,7 +69,7 @@ def run_of_other_owner(study: optuna.Study) -> str | None:
 
 def _is_other_alive(owner: dict[str, Any] | None) -> bool:
     """Whether the owner is a process other than this one that has not ended, as far as can be seen from here."""
-    if not owner or owner["id"] == WORKER_ID or is_process_gone(owner["id"]):
+    if not owner or owner["id"] == PROCESS_ID or is_process_gone(owner["id"]):
         return False
     return bool(time.time() - owner["seen"] < SILENCE)
 
@@ -135,5 +118,5 @@ def end_abandoned_runs(study: optuna.Study) -> None:
         return
     interrupted = {str(trial.number) for trial in study.get_trials(deepcopy=False) if is_interrupted(trial)}
     for run in records.find_running(study.user_attrs[RUN_ID]):
-        if is_process_gone(run.tags.get(Tag.WORKER)) or run.tags.get(Tag.TRIAL) in interrupted:
+        if is_process_gone(run.tags.get(Tag.PROCESS)) or run.tags.get(Tag.TRIAL) in interrupted:
             tracking.end_abandoned_run(run.run_id, "the process that ran this training is gone")

@@ -25,6 +25,7 @@ from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.events import Event, Listener, WarningMessage
 from sentiment_tune.experiment import finish_training, start_training_run, train_epochs
+from sentiment_tune.local import PROCESS_ID
 from sentiment_tune.space import Range
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.runs import RunSpec
@@ -35,7 +36,6 @@ from sentiment_tune.tuning.liveness import (
     ERROR,
     RUN_ID,
     WORKER,
-    WORKER_ID,
     finished_trials,
     is_interrupted,
     reclaim_trials,
@@ -145,13 +145,12 @@ def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str
 
     Whatever else ends it is told to the trial: interrupted, it is tried again; failed, it holds the reason.
     """
-    trial.set_user_attr(WORKER, WORKER_ID)
+    trial.set_user_attr(WORKER, PROCESS_ID)
     _yield_to_earlier(trial, search.trials)
     tags = {
         Tag.TRIAL: str(trial.number),
         Tag.STUDY: search.study,
         Tag.STAGE: SEARCHED,
-        Tag.WORKER: WORKER_ID,
     }
     spec, state = RunSpec(name=f"trial {trial.number}", tags=tags, parent=study_run), TrialState.FAIL
     try:

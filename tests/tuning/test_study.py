@@ -237,7 +237,7 @@ def test_runs_that_a_dead_process_left_behind_are_ended(tuned: Tuned, again: Pat
 
     def left(stage: str, worker: str) -> str:
         """A run that its process had just begun when it was cut off; a trial does not know its run yet."""
-        tags = {"mlflow.parentRunId": parent.run_id, "stage": stage, "worker": f"{socket.gethostname()}:{worker}"}
+        tags = {"mlflow.parentRunId": parent.run_id, "stage": stage, "process": f"{socket.gethostname()}:{worker}"}
         return str(client.create_run(parent.experiment_id, tags=tags).info.run_id)
 
     alive, dead = psutil.Process(), f"{2**22 + 1}:1.00"

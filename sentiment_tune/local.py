@@ -1,0 +1,102 @@
+"""What belongs to this machine and this user: private folders, files that appear whole, processes and their life."""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import platformdirs
+import psutil
+from filelock import FileLock
+
+STATE_VARIABLE = "SENTIMENT_TUNE_STATE"
+PROCESS_ID = f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+
+def is_process_gone(process: str | None) -> bool:
+    """Whether a process of this machine, as named by PROCESS_ID, is no more; of other machines nothing is known."""
+    if process is None:
+        return False
+    host, pid, started = process.rsplit(":", 2)
+    if host != socket.gethostname():
+        return False
+    try:
+        found = psutil.Process(int(pid))
+        return f"{found.create_time():.2f}" != started or found.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def user_folder(*names: str) -> Path:
+    """A folder that only this user can enter, made where it is not there: for locks, journals and unfinished files.
+
+    It is below the folder of the variable SENTIMENT_TUNE_STATE, or of the user's account; where the account has none
+    that can be written, below one of the temporary folder that is this user's own.
+    """
+    *others, last = (*_state_folders(), _temporary_folder())
+    for folder in others:
+        with contextlib.suppress(OSError):
+            return private_folder(folder.joinpath(*names))
+    return private_folder(last.joinpath(*names))
+
+
+def _state_folders() -> list[Path]:
+    named = os.environ.get(STATE_VARIABLE)
+    if named:
+        return [Path(named).absolute()]
+    try:
+        return [platformdirs.user_state_path("sentiment_tune", appauthor=False)]
+    except (KeyError, RuntimeError):  # a user without an entry in passwd, and without HOME
+        return []
+
+
+def _temporary_folder() -> Path:
+    return Path(tempfile.gettempdir(), f"sentiment_tune-{os.getuid()}")
+
+
+def private_folder(path: Path) -> Path:
+    """The folder, made with mode 0700 where it is not there; PermissionError if it is another user's."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = path.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+        raise PermissionError(f"{path} belongs to somebody else")
+    if about.st_mode & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+def lock(*names: str) -> FileLock:
+    """A lock that this user's processes on this machine hold one after another, by what it is for."""
+    name = hashlib.sha256("\n".join(names).encode()).hexdigest()[:32]
+    return FileLock(user_folder("locks") / f"{name}.lock")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` when the block ends: whole and on the disk, or not at all."""
+    partial = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.partial")
+    try:
+        with partial.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk, where the system has folders that can be opened."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
