@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MLFLOW_EXPERIMENT_NAME ?= sentiment
 
-.PHONY: train tune test test-slow test-postgresql wheel-test lint check clean
+.PHONY: train tune test test-slow test-postgresql chaos wheel-test lint check clean
 
 train: $(VENV)/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local -P model=$(MODEL) -P data=$(DATA) $(SETTINGS)
@@ -28,6 +28,11 @@ test-slow: export OMP_NUM_THREADS = 1
 test-slow: $(VENV)/installed-check
 	$(BIN)/python -m pytest -q -m slow
 
+# Real kills, signals, full disks, locked databases, servers that go away.
+chaos: export OMP_NUM_THREADS = 1
+chaos: $(VENV)/installed-check
+	$(BIN)/python -m pytest -q -m chaos
+
 # Four machines on one study; PostgreSQL has to be installed, and is started by the test itself.
 test-postgresql: $(VENV)/installed-check
 	$(BIN)/python -m pytest -q -m postgresql
@@ -42,7 +47,7 @@ lint: $(VENV)/installed-check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test test-slow
+check: lint test test-slow chaos
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
