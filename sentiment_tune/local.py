@@ -3,11 +3,13 @@
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +18,10 @@ import psutil
 from filelock import FileLock
 
 STATE_VARIABLE = "SENTIMENT_TUNE_STATE"
-PROCESS_ID = f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+_HOST = socket.gethostname()
+PROCESS_ID = f"{_HOST}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+_WRITER = re.compile(r"~([^~]*:\d+:\d+\.\d\d)~[0-9a-f]{8}\.partial$")
+_FORGOTTEN = 3600  # seconds after which what a process of another machine has not gone on writing is left
 
 
 def is_process_gone(process: str | None) -> bool:
@@ -24,7 +29,7 @@ def is_process_gone(process: str | None) -> bool:
     if process is None:
         return False
     host, pid, started = process.rsplit(":", 2)
-    if host != socket.gethostname():
+    if host != _HOST:
         return False
     try:
         found = psutil.Process(int(pid))
@@ -42,8 +47,16 @@ def user_folder(*names: str) -> Path:
     *others, last = (*_state_folders(), _temporary_folder())
     for folder in others:
         with contextlib.suppress(OSError):
-            return private_folder(folder.joinpath(*names))
-    return private_folder(last.joinpath(*names))
+            return _private_folders(folder, names)
+    return _private_folders(last, names)
+
+
+def _private_folders(folder: Path, names: Iterable[str]) -> Path:
+    """Each is looked at: what lies in a folder that another user has made is not this user's alone."""
+    private_folder(folder)
+    for name in names:
+        folder = private_folder(folder / name)
+    return folder
 
 
 def _state_folders() -> list[Path]:
@@ -80,7 +93,7 @@ def lock(*names: str) -> FileLock:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes the place of `path` when the block ends: whole and on the disk, or not at all."""
-    partial = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.partial")
+    partial = partial_path(path)
     try:
         with partial.open("xb") as file:
             yield file
@@ -90,6 +103,26 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def partial_path(path: Path) -> Path:
+    """A name beside `path` for what is still being written: nobody can guess it, and it tells whose process writes."""
+    return path.with_name(f".{path.name[:100]}~{PROCESS_ID}~{secrets.token_hex(4)}.partial")
+
+
+def partial_paths_left(folder: Path) -> list[Path]:
+    """Files and folders below `folder` that a process was writing which is gone, by their names or their age."""
+    return [path for path in folder.rglob(".*.partial") if _is_left(path)]
+
+
+def _is_left(path: Path) -> bool:
+    writer = _WRITER.search(path.name)
+    try:
+        if writer and writer[1].startswith(f"{_HOST}:"):
+            return is_process_gone(writer[1])
+        return time.time() - path.lstat().st_mtime > _FORGOTTEN
+    except FileNotFoundError:
+        return False
 
 
 def sync_folder(folder: Path) -> None:
