@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import socket
 import stat
 import tempfile
@@ -21,6 +22,7 @@ STATE_VARIABLE = "SENTIMENT_TUNE_STATE"
 _HOST = socket.gethostname()
 PROCESS_ID = f"{_HOST}:{os.getpid()}:{psutil.Process().create_time():.2f}"
 _WRITER = re.compile(r"~([^~]*:\d+:\d+\.\d\d)~[0-9a-f]{8}\.partial$")
+_TEMPORARY = "sentiment_tune"
 _FORGOTTEN = 3600  # seconds after which what a process of another machine has not gone on writing is left
 
 
@@ -123,6 +125,25 @@ def _is_left(path: Path) -> bool:
         return time.time() - path.lstat().st_mtime > _FORGOTTEN
     except FileNotFoundError:
         return False
+
+
+def make_temporary_folder() -> Path:
+    """A temporary folder for all that this process puts there and forgets; its name tells whose it is."""
+    return Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}~{PROCESS_ID}~"))
+
+
+def temporary_folders_left() -> list[Path]:
+    """Temporary folders of this user's processes of this machine that are gone."""
+    folders = Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}~*~*")
+    return [path for path in folders if is_process_gone(path.name.split("~")[1]) and path.lstat().st_uid == os.getuid()]
+
+
+def delete(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it; it may be gone already."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

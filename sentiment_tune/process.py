@@ -5,13 +5,17 @@ Importing or calling the package changes nothing of this; a program of your own 
 
 import atexit
 import ctypes
+import functools
 import gc
 import logging
 import os
 import platform
+import shutil
 import signal
+import tempfile
 from types import FrameType
 
+from sentiment_tune import local
 from sentiment_tune.errors import TerminatedError
 
 
@@ -21,6 +25,22 @@ def prepare() -> None:
     keep_freed_memory()
     collect_garbage_seldom()
     quiet_mlflow()
+    clear_temporary_files()
+
+
+@functools.cache  # once a process
+def clear_temporary_files() -> None:
+    """Give this process a temporary folder of its own that goes when it ends.
+
+    Libraries leave copies of what they download, which nobody would ever remove. A process below another, such as a
+    study's worker, has its folder within that one's, so that it goes even where the worker was killed.
+    """
+    try:
+        folder = local.make_temporary_folder()
+    except OSError:  # a full disk: whoever needs a file will say so
+        return
+    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def raise_on_termination() -> None:

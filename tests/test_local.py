@@ -78,3 +78,30 @@ def test_a_user_without_a_home_has_a_folder_below_the_temporary_one(
     folder = local.user_folder("locks")
     assert folder == tmp_path / f"sentiment_tune-{os.getuid()}" / "locks"
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o700 for path in (folder, folder.parent))
+
+
+FORGETS = """
+import pathlib, sys, tempfile
+from sentiment_tune import process
+process.prepare()
+pathlib.Path(tempfile.mkdtemp(), "forgotten").write_text("by a library")
+print("there", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_command_forgets_in_the_temporary_folder_goes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    command, pipe = (sys.executable, "-c", FORGETS), subprocess.PIPE
+    for kill in (False, True):
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            assert (len(list(tmp_path.iterdir())), local.temporary_folders_left()) == (1, [])
+            if kill:
+                process.kill()
+        assert local.temporary_folders_left() == list(tmp_path.iterdir())
+        assert len(list(tmp_path.iterdir())) == kill

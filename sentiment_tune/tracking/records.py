@@ -34,7 +34,7 @@ class RunRecord:
     tags: Mapping[str, str]
 
 
-def _record(run: Run) -> RunRecord:
+def read_record(run: Run) -> RunRecord:
     info, data = run.info, run.data
     return RunRecord(
         info.run_id, info.run_name or "", info.status, info.start_time, data.params, data.metrics, data.tags
@@ -44,7 +44,7 @@ def _record(run: Run) -> RunRecord:
 def read_run(run_id: str) -> RunRecord:
     """A run by its id; InputError if there is none."""
     try:
-        return _record(mlflow.get_run(run_id))
+        return read_record(mlflow.get_run(run_id))
     except MlflowException:
         raise InputError(
             f"no run {run_id!r} at {tracking_uri()}: see the ids in the MLflow UI, or give --tracking-uri"
@@ -97,7 +97,7 @@ def find_runs(conditions: Mapping[str, object], *, newest: int = 10_000) -> list
         max_results=newest,
         output_format="list",
     )
-    return list(map(_record, runs))
+    return list(map(read_record, runs))
 
 
 def find_child(parent: str, conditions: Mapping[str, object]) -> RunRecord | None:
@@ -107,12 +107,18 @@ def find_child(parent: str, conditions: Mapping[str, object]) -> RunRecord | Non
 
 def find_running(parent: str) -> list[RunRecord]:
     """Runs that belong to `parent` and are said to be running."""
+    return [run for run in find_children(parent) if run.status == "RUNNING"]
+
+
+def find_children(parent: str) -> list[RunRecord]:
+    """Runs that belong to `parent`, whatever became of them."""
     runs = mlflow.search_runs(
         search_all_experiments=True,
-        filter_string=f"attributes.status = 'RUNNING' and tags.`{Tag.PARENT_RUN}` = '{parent}'",
+        filter_string=f"tags.`{Tag.PARENT_RUN}` = '{parent}'",
+        max_results=50_000,
         output_format="list",
     )
-    return list(map(_record, runs))
+    return list(map(read_record, runs))
 
 
 def logged_model_uri(run_id: str) -> str:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
@@ -100,6 +102,25 @@ def _begin_run(spec: RunSpec) -> mlflow.ActiveRun:
 def add_text(run_id: str, name: str, text: str) -> None:
     """Log a text to a run that has ended, without opening it again: what fails here is no fault of the run."""
     mlflow.MlflowClient().log_text(run_id, text, name)
+
+
+def record_run(
+    parent: str,
+    name: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, Value],
+    series: Mapping[str, Mapping[int, float]],
+    status: str,
+    times: tuple[datetime, datetime],
+) -> None:
+    """Write a run that has ended already, below another: its metrics by step, when it began and when it ended."""
+    client = mlflow.MlflowClient()
+    began, ended = (int(time.timestamp() * 1000) for time in times)
+    experiment = client.get_run(parent).info.experiment_id
+    run = client.create_run(experiment, began, {**tags, Tag.PARENT_RUN: parent}, name).info.run_id
+    metrics = [Metric(key, value, ended, step) for key, values in series.items() for step, value in values.items()]
+    client.log_batch(run, metrics, [Param(key, str(value)) for key, value in params.items()])
+    client.set_terminated(run, status, ended)
 
 
 def end_abandoned_run(run_id: str, reason: str) -> None:

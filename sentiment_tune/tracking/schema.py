@@ -35,6 +35,7 @@ class Tag:
     BEST_TRIAL = "best_trial"
     BEST_RUN = "best_run"
     WINNER = "winner"
+    RESTORED = "restored"  # where from, of a run that was lost
     # MLflow's own
     PARENT_RUN = "mlflow.parentRunId"
 
