@@ -1,4 +1,4 @@
-"""The one error a user can cause, and the one end that comes from outside."""
+"""The one error a user can cause, what no user can help, and the one end that comes from outside."""
 
 
 class InputError(ValueError):
@@ -9,6 +9,19 @@ class InputError(ValueError):
 
     Args:
         message: what is wrong, where, and what to do instead; line breaks and runs of blanks become one blank.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.split()))
+
+
+class OutageError(RuntimeError):
+    """A server, a database or a disk is away, and nothing can go on without it; the message is one line.
+
+    The command line prints it without a traceback and ends with exit code 1: the same command may do later.
+
+    Args:
+        message: what is away, and what to do once it is back; line breaks and runs of blanks become one blank.
     """
 
     def __init__(self, message: str):

@@ -25,6 +25,7 @@ def prepare() -> None:
     keep_freed_memory()
     collect_garbage_seldom()
     quiet_mlflow()
+    wait_for_servers_briefly()
     clear_temporary_files()
 
 
@@ -76,5 +77,14 @@ def quiet_mlflow() -> None:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")  # for an MLflow that is imported later
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Each write that fails would be told with 90 lines, each try of a server that is away with one: we tell it once.
+    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a download here takes no time
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # after every run of a server
+
+
+def wait_for_servers_briefly() -> None:
+    """Let MLflow give up a server that is away after half a minute and two retries; by itself it tries for minutes."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")

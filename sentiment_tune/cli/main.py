@@ -19,7 +19,7 @@ from sentiment_tune.cli.register import register
 from sentiment_tune.cli.score import score
 from sentiment_tune.cli.train import train
 from sentiment_tune.cli.tune import tune
-from sentiment_tune.errors import InputError, TerminatedError
+from sentiment_tune.errors import InputError, OutageError, TerminatedError
 
 
 @click.group(context_settings={"help_option_names": list(HELP)})
@@ -43,7 +43,7 @@ def run() -> None:
         sys.exit(2)
     except (click.ClickException, InputError) as error:
         _end(error.format_message() if isinstance(error, click.ClickException) else str(error), 2)
-    except ArithmeticError as error:
+    except (ArithmeticError, OutageError) as error:
         _end(str(error), 1)
     except (KeyboardInterrupt, click.Abort) as error:
         cause = error.__cause__ or error  # click wraps it

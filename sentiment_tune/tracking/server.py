@@ -2,15 +2,21 @@
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import mlflow
 import requests
+from sqlalchemy import create_engine, inspect
+from sqlalchemy.pool import NullPool
 
 from sentiment_tune.errors import InputError
 from sentiment_tune.local import lock, private_folder, user_folder
+from sentiment_tune.tracking.outages import REACH, Attempt, patiently, reach, reason_of
 
-TIMEOUT = 5  # seconds for a server to answer
+FIRST_ANSWER = 30  # seconds for a server that accepts a connection to answer: it may just have been started
+LOCKED = 60  # seconds for another process to let go of the database
+_NOT_NOW = (500, 502, 503, 504)  # answers of a server that is starting, or of the proxy before it
 
 
 def configure(uri: str | None = None) -> None:
@@ -30,15 +36,40 @@ def connect(uri: str | None = None, make: bool = True) -> None:
     if not make and _is_missing():
         raise InputError(f"no finished run at {uri}: train one first, or give --tracking-uri or --model FOLDER")
     try:
-        if uri.startswith("http"):
-            requests.head(uri, timeout=TIMEOUT)  # MLflow itself tries for minutes where no server answers
-        if uri.startswith("sqlite:///"):
-            check_database_path(Path(uri.removeprefix("sqlite:///")))
+        _reach(uri)
         with lock(uri):
-            mlflow.search_experiments(max_results=1)
+            patiently(lambda: _open(uri), 0, LOCKED)
+            patiently(lambda: mlflow.search_experiments(max_results=1), FIRST_ANSWER, LOCKED)
     except Exception as error:  # each kind of store raises what its own library does
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"no MLflow tracking at {uri!r}: {reason}; start it, or give another --tracking-uri") from None
+        raise InputError(
+            f"no MLflow tracking at {uri!r}: {reason_of(error)}; start it, or give another --tracking-uri"
+        ) from None
+
+
+def _reach(uri: str) -> None:
+    """Raise at once where there is nothing; MLflow itself tries for minutes."""
+    if uri.startswith("http"):
+        Attempt(lambda: _await_answer(uri)).answer(REACH + FIRST_ANSWER)
+    elif uri.startswith("sqlite:///"):
+        check_database_path(Path(uri.removeprefix("sqlite:///")))
+    elif "://" in uri:
+        reach(uri)
+
+
+def _open(uri: str) -> None:
+    """Raise the database's own word where it lets nobody in; MLflow itself tries ten times."""
+    if "://" in uri and not uri.startswith(("http", "file")) and not _is_missing():
+        engine = create_engine(uri, poolclass=NullPool)
+        inspect(engine).get_table_names()
+
+
+def _await_answer(uri: str) -> None:
+    """Wait for the first answer of a server; ConnectionError if it is none that can be worked with."""
+    ends = time.monotonic() + FIRST_ANSWER
+    while (status := requests.head(uri, timeout=(REACH, FIRST_ANSWER)).status_code) in _NOT_NOW:
+        if time.monotonic() > ends:
+            raise ConnectionError(f"the server answers {status}")
+        time.sleep(1)
 
 
 def check_database_path(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,12 +21,12 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.local import lock
 from sentiment_tune.space import unknown_name
 from sentiment_tune.tracking import server
+from sentiment_tune.tracking.outages import reach
 from sentiment_tune.tuning.search import StudyConfig
 
 HEARTBEAT, GRACE = 60, 180  # seconds; shorter ones give up live workers on a busy machine
 PATIENCE = 5  # seconds for a database server to answer
 DATABASES = ("sqlite:", "postgresql", "mysql")
-PORTS = {"postgresql": 5432, "mysql": 3306, "redis": 6379}
 HYPERBAND_FROM = 51  # trials; its brackets need so many to begin with
 
 
@@ -83,9 +82,7 @@ def _reach(url: str) -> None:
         address.get_dialect().import_dbapi()
     if address.get_backend_name() == "sqlite":
         server.check_database_path(Path(address.database or ""))
-    port = address.port or PORTS.get(address.get_backend_name())
-    if address.host and port:
-        socket.create_connection((address.host, port), timeout=PATIENCE).close()
+    reach(url)
 
 
 def create_sampler(name: str, seed: int, joint: bool) -> BaseSampler:
