@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sentiment_tune.api import Model as Model
     from sentiment_tune.api import StudyResult as StudyResult
     from sentiment_tune.api import TrainedRun as TrainedRun
+    from sentiment_tune.api import doctor as doctor
     from sentiment_tune.api import ensemble as ensemble
     from sentiment_tune.api import leaderboard as leaderboard
     from sentiment_tune.api import load_model as load_model
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     **dict.fromkeys(
-        ("train", "tune", "tune_each", "load_model", "leaderboard", "register", "promote", "ensemble"), "api"
+        ("train", "tune", "tune_each", "load_model", "leaderboard", "register", "promote", "ensemble", "doctor"), "api"
     ),
     **dict.fromkeys(("settings", "TrainedRun", "StudyResult", "Model"), "api"),
     "SentimentClassifier": "classifier",
@@ -47,6 +48,7 @@ __all__ = [
     "StudyResult",
     "TrainedRun",
     "__version__",
+    "doctor",
     "ensemble",
     "leaderboard",
     "load_model",

@@ -10,7 +10,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sentiment_tune.errors import InputError
-from sentiment_tune.events import Listener, WarningMessage
+from sentiment_tune.events import Listener, WarningMessage, ignore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sentiment_tune.ensembling import EnsembleResult
     from sentiment_tune.experiment import RunResult
     from sentiment_tune.inference.package import ModelPackage
+    from sentiment_tune.recovery import Finding
     from sentiment_tune.tracking.registry import Registration
     from sentiment_tune.tuning.campaign import StudyOutcome
 
@@ -158,6 +159,7 @@ def train(
         corpus = _load(config.data, in_memory, tell)
         network = build_network(config, corpus)
         server.connect(tracking_uri)
+        _tell_of_leftovers(tell)
         spec = RunSpec(experiment, run_name or config.model, system_metrics=system_metrics)
         result = run_experiment(network, config, corpus, spec, tell)
     return _trained_run(config, corpus, result)
@@ -193,6 +195,14 @@ def _load(config: "DataConfig", in_memory: "Data | None", tell: Listener) -> "Co
     if corpus.warning:
         tell(WarningMessage(corpus.warning))
     return corpus
+
+
+def _tell_of_leftovers(tell: Listener) -> None:
+    """A warning where processes that are gone have left something."""
+    from sentiment_tune.tracking import leftovers
+
+    if line := leftovers.notice():
+        tell(WarningMessage(line))
 
 
 def _trained_run(config: "ExperimentConfig", corpus: "Corpus", result: "RunResult") -> TrainedRun:
@@ -389,6 +399,7 @@ def _tune(
     for search in searches:
         backend.check_backend(search)
     server.connect(options.tracking_uri)
+    _tell_of_leftovers(tell)
     named = [search.with_name(corpus.name, alone=len(searches) == 1) for search in searches]
     outcomes = campaign.run_studies(named, corpus, RunSpec(options.experiment), options.top, options.seeds, tell)
     return [_study_result(outcome, corpus.digest) for outcome in outcomes]
@@ -540,6 +551,44 @@ def ensemble(
     source, in_memory = _source(data)
     corpus = _load(DataConfig(data=source, **columns), in_memory, listener or display.TrainingDisplay(quiet=True))
     return build_ensemble(members or [], corpus, RunSpec(experiment, "ensemble"))
+
+
+def doctor(
+    fix: bool = False,
+    *,
+    storage: str | None = None,
+    tracking_uri: str | None = None,
+    listener: Listener | None = None,
+) -> "list[Finding]":
+    """Find what processes that are gone have left: runs and trials said to be running, half-written models and files.
+
+    What a live process works on is never touched.
+
+    Args:
+        fix: whether to mend what can be mended.
+        storage: Optuna's URL; by default `optuna.db` beside MLflow's database.
+        tracking_uri: MLflow server or database; by default MLflow's own.
+        listener: called with each finding when it has been found, and mended.
+
+    Returns:
+        What was found, each with its remedy; of what was mended too.
+
+    Raises:
+        InputError: MLflow or the storage is not as it must be.
+    """
+    from sentiment_tune import recovery
+    from sentiment_tune.tracking import server
+
+    server.configure(tracking_uri)
+    if not server.is_missing():
+        server.connect(tracking_uri)
+    tell = listener or ignore
+    findings = []
+    for finding in recovery.examine(storage):
+        found = recovery.mend(finding) if fix else finding
+        tell(found)
+        findings.append(found)
+    return findings
 
 
 def settings(recipe: str) -> dict[str, Any]:

@@ -30,14 +30,19 @@ def is_process_gone(process: str | None) -> bool:
     """Whether a process of this machine, as named by PROCESS_ID, is no more; of other machines nothing is known."""
     if process is None:
         return False
-    host, pid, started = process.rsplit(":", 2)
-    if host != _HOST:
+    if not is_of_this_machine(process):
         return False
+    _, pid, started = process.rsplit(":", 2)
     try:
         found = psutil.Process(int(pid))
         return f"{found.create_time():.2f}" != started or found.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def is_of_this_machine(process: str) -> bool:
+    """Whether a process, as named by PROCESS_ID, is or was one of this machine's."""
+    return process.rsplit(":", 2)[0] == _HOST
 
 
 def user_folder(*names: str) -> Path:
@@ -72,7 +77,15 @@ def _state_folders() -> list[Path]:
 
 
 def _temporary_folder() -> Path:
-    return Path(tempfile.gettempdir(), f"sentiment_tune-{os.getuid()}")
+    return shared_temporary_folder() / f"sentiment_tune-{os.getuid()}"
+
+
+def shared_temporary_folder() -> Path:
+    """The temporary folder of all processes, also where this one has one of its own within it."""
+    folder = Path(tempfile.gettempdir())
+    while folder.name.startswith(f"{_TEMPORARY}~"):
+        folder = folder.parent
+    return folder
 
 
 def private_folder(path: Path) -> Path:
@@ -120,7 +133,7 @@ def partial_paths_left(folder: Path) -> list[Path]:
 def _is_left(path: Path) -> bool:
     writer = _WRITER.search(path.name)
     try:
-        if writer and writer[1].startswith(f"{_HOST}:"):
+        if writer and is_of_this_machine(writer[1]):
             return is_process_gone(writer[1])
         return time.time() - path.lstat().st_mtime > _FORGOTTEN
     except FileNotFoundError:
@@ -134,7 +147,7 @@ def make_temporary_folder() -> Path:
 
 def temporary_folders_left() -> list[Path]:
     """Temporary folders of this user's processes of this machine that are gone."""
-    folders = Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}~*~*")
+    folders = shared_temporary_folder().glob(f"{_TEMPORARY}~*~*")
     return [path for path in folders if is_process_gone(path.name.split("~")[1]) and path.lstat().st_uid == os.getuid()]
 
 

@@ -16,10 +16,11 @@ with warnings.catch_warnings():
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of converted data, for this session only."""
+    """The folder of converted data, for this session only; another holds what belongs to the user."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SENTIMENT_TUNE_CACHE", str(folder))
+        patch.setenv("SENTIMENT_TUNE_STATE", str(tmp_path_factory.mktemp("state")))
         yield folder
 
 

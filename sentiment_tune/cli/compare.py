@@ -23,11 +23,14 @@ def compare(
     from sentiment_tune import ranking
     from sentiment_tune.cli import console
     from sentiment_tune.data import tables
-    from sentiment_tune.tracking import server
+    from sentiment_tune.display import warn
+    from sentiment_tune.tracking import leftovers, server
 
     server.connect(tracking_uri, make=False)
     rows = ranking.rank_runs(data or None, sort, best_only=not every)
     console.leaderboard(rows)
+    if left := leftovers.notice():
+        warn(left)
     if csv:
         records = [ranking.record(ranked) for ranked in rows]
         tables.write_table(Path(csv), list(records[0]), [list(record.values()) for record in records])

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from sentiment_tune.api import StudyResult, TrainedRun
     from sentiment_tune.ensembling import EnsembleResult
+    from sentiment_tune.events import Event
     from sentiment_tune.ranking import RankedRow
+    from sentiment_tune.recovery import Finding
     from sentiment_tune.tracking.registry import Registration
 
 
@@ -69,6 +71,23 @@ def registered(registrations: "Iterable[Registration]") -> None:
     """A line a registered version, and how to use the champion."""
     for registration in registrations:
         CommandDisplay().show_registration(registration)
+
+
+def finding(found: "Event") -> None:
+    """A line that `doctor` has found, and what becomes of it."""
+    from sentiment_tune.recovery import LEFT, Finding
+
+    if isinstance(found, Finding):
+        then = f"--fix {found.remedy}" if found.mend and found.outcome == LEFT else found.remedy
+        say(f"{found.what}: {then if found.outcome == LEFT else found.outcome}")
+
+
+def examined(findings: "Sequence[Finding]") -> None:
+    """What all that was found comes to."""
+    from sentiment_tune.recovery import MENDED
+
+    mended = sum(found.outcome == MENDED for found in findings)
+    say(f"{len(findings)} found, {mended} mended" if findings else "nothing was left behind")
 
 
 def tuned(studies: "Sequence[StudyResult]") -> None:

@@ -12,6 +12,7 @@ import click
 
 from sentiment_tune import __version__, process
 from sentiment_tune.cli.compare import compare
+from sentiment_tune.cli.doctor import doctor
 from sentiment_tune.cli.ensemble import ensemble
 from sentiment_tune.cli.options import HELP
 from sentiment_tune.cli.recipes import recipes
@@ -28,7 +29,7 @@ def main() -> None:
     """Train networks on reviews, track them in MLflow, score texts with them."""
 
 
-for command in (train, tune, register, ensemble, compare, score, recipes):
+for command in (train, tune, register, ensemble, compare, score, doctor, recipes):
     main.add_command(command)
 
 

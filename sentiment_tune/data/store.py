@@ -68,10 +68,11 @@ def store_folder(key: str, cache: Path | None = None) -> Path:
     `cache` is the folder of all stores, by default the one of the variable SENTIMENT_TUNE_CACHE or of the user's
     account.
     """
-    return (cache or _default_cache()) / key
+    return (cache or cache_folder()) / key
 
 
-def _default_cache() -> Path:
+def cache_folder() -> Path:
+    """The folder of all stores, which the variable SENTIMENT_TUNE_CACHE names, or one of the user's account."""
     import platformdirs
 
     folder = os.environ.get(VARIABLE)

@@ -111,11 +111,11 @@ def record_run(
     params: Mapping[str, Value],
     series: Mapping[str, Mapping[int, float]],
     status: str,
-    times: tuple[datetime, datetime],
+    times: tuple[datetime | None, datetime | None],
 ) -> None:
     """Write a run that has ended already, below another: its metrics by step, when it began and when it ended."""
     client = mlflow.MlflowClient()
-    began, ended = (int(time.timestamp() * 1000) for time in times)
+    began, ended = (int(time.timestamp() * 1000) if time else 0 for time in times)
     experiment = client.get_run(parent).info.experiment_id
     run = client.create_run(experiment, began, {**tags, Tag.PARENT_RUN: parent}, name).info.run_id
     metrics = [Metric(key, value, ended, step) for key, values in series.items() for step, value in values.items()]
@@ -133,10 +133,16 @@ def end_abandoned_run(run_id: str, reason: str) -> None:
 
 def run_exists(run_id: str) -> bool:
     """Whether there is a run of that id at this address."""
+    return status_of(run_id) is not None
+
+
+def status_of(run_id: str) -> str | None:
+    """The status of a run at this address; None where there is none, or it is deleted."""
     try:
-        return bool(mlflow.get_run(run_id).info.lifecycle_stage == "active")
+        info = mlflow.get_run(run_id).info
     except MlflowException:
-        return False
+        return None
+    return str(info.status) if info.lifecycle_stage == "active" else None
 
 
 def _default_experiment() -> str:

@@ -33,7 +33,7 @@ def connect(uri: str | None = None, make: bool = True) -> None:
     """
     configure(uri)
     uri = tracking_uri()
-    if not make and _is_missing():
+    if not make and is_missing():
         raise InputError(f"no finished run at {uri}: train one first, or give --tracking-uri or --model FOLDER")
     try:
         _reach(uri)
@@ -58,7 +58,7 @@ def _reach(uri: str) -> None:
 
 def _open(uri: str) -> None:
     """Raise the database's own word where it lets nobody in; MLflow itself tries ten times."""
-    if "://" in uri and not uri.startswith(("http", "file")) and not _is_missing():
+    if "://" in uri and not uri.startswith(("http", "file")) and not is_missing():
         engine = create_engine(uri, poolclass=NullPool)
         inspect(engine).get_table_names()
 
@@ -88,13 +88,24 @@ def tracking_uri() -> str:
 
 def state_folder() -> Path:
     """Where what belongs to the runs, but not into MLflow, is kept: beside a local database, else with the user."""
-    kind, _, path = tracking_uri().partition(":///")
-    if kind == "sqlite":
-        return private_folder(Path(path).absolute().parent / ".sentiment_tune")
+    beside = _beside_database()
+    if beside:
+        return private_folder(beside)
     return user_folder("servers", hashlib.sha256(tracking_uri().encode()).hexdigest()[:32])
 
 
-def _is_missing() -> bool:
+def _beside_database() -> Path | None:
+    kind, _, path = tracking_uri().partition(":///")
+    return Path(path).absolute().parent / ".sentiment_tune" if kind == "sqlite" else None
+
+
+def has_state() -> bool:
+    """Whether there is such a folder beside a local database; elsewhere there always is."""
+    beside = _beside_database()
+    return beside is None or beside.is_dir()
+
+
+def is_missing() -> bool:
     """Whether the runs are to be in a local database that nobody has made yet; asking MLflow would make it."""
     kind, _, path = tracking_uri().partition(":///")
     return kind == "sqlite" and not Path(path).exists()

@@ -1,0 +1,64 @@
+"""What processes that are gone have left in Optuna's storage: trials that nobody works on, trials without a run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
+
+from sentiment_tune.local import is_process_gone
+from sentiment_tune.tracking import records
+from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tracking.schema import Metric, Tag
+from sentiment_tune.tuning.backend import open_storage
+from sentiment_tune.tuning.liveness import FACTS, RUN_ID, WORKER, requeue
+from sentiment_tune.tuning.trials import SEARCHED
+
+
+def stored_studies(storage: str) -> Iterator[optuna.Study]:
+    """The studies of this package in a storage; none where a local one is not there."""
+    address = make_url(storage)
+    if address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
+        return
+    opened = open_storage(storage, requeue)
+    for name in optuna.get_all_study_names(opened):
+        study = optuna.load_study(study_name=name, storage=opened)
+        if FACTS in study.user_attrs:
+            yield study
+
+
+def lost_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that are said to be running whose process is gone."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial for trial in running if is_process_gone(trial.user_attrs.get(WORKER))]
+
+
+def trials_without_run(study: optuna.Study) -> list[FrozenTrial]:
+    """Finished trials whose run is not at this address, where the study's own run is."""
+    study_run = str(study.user_attrs.get(RUN_ID))
+    if not tracking.run_exists(study_run):
+        return []
+    known = {run.tags.get(Tag.TRIAL) for run in records.find_children(study_run)}
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return [trial for trial in ended if str(trial.number) not in known]
+
+
+def restore_run(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Give a trial a run again, with what the study knows of it: settings, validation accuracy, times."""
+    state = "FINISHED" if trial.state == TrialState.COMPLETE else "KILLED"
+    tracking.record_run(
+        str(study.user_attrs[RUN_ID]),
+        f"trial {trial.number}",
+        {
+            Tag.TRIAL: str(trial.number),
+            Tag.STUDY: study.study_name,
+            Tag.STAGE: SEARCHED,
+            Tag.OPTUNA_STATE: trial.state.name,
+            Tag.RESTORED: "from the study's storage",
+        },
+        trial.params,
+        {Metric.BEST_VAL_ACCURACY: trial.intermediate_values},
+        state,
+        (trial.datetime_start, trial.datetime_complete),
+    )
