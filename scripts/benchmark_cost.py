@@ -26,9 +26,8 @@ from sentiment_tune.data import load as data
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.load import DataConfig
-from sentiment_tune.inference import package as packaging
 from sentiment_tune.models.registry import NETWORKS
-from sentiment_tune.tracking import records, server
+from sentiment_tune.tracking import logged_models, records, server
 
 TEXTS = 2_000
 
@@ -85,7 +84,7 @@ def measure_command(folder: Path, source: str, network: str, test_reviews: int) 
 
 def measure_scoring(run_id: str, corpus: Corpus, rounds: int) -> tuple[float, float]:
     """Texts a second with the logged model, reviews a second with its network alone."""
-    package = packaging.load_package(records.download_model(f"runs:/{run_id}/model"))
+    package = logged_models.load(f"runs:/{run_id}/model")
     texts = [corpus.vocabulary.decode(corpus.test[row]) for row in range(min(TEXTS, len(corpus.test)))]
     reviews = corpus.test.take(slice(len(texts)))
     batches = [batch.ids for batch in evaluation_batches(reviews, package.text_config)]

@@ -429,11 +429,12 @@ def _study_result(outcome: "StudyOutcome", digest: str) -> StudyResult:
 
 
 def load_model(uri: str | None = None, *, trust_code: bool = False, tracking_uri: str | None = None) -> Model:
-    """Load a model that a run has logged; nothing in it is run.
+    """Load a model that a run has logged; nothing in it is run unless `trust_code` says so.
 
     Args:
         uri: `models:/...`, `runs:/...` or a folder; by default the newest finished run's model.
-        trust_code: whether the code logged with the model of somebody's own network may run.
+        trust_code: whether code of somebody's own network may run: an installed module, one of the current folder, or
+            else the one that was logged with the model.
         tracking_uri: MLflow server or database; by default MLflow's own.
 
     Raises:
@@ -441,17 +442,13 @@ def load_model(uri: str | None = None, *, trust_code: bool = False, tracking_uri
     """
     from pathlib import Path
 
-    from sentiment_tune.inference.package import load_package
-    from sentiment_tune.tracking import flavor, records, server
+    from sentiment_tune.tracking import logged_models, records, server
 
     if uri and Path(uri).is_dir():
         server.configure(tracking_uri)
     else:
         server.connect(tracking_uri, make=False)
-    folder = records.download_model(uri or records.newest_model())
-    if trust_code:
-        flavor.trust_code(folder)
-    return Model(load_package(folder))
+    return Model(logged_models.load(uri or records.newest_model(), trust_code))
 
 
 def leaderboard(
@@ -482,13 +479,15 @@ def leaderboard(
 
 
 def register(
-    run: TrainedRun | str, name: str | None = None, *, tracking_uri: str | None = None
+    run: TrainedRun | str, name: str | None = None, *, trust_code: bool = False, tracking_uri: str | None = None
 ) -> "list[Registration]":
     """Register the model of a finished run, once a fresh process has verified it.
 
     Args:
         run: a run of `train`, or the id of one.
         name: to register it under; by default `sentiment-<network>` and, for a champion there, `sentiment`.
+        trust_code: whether code logged with the model may run that is not of this package: a network of somebody's own,
+            or anything in a model of an earlier version, which did not record what it had logged.
         tracking_uri: MLflow server or database; by default MLflow's own.
 
     Returns:
@@ -501,7 +500,7 @@ def register(
     from sentiment_tune.tracking import server
 
     server.connect(tracking_uri, make=False)
-    return publish.register_run(run.run_id if isinstance(run, TrainedRun) else run, name)
+    return publish.register_run(run.run_id if isinstance(run, TrainedRun) else run, name, trust_code)
 
 
 def promote(name: str, version: int, *, tracking_uri: str | None = None) -> "Registration":
@@ -520,6 +519,7 @@ def ensemble(
     members: Sequence[str] | None = None,
     data: "Data" = "auto",
     *,
+    trust_code: bool = False,
     experiment: str | None = None,
     tracking_uri: str | None = None,
     listener: Listener | None = None,
@@ -530,6 +530,7 @@ def ensemble(
     Args:
         members: registered names; by default those of every network that has a champion on this data.
         data: what the members were trained on, as for `train`.
+        trust_code: whether the code logged with a member may run, for a network of somebody's own.
         experiment: MLflow experiment; by default MLflow's own variable or `sentiment`.
         tracking_uri: MLflow server or database; by default MLflow's own.
         listener: called with each event.
@@ -550,7 +551,7 @@ def ensemble(
     server.connect(tracking_uri, make=False)
     source, in_memory = _source(data)
     corpus = _load(DataConfig(data=source, **columns), in_memory, listener or display.TrainingDisplay(quiet=True))
-    return build_ensemble(members or [], corpus, RunSpec(experiment, "ensemble"))
+    return build_ensemble(members or [], corpus, RunSpec(experiment, "ensemble"), trust_code)
 
 
 def doctor(

@@ -67,6 +67,11 @@ class ExperimentConfig:
         )
 
     @property
+    def is_own(self) -> bool:
+        """Whether the network is of the user's own, who has named its code."""
+        return models.is_own(self.model)
+
+    @property
     def as_dict(self) -> dict[str, Value | None]:
         """Everything by name: the params of the run and the content of its settings file."""
         parts = (self.data, self.text, self.training, self.runtime)

@@ -22,11 +22,11 @@ from sentiment_tune.evaluation import metrics
 from sentiment_tune.evaluation.finished_run import FinishedRun
 from sentiment_tune.evaluation.metrics import loss_and_accuracy
 from sentiment_tune.experiment import evaluate_on_test, log_model, start_model_run
-from sentiment_tune.inference.package import ModelPackage, load_package
+from sentiment_tune.inference.package import ModelPackage
 from sentiment_tune.inference.predict import predict, resolve_device
 from sentiment_tune.models.ensemble import Ensemble
 from sentiment_tune.models.registry import ENSEMBLE, create_ensemble
-from sentiment_tune.tracking import records, registry, runs, server
+from sentiment_tune.tracking import logged_models, records, registry, runs, server
 from sentiment_tune.tracking.registry import Version
 from sentiment_tune.tracking.runs import RunSpec
 from sentiment_tune.tracking.schema import Metric, Tag, VersionTag
@@ -58,7 +58,7 @@ class EnsembleResult:
     test: float  # accuracy
 
 
-def load_members(names: Sequence[str], corpus: Corpus) -> list[Member]:
+def load_members(names: Sequence[str], corpus: Corpus, trust_code: bool = False) -> list[Member]:
     """The champions of these names, or with none named those of every network on this data; InputError below two."""
     versions = []
     for name in names or _networks():
@@ -75,7 +75,7 @@ def load_members(names: Sequence[str], corpus: Corpus) -> list[Member]:
             f"an ensemble needs two champions or more on {corpus.name}, {corpus.digest}, and finds {len(versions)}: "
             "tune more networks"
         )
-    return list(map(_load_member, versions))
+    return [_load_member(version, trust_code) for version in versions]
 
 
 def _networks() -> list[str]:
@@ -104,14 +104,14 @@ def _run_of(version: Version) -> FinishedRun:
     return records.finished_run(records.read_run(version.run_id))
 
 
-def _load_member(version: Version) -> Member:
-    package = load_package(records.download_model(version.uri))
+def _load_member(version: Version, trust_code: bool) -> Member:
+    package = logged_models.load(version.uri, trust_code)
     return Member(version.name, version.version, version.uri, package, _run_of(version).train_seconds)
 
 
-def build_ensemble(names: Sequence[str], corpus: Corpus, spec: RunSpec) -> EnsembleResult:
+def build_ensemble(names: Sequence[str], corpus: Corpus, spec: RunSpec, trust_code: bool = False) -> EnsembleResult:
     """Put champions together: one run of MLflow, with weights, validation and test accuracy, and the model."""
-    members = load_members(names, corpus)
+    members = load_members(names, corpus, trust_code)
     text_config = common_text_config([member.package.text_config for member in members])
     settings = {
         "model": ENSEMBLE,

@@ -5,39 +5,49 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from sentiment_tune.config import settings_for
+from sentiment_tune.data.batches import evaluation_batches
+from sentiment_tune.data.corpus import encode_texts
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
 from sentiment_tune.evaluation.model_card import render_card
-from sentiment_tune.inference.package import load_package
+from sentiment_tune.inference.description import Trust
+from sentiment_tune.inference.package import ModelPackage, load_package
 from sentiment_tune.models.registry import ENSEMBLE
-from sentiment_tune.tracking import records, registry, runs, server
+from sentiment_tune.tracking import logged_models, records, registry, runs
 from sentiment_tune.tracking.registry import Registration
 from sentiment_tune.tracking.schema import Artifact, Metric, Tag
+from sentiment_tune.tracking.server import tracking_uri
 
 TOLERANCE = 1e-6  # of a probability, between the process that made a model and another
+# Both doors, opened through MLflow: raw texts, and batches of word ids.
 VERIFY = """
 import json, sys
 import mlflow.pyfunc, mlflow.pytorch, torch
-texts = json.loads(sys.stdin.read())
+texts, batches = json.loads(sys.stdin.read())
 scored = mlflow.pyfunc.load_model(sys.argv[1]).predict(texts)["probability"].tolist()
-mlflow.pytorch.load_model(sys.argv[1])(torch.ones(2, 3, dtype=torch.int64))
-print(json.dumps(scored))
+network = mlflow.pytorch.load_model(sys.argv[1])
+with torch.no_grad():
+    exported = [torch.sigmoid(network(torch.tensor([ids]))).item() for ids in batches]
+print(json.dumps([scored, exported]))
 """
 
 
-def register_run(run_id: str, name: str | None = None) -> list[Registration]:
+def register_run(run_id: str, name: str | None = None, trust_code: bool = False) -> list[Registration]:
     """Register the model of a finished run, once it has been verified: under its network's name or the one given.
 
     A champion of its network's name is registered as `sentiment` too, the best of all networks. InputError, with
-    nothing registered, where the run is not finished or tested or its model is not what was logged.
+    nothing registered, where the run is not finished or tested, its model is not what was logged, or code would have
+    to run that is neither of this package nor trusted.
     """
     run = _registrable_run(run_id)
     uri = records.logged_model_uri(run_id)
-    verify_model(run_id, uri)
+    verify_model(run_id, uri, trust_code)
     first = _register(name or registry.registered_name(run.network), uri, run)
     if name is not None or first.alias != registry.CHAMPION:
         return [first]
@@ -84,26 +94,51 @@ def _setting_docs(network: str) -> dict[str, str]:
     return {} if network == ENSEMBLE else {name: setting.doc for name, setting in settings_for(network).items()}
 
 
-def verify_model(run_id: str, uri: str) -> None:
-    """Load the model in a fresh process, where no pickle may be read, and compare; InputError if it is another."""
-    load_package(records.download_model(uri))  # hashes and finite weights
-    golden = records.read_json(run_id, Artifact.GOLDEN)
-    probabilities = _score_in_fresh_process(uri, golden["texts"])
-    difference = float(np.max(np.abs(np.subtract(probabilities, golden["probabilities"]))))
-    if not difference <= TOLERANCE:
+def verify_model(run_id: str, uri: str, trust_code: bool = False) -> None:
+    """Load the model in a fresh process, where no pickle may be read, and compare; InputError if it is another.
+
+    Its files are a copy that nobody else can change, and nothing of them runs before they are what was logged.
+    """
+    model = logged_models.find(uri)
+    if model.digest is None and not trust_code:
         raise InputError(
-            f"the model of run {run_id!r} scores otherwise than when it was made, by {difference:g}: train again"
+            f"the model of run {run_id!r} cannot be held to what was logged, which earlier versions did not record: "
+            "train again, or let the code in it run with --trust-code true"
         )
+    golden = records.read_golden(run_id)
+    with logged_models.fetched(model) as folder:
+        trust = Trust(folder / "code") if trust_code else None
+        package = load_package(logged_models.data_folder(folder, uri), trust)
+        scores = _score_in_fresh_process(uri, folder, golden.texts, _ids(package, golden.texts))
+    for door, probabilities in zip(("mlflow.pyfunc", "mlflow.pytorch"), scores, strict=True):
+        difference = float(np.max(np.abs(np.subtract(probabilities, golden.probabilities))))
+        if not difference <= TOLERANCE:
+            raise InputError(
+                f"the model of run {run_id!r} scores otherwise than when it was made, by {difference:g} through "
+                f"{door}: train again"
+            )
 
 
-def _score_in_fresh_process(uri: str, texts: list[str]) -> list[float]:
+def _ids(package: ModelPackage, texts: Sequence[str]) -> list[list[int]]:
+    """The word ids of each text that its network reads."""
+    reviews = encode_texts(texts, package.vocabulary)
+    batches = list(evaluation_batches(reviews, package.text_config))
+    rows = {int(row): ids.tolist() for batch in batches for row, ids in zip(batch.rows, batch.ids, strict=True)}
+    return [rows[row] for row in range(len(texts))]
+
+
+def _score_in_fresh_process(
+    uri: str, folder: Path, texts: Sequence[str], ids: Sequence[Sequence[int]]
+) -> tuple[list[float], list[float]]:
+    """Probabilities of the texts through both doors: raw texts, and their ids."""
     process = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", VERIFY, uri],
-        input=json.dumps(texts),
+        [sys.executable, "-P", "-W", "ignore", "-c", VERIFY, str(folder)],
+        input=json.dumps([texts, ids]),
+        cwd=folder.parent,
         env={
             **os.environ,
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-            "MLFLOW_TRACKING_URI": server.tracking_uri(),
+            "MLFLOW_TRACKING_URI": tracking_uri(),
         },
         capture_output=True,
         text=True,
@@ -111,5 +146,5 @@ def _score_in_fresh_process(uri: str, texts: list[str]) -> list[float]:
     if process.returncode:
         reason = (process.stderr.strip().splitlines() or ["no message"])[-1]
         raise InputError(f"the model at {uri} cannot be loaded in a fresh process: {reason}")
-    probabilities: list[float] = json.loads(process.stdout.splitlines()[-1])
-    return probabilities
+    scored, exported = json.loads(process.stdout.splitlines()[-1])
+    return scored, exported

@@ -6,7 +6,6 @@ once.
 
 import signal
 import sys
-from pathlib import Path
 
 import click
 
@@ -36,7 +35,6 @@ for command in (train, tune, register, ensemble, compare, score, doctor, recipes
 def run() -> None:
     """The console script: what goes wrong by the user's hand is one line and exit code 2."""
     process.prepare()
-    sys.path.append(str(Path.cwd()))  # for networks of the user's own
     try:
         main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

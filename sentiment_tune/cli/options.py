@@ -130,5 +130,6 @@ def data_options(command: F) -> F:
     return command
 
 
+trust_code = switch("--trust-code", "run code logged with the model: a network of somebody's own")
 tracking_uri = option("--tracking-uri", help="MLflow server or database  [default: MLflow's own]")
 experiment = option("--experiment", help="MLflow experiment  [default: sentiment]")

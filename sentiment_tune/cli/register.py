@@ -10,8 +10,11 @@ from sentiment_tune.errors import InputError
 @options.option("--run", metavar="ID", help="finished run whose model is to be registered")
 @options.option("--name", help="name to register it under  [default: sentiment-<network>]")
 @options.option("--promote", metavar="NAME@VERSION", help="version to make the champion of its name")
+@options.trust_code
 @options.tracking_uri
-def register(run: str | None, name: str | None, promote: str | None, tracking_uri: str | None) -> None:
+def register(
+    run: str | None, name: str | None, promote: str | None, trust_code: bool, tracking_uri: str | None
+) -> None:
     """Register the model of a run, or make a version the champion on purpose."""
     from sentiment_tune import api
     from sentiment_tune.cli import console
@@ -19,7 +22,7 @@ def register(run: str | None, name: str | None, promote: str | None, tracking_ur
     if bool(run) == bool(promote):
         raise InputError("give either --run ID, to register its model, or --promote NAME@VERSION")
     if run:
-        console.registered(api.register(run, name, tracking_uri=tracking_uri))
+        console.registered(api.register(run, name, trust_code=trust_code, tracking_uri=tracking_uri))
         return
     registered_name, _, version = (promote or "").rpartition("@")
     if not registered_name or not version.isdecimal():

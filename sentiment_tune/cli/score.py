@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 )
 @options.option("--column", default="text", show_default=True, help="column of the texts in a table")
 @options.option("--output", metavar="FILE", help="table to write  [default: standard output]")
-@options.switch("--trust-code", "run the code logged with the model, for a network of somebody's own")
+@options.trust_code
 @options.tracking_uri
 def score(
     texts: tuple[str, ...],

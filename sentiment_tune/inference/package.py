@@ -1,7 +1,8 @@
 """What a saved model consists of: four files of data and no code.
 
 `weights.safetensors` holds the tensors, `vocabulary.txt` the words in the order of their ids, `settings.json` which
-network it is and how it reads, `manifest.json` the SHA-256 of the three. Loading checks all of it and runs nothing.
+network it is, how it reads and how many words there are, `manifest.json` the SHA-256 of the three. Loading checks all
+of it before it takes memory for it, follows no link, and runs nothing.
 """
 
 import hashlib
@@ -9,7 +10,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,12 +19,17 @@ from torch import nn
 
 from sentiment_tune.data.text import TextConfig, Vocabulary
 from sentiment_tune.errors import InputError
+from sentiment_tune.inference.description import FORMAT, Description, Trust, read_description
+from sentiment_tune.inference.files import check_names, parse_json, read_file
 from sentiment_tune.inference.scorer import Scorer
+from sentiment_tune.inference.weights import read_weights
 from sentiment_tune.models import registry as models
 from sentiment_tune.space import Value
 
-FORMAT = 1
 WEIGHTS, VOCABULARY, SETTINGS, MANIFEST = "weights.safetensors", "vocabulary.txt", "settings.json", "manifest.json"
+_MOST = {MANIFEST: 2**16, SETTINGS: 2**24, VOCABULARY: 2**28}  # bytes
+_MOST_WORDS = 10_000_000
+_COVERED = (WEIGHTS, VOCABULARY, SETTINGS)
 
 # Texts whose scores are logged beside a model: wherever it is loaded, it has to score them the same.
 GOLDEN = (
@@ -63,6 +68,7 @@ def save_package(package: ModelPackage, folder: Path) -> None:
         "model": package.model,
         "network": dict(package.settings),
         "reading": asdict(package.text_config),
+        "words": len(package.vocabulary.words),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in package.network.state_dict().items()}
     files = {
@@ -70,62 +76,71 @@ def save_package(package: ModelPackage, folder: Path) -> None:
         VOCABULARY: "\n".join(package.vocabulary.words).encode(),
         SETTINGS: (json.dumps(description, indent=2) + "\n").encode(),
     }
-    files[MANIFEST] = json.dumps({name: _digest(content) for name, content in files.items()}, indent=2).encode()
+    files[MANIFEST] = json.dumps({name: digest_of(content) for name, content in files.items()}, indent=2).encode()
     for name, content in files.items():
         (folder / name).write_bytes(content)
 
 
-def load_package(folder: Path) -> ModelPackage:
-    """The model saved in `folder`, on the CPU; InputError where a file is missing, changed or not finite."""
-    files = _read_verified(folder)
+def load_package(folder: Path, trust: Trust | None = None, digests: Mapping[str, str] | None = None) -> ModelPackage:
+    """The model saved in `folder`, on the CPU; InputError where a file is missing, changed, or not what it may be.
+
+    Code of somebody's own network runs only with `trust`. `digests` are those of files as they are known from
+    elsewhere, by name; they must have these.
+    """
     try:
-        package = _unpack(files, folder)
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{folder} holds no usable model: {error}") from None
-    _check_finite(package.network, folder)
-    return package
+        return _unpack(_read_verified(folder, digests), folder / WEIGHTS, trust)
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, MemoryError, SafetensorError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{folder} holds no usable model: {reason:.500}") from None
 
 
-def _unpack(files: Mapping[str, bytes], folder: Path) -> ModelPackage:
-    """The model that the contents of the files describe; whatever is wrong with them raises an error of its kind."""
-    description = json.loads(files[SETTINGS])
-    if description["format"] != FORMAT:
-        raise InputError(f"{folder} has format {description['format']}, this version reads {FORMAT}; update it")
-    model, settings = description["model"], description["network"]
-    text_config = TextConfig(**description["reading"])
-    network = _create_network(model, text_config.vocabulary, settings)
-    network.load_state_dict(load_tensors(files[WEIGHTS]))
-    words = files[VOCABULARY].decode().split("\n") if files[VOCABULARY] else []
-    return ModelPackage(model, network.eval(), settings, Vocabulary(words), text_config)
-
-
-def _create_network(model: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Module:
-    try:
-        models.network_class(model, finished=True)
-    except InputError as error:
-        raise InputError(f"{error}; or let the code that was logged with the model run: --trust-code true") from None
-    return models.create_network(model, vocabulary, settings)
-
-
-def _read_verified(folder: Path) -> dict[str, bytes]:
-    try:
-        manifest: dict[str, Any] = dict(json.loads((folder / MANIFEST).read_bytes()))
-        files = {name: (folder / name).read_bytes() for name in (WEIGHTS, VOCABULARY, SETTINGS)}
-    except (OSError, TypeError, ValueError) as error:
-        raise InputError(f"{folder} holds no complete model: {error}; give the model's URI or its folder") from None
-    for name, content in files.items():
-        if manifest.get(name) != _digest(content):
-            raise InputError(f"{folder / name} is not what was saved: its SHA-256 differs from the manifest's")
+def _read_verified(folder: Path, digests: Mapping[str, str] | None) -> dict[str, bytes]:
+    """The small files; each has the digest that the manifest says, and `digests` where they are known."""
+    files = {name: read_file(folder / name, most) for name, most in _MOST.items()}
+    if digests is not None:
+        _check_digests(files, digests)
+    manifest = check_names(parse_json(files[MANIFEST]), _COVERED, "the manifest")
+    _check_digests({name: files[name] for name in (VOCABULARY, SETTINGS)}, manifest)
     return files
 
 
-def _check_finite(network: nn.Module, folder: Path) -> None:
+def _check_digests(files: Mapping[str, bytes], digests: Mapping[str, str]) -> None:
+    for name, content in files.items():
+        if digests.get(name) != digest_of(content):
+            raise ValueError(f"{name} is not what was saved: its SHA-256 is another")
+
+
+def _unpack(files: Mapping[str, bytes], weights: Path, trust: Trust | None) -> ModelPackage:
+    """The model that the contents of the files describe; whatever is wrong with them raises an error of its kind."""
+    found = read_description(files[SETTINGS], trust)
+    words = _read_words(files[VOCABULARY], found.words)
+    network = _create_network(found, weights, dict(parse_json(files[MANIFEST])))
+    return ModelPackage(found.model, network.eval(), found.settings, Vocabulary(words), found.text_config)
+
+
+def _read_words(content: bytes, count: int | None) -> list[str]:
+    if content.count(b"\n") >= _MOST_WORDS:
+        raise ValueError(f"{VOCABULARY} has more than {_MOST_WORDS:,} words")
+    words = content.decode().split("\n") if content else []
+    if count is not None and len(words) != count:
+        raise ValueError(f"{VOCABULARY} has {len(words)} words, not {count}")
+    if len(set(words)) < len(words):
+        raise ValueError(f"{VOCABULARY} has a word twice")
+    return words
+
+
+def _create_network(found: Description, weights: Path, manifest: Mapping[str, str]) -> nn.Module:
+    built = (found.model, found.text_config.vocabulary, found.settings)
+    content = read_weights(weights, None if found.is_own else models.create_skeleton(*built))
+    _check_digests({WEIGHTS: content}, manifest)
+    network = models.create_network(*built)
+    network.load_state_dict(load_tensors(content))
     for name, tensor in network.state_dict().items():
         if not torch.isfinite(tensor).all():
-            raise InputError(f"{folder / WEIGHTS} holds values in {name!r} that are not finite: do not use this model")
+            raise ValueError(f"{WEIGHTS} holds values in {name!r} that are not finite: do not use this model")
+    return network
 
 
-def _digest(content: bytes) -> str:
+def digest_of(content: bytes) -> str:
+    """SHA-256 of a content, in hex digits."""
     return hashlib.sha256(content).hexdigest()

@@ -12,6 +12,7 @@ from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import encode_texts
 from sentiment_tune.data.labels import CLASS_NAMES, is_positive
 from sentiment_tune.data.text import TextConfig, Vocabulary
+from sentiment_tune.errors import InputError
 from sentiment_tune.inference.predict import predict
 
 
@@ -26,7 +27,11 @@ class Scorer:
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
         """Probability [text] that a text is positive; a text's own, whatever else is scored with it."""
         reviews = encode_texts(texts, self.vocabulary)
-        return expit(predict(self.network, evaluation_batches(reviews, self.text_config)))
+        logits = predict(self.network, evaluation_batches(reviews, self.text_config))
+        if not np.isfinite(logits).all():
+            row = int(np.flatnonzero(~np.isfinite(logits))[0])
+            raise InputError(f"the model has no finite answer to row {row}: do not use it")
+        return expit(logits)
 
 
 def label_for(probability: float) -> str:

@@ -1,18 +1,20 @@
 """The networks by name, and those of a user's own by module and class."""
 
-import importlib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from sentiment_tune.errors import InputError
 from sentiment_tune.models.convolutional import CNN
 from sentiment_tune.models.ensemble import Ensemble
 from sentiment_tune.models.feedforward import Embedding, Feedforward
 from sentiment_tune.models.linear import Linear
+from sentiment_tune.models.own import load_class
 from sentiment_tune.models.recurrent import CNNLSTM, GRU, LSTM, RNN
 from sentiment_tune.space import Value, unknown_name
 
@@ -47,12 +49,18 @@ def parse_names(names: str) -> tuple[str, ...]:
     return listed
 
 
-def network_class(name: str, finished: bool = False) -> type[nn.Module]:
+def is_own(name: str) -> bool:
+    """Whether a name leads to a network of a user's own, outside of the registry."""
+    return ":" in name
+
+
+def network_class(name: str, finished: bool = False, code: Path | None = None) -> type[nn.Module]:
     """The class of a network.
 
     Args:
         name: a name of the registry, or `package.module:Class` of the user's own.
         finished: whether it may be an ensemble, which is not trained.
+        code: a folder of code in which a user's own is looked for at last.
 
     Raises:
         InputError: there is no such network, or what the name leads to is no torch module.
@@ -63,19 +71,10 @@ def network_class(name: str, finished: bool = False) -> type[nn.Module]:
         if finished:
             return Ensemble
         raise InputError("an ensemble is not trained: train its members, and put them together by `ensemble`")
-    if ":" not in name:
+    if not is_own(name):
         raise unknown_name("network", name, [*NETWORKS, "package.module:Class of your own"])
-    return _imported(*name.split(":", 1))
-
-
-def _imported(module: str, name: str) -> type[nn.Module]:
-    try:
-        network = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"no network '{module}:{name}': {error}; write importable.module:Class") from None
-    if not (isinstance(network, type) and issubclass(network, nn.Module)):
-        raise InputError(f"'{module}:{name}' is no torch.nn.Module class; see the networks of sentiment_tune.models")
-    return network
+    module, _, called = name.partition(":")
+    return load_class(module, called, code)
 
 
 def create_network(name: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Module:
@@ -90,10 +89,7 @@ def create_network(name: str, vocabulary: int, settings: Mapping[str, Value]) ->
         InputError: the network cannot be built so, or does not return logits [batch] for ids [batch, word].
     """
     try:
-        if name == ENSEMBLE:
-            network: nn.Module = create_ensemble(vocabulary, str(settings["members"]))
-        else:
-            network = network_class(name)(vocabulary, **settings)
+        network = _build(name, vocabulary, settings)
         logits = network(torch.ones(2, 3, dtype=torch.int64))
     except (TypeError, ValueError, RuntimeError, IndexError, KeyError) as error:
         if isinstance(error, InputError):
@@ -102,6 +98,25 @@ def create_network(name: str, vocabulary: int, settings: Mapping[str, Value]) ->
     if getattr(logits, "shape", None) != (2,):
         raise InputError(f"network {name!r} must return logits [batch] for ids [batch, word]")
     return network
+
+
+def create_skeleton(name: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Module:
+    """A network of the registry whose weights have their shapes, but take no memory; arguments as above."""
+    with torch.device("meta"), _WithoutNoise():
+        return _build(name, vocabulary, settings)
+
+
+class _WithoutNoise(TorchFunctionMode):
+    """Leaves weights as they are: where they take no memory, the first normal noise makes torch import for a second."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if function is torch.Tensor.normal_ else function(*args, **(kwargs or {}))
+
+
+def _build(name: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Module:
+    if name == ENSEMBLE:
+        return create_ensemble(vocabulary, str(settings["members"]))
+    return network_class(name)(vocabulary, **settings)
 
 
 def create_ensemble(vocabulary: int, members: str) -> Ensemble:
@@ -118,7 +133,5 @@ def create_ensemble(vocabulary: int, members: str) -> Ensemble:
     readings = [member["reading"] for member in descriptions]
     if any(reading["vocabulary"] > vocabulary for reading in readings):
         raise ValueError(f"a member knows more words than {vocabulary}")
-    networks = [
-        create_network(member["model"], member["reading"]["vocabulary"], member["network"]) for member in descriptions
-    ]
+    networks = [_build(member["model"], member["reading"]["vocabulary"], member["network"]) for member in descriptions]
     return Ensemble(networks, readings)

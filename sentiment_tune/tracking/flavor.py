@@ -5,10 +5,13 @@ torch network for word ids [batch, word], exported, of any batch size and length
 package's code travels with the model, so both open where the package is not installed.
 """
 
+import contextlib
 import importlib.metadata
+import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +26,16 @@ from torch import nn
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference import package as packaging
 from sentiment_tune.inference import predict
+from sentiment_tune.inference.description import Trust
 from sentiment_tune.inference.scorer import label_for
+from sentiment_tune.tracking.logged_models import FOLDER, record_files
 from sentiment_tune.tracking.schema import Artifact
 
 EXAMPLE = ["a fine film", "a dull one"]
 NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "scipy", "torch")
-FOLDER = "scorer"  # of the four data files, in the logged model
 SIZE = "bytes"  # in the model's metadata
 _EXPORT = "network"
+_RECORD_VARIABLES = "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING"
 _SIGNATURE = ModelSignature(
     Schema([ColSpec(DataType.string)]),
     Schema([ColSpec(DataType.double, "probability"), ColSpec(DataType.string, "label")]),
@@ -62,7 +67,11 @@ def _column(model_input: Any) -> "pd.Series[str]":
 
 
 def _load_pyfunc(path: str) -> TextModel:
-    return TextModel(packaging.load_package(Path(path)))
+    """What MLflow calls, once it has put the code that was logged with the model before everything that is installed.
+
+    So whoever loads a model through MLflow has its code run already, before any of ours can look at it.
+    """
+    return TextModel(packaging.load_package(Path(path), Trust(Path(path).parents[1] / "code")))
 
 
 def save_model(path: str, package: packaging.ModelPackage, mlflow_model: Model | None = None) -> None:
@@ -89,11 +98,25 @@ def save_model(path: str, package: packaging.ModelPackage, mlflow_model: Model |
     model.metadata = {SIZE: sum(file.stat().st_size for file in files)}
     model.add_flavor("pytorch", model_data=_EXPORT, pytorch_version=str(torch.__version__), code="code")
     model.save(str(Path(path, "MLmodel")))
+    record_files(Path(path), model.model_id)
 
 
 def log_model(package: packaging.ModelPackage, name: str = Artifact.MODEL) -> ModelInfo:
     """Log the model to the active run, under `name`."""
-    return Model.log(artifact_path=None, name=name, flavor=sys.modules[__name__], package=package)
+    with _without_variables():
+        return Model.log(artifact_path=None, name=name, flavor=sys.modules[__name__], package=package)
+
+
+@contextlib.contextmanager
+def _without_variables() -> Iterator[None]:
+    """Keep MLflow from writing a model's files again, with names of variables that it has seen set."""
+    before = os.environ.get(_RECORD_VARIABLES)
+    os.environ[_RECORD_VARIABLES] = "false"
+    try:
+        yield
+    finally:
+        os.environ.pop(_RECORD_VARIABLES)
+        os.environ.update({} if before is None else {_RECORD_VARIABLES: before})
 
 
 def size_of(model: ModelInfo) -> int:
@@ -120,11 +143,6 @@ def code_of(network: nn.Module) -> list[str]:
     """Folders or files of the code that builds the network: this package, and the module of a user's own class."""
     packages = {__name__.split(".")[0], type(network).__module__.split(".")[0]}
     return [_source(sys.modules[name]) for name in sorted(packages)]
-
-
-def trust_code(folder: Path) -> None:
-    """Let the code that was logged beside the data files in `folder` be imported where nothing else has its name."""
-    sys.path.append(str(folder.parents[1] / "code"))
 
 
 def _source(module: Any) -> str:

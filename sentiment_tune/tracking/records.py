@@ -1,10 +1,11 @@
 """Reading from MLflow what runs have logged: params, metrics and tags, artifacts, models."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import mlflow
 import numpy as np
@@ -15,10 +16,19 @@ from numpy.typing import NDArray
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
 from sentiment_tune.evaluation.metrics import Proportion
-from sentiment_tune.inference.package import MANIFEST
-from sentiment_tune.tracking.flavor import FOLDER
+from sentiment_tune.inference.files import check_names, parse_json, read_file
 from sentiment_tune.tracking.schema import Artifact, Metric, Tag
 from sentiment_tune.tracking.server import tracking_uri
+
+_LARGEST_ARTIFACT = 2**28  # bytes
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Texts, and the probabilities that a model gave when it was made."""
+
+    texts: Sequence[str]
+    probabilities: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -133,20 +143,44 @@ def logged_model_uri(run_id: str) -> str:
 
 
 def read_json(run_id: str, name: str) -> Any:
-    """The content of a JSON artifact; InputError if the run has none of that name."""
-    return json.loads(Path(_artifact(run_id, name)).read_bytes())
+    """The content of a JSON artifact; InputError if the run has none of that name, or it is damaged."""
+    with _explained(run_id, name):
+        return parse_json(read_file(Path(_artifact(run_id, name)), _LARGEST_ARTIFACT))
+
+
+def read_golden(run_id: str) -> Golden:
+    """The scores that a run's model gave when it was made."""
+    with _explained(run_id, Artifact.GOLDEN):
+        golden = check_names(read_json(run_id, Artifact.GOLDEN), ("texts", "probabilities"), "it")
+        texts, probabilities = golden["texts"], golden["probabilities"]
+        if not (texts and len(texts) == len(probabilities) and all(isinstance(text, str) for text in texts)):
+            raise ValueError("it must hold a probability for each text")
+        return Golden(texts, [float(probability) for probability in probabilities])
 
 
 def read_error_rates(run_id: str) -> dict[str, tuple[Proportion, str | None]]:
     """Error rate of each kind of test review, with the most confident mistake as an example."""
     rows = read_json(run_id, Artifact.ERROR_RATES)
-    return {kind: (Proportion(row["count"], row["reviews"]), row["example"]) for kind, row in rows.items()}
+    with _explained(run_id, Artifact.ERROR_RATES):
+        return {kind: (Proportion(row["count"], row["reviews"]), row["example"]) for kind, row in rows.items()}
 
 
 def read_test_predictions(run_id: str) -> dict[str, NDArray[Any]]:
     """A model's predictions of the test reviews: labels, probabilities and lengths [review]."""
-    with np.load(_artifact(run_id, Artifact.TEST_PREDICTIONS)) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    path = _artifact(run_id, Artifact.TEST_PREDICTIONS)
+    with _explained(run_id, Artifact.TEST_PREDICTIONS), np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in ("labels", "probabilities", "lengths")}
+
+
+@contextmanager
+def _explained(run_id: str, name: str) -> Iterator[None]:
+    """Whatever is wrong with the content of an artifact as an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, BadZipFile) as error:
+        raise InputError(f"{name} of run {run_id!r} is damaged: {error}; train again") from None
 
 
 def _artifact(run_id: str, name: str) -> str:
@@ -163,15 +197,3 @@ def newest_model() -> str:
     if run is None:
         raise InputError(f"no finished run at {tracking_uri()}: train one first, or give --model URI")
     return f"runs:/{run.run_id}/{Artifact.MODEL}"
-
-
-def download_model(uri: str) -> Path:
-    """Folder of the data files of the model at `uri`: `models:/...`, `runs:/...`, or a folder."""
-    try:
-        model = Path(mlflow.artifacts.download_artifacts(uri))
-    except Exception as error:  # each kind of address raises what its own library does
-        raise InputError(f"no model at {uri!r}: {error}; give models:/..., runs:/... or a folder") from None
-    for folder in (model / "data" / FOLDER, model):
-        if (folder / MANIFEST).exists():
-            return folder
-    raise InputError(f"{uri!r} is no model of sentiment_tune: it has no {MANIFEST}")

@@ -50,6 +50,12 @@ class VersionTag:
     REASON = "reason"  # why it has its alias
 
 
+class ModelTag:
+    """Tags of a logged model."""
+
+    DIGEST = "files_sha256"  # of the list of its files and their digests
+
+
 class Metric:
     """Metrics that are logged once; those of the test are `TEST` before a name of `evaluation.metrics`."""
 

@@ -86,6 +86,6 @@ def _crown(finished: FinishedStudy, corpus: Corpus, top: int, seeds: int, listen
     tracking.set_tags({Tag.WINNER: winner.run_id})
     tracking.log_json(winner.config.as_dict, Artifact.BEST_SETTINGS)
     tracking.log_metrics({Metric.CONFIRMED_VAL_ACCURACY: winner.mean, Metric.CONFIRMED_SPREAD: winner.spread})
-    registrations = register_run(winner.run_id)
+    registrations = register_run(winner.run_id, trust_code=winner.config.is_own)
     listener(Registered(registrations))
     return StudyOutcome(finished, confirmations, registrations)

@@ -21,8 +21,8 @@ from sentiment_tune.experiment import (
     start_training_run,
     train_epochs,
 )
-from sentiment_tune.inference.package import ModelPackage, load_package
-from sentiment_tune.tracking import records
+from sentiment_tune.inference.package import ModelPackage
+from sentiment_tune.tracking import logged_models, records
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.records import RunRecord
 from sentiment_tune.tracking.runs import RunSpec
@@ -132,6 +132,6 @@ def evaluate_winner(winner: Confirmation, corpus: Corpus) -> None:
     """Let the winner read the test split, unless it has; its metrics go to its run."""
     if Metric.TEST_ACCURACY in records.read_run(winner.run_id).metrics:
         return
-    package = load_package(records.download_model(f"runs:/{winner.run_id}/{Artifact.MODEL}"))
+    package = logged_models.load(f"runs:/{winner.run_id}/{Artifact.MODEL}", trust_code=winner.config.is_own)
     with tracking.start_run(RunSpec(run_id=winner.run_id)):
         evaluate_on_test(package.network, winner.config.text, corpus)

@@ -440,7 +440,8 @@ def test_an_own_network_trains_and_scores_anywhere(here: Path, module: str) -> N
     database = f"sqlite:///{here}/mlflow.db"
     (made,) = runs(database)
     assert (answer.code, answer.err, made.data.params["size"]) == (0, "", "3")
-    here_scored = ask("score", "a fine film")
+    assert "--trust-code true" in ask("score", "a fine film").refusal
+    here_scored = ask("score", "a fine film", "--trust-code")
     assert here_scored.code == 0
     command = (SCRIPT, "score", "a fine film", "--tracking-uri", database)
     assert "--trust-code true" in ended(started(here / "elsewhere", *command)).refusal

@@ -20,6 +20,7 @@ from sentiment_tune.inference import package as packaging
 from sentiment_tune.inference.package import MANIFEST, SETTINGS, WEIGHTS, ModelPackage
 from sentiment_tune.space import Value, resolve
 from sentiment_tune.tracking import flavor
+from sentiment_tune.tracking.logged_models import FOLDER
 from support import CASES, ROOT, TIME_LIMIT, VOCABULARY, over, padded, toy, trained
 
 WORDS = Vocabulary([f"word{number}" for number in range(VOCABULARY - FIRST_WORD)])
@@ -123,7 +124,7 @@ def test_its_requirements_are_the_pinned_versions(saved: tuple[ModelPackage, Pat
 
 
 def test_what_is_no_text_is_refused_with_its_row(saved: tuple[ModelPackage, Path]) -> None:
-    model = flavor._load_pyfunc(str(saved[1] / "data" / flavor.FOLDER))
+    model = flavor._load_pyfunc(str(saved[1] / "data" / FOLDER))
     with pytest.raises(InputError, match="row 1 is nan, not a text"):
         model.predict(["fine", float("nan")])
     assert model.predict([]).shape == (0, 2)
@@ -144,7 +145,7 @@ def with_manifest(change: Callable[[Path], None]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
         change(folder)
         (folder / MANIFEST).write_text(
-            json.dumps({name: packaging._digest((folder / name).read_bytes()) for name in DATA})
+            json.dumps({name: packaging.digest_of((folder / name).read_bytes()) for name in DATA})
         )
 
     return apply
@@ -171,20 +172,20 @@ def rename_model(folder: Path) -> None:
     ("harm", "complaint"),
     [
         (change_file(WEIGHTS, lambda content: content[:-1] + bytes([content[-1] ^ 1])), "SHA-256"),
-        (change_file(WEIGHTS, lambda content: content[: len(content) // 2]), "SHA-256"),
+        (change_file(WEIGHTS, lambda content: content[: len(content) // 2]), "claims the shape"),
         (change_file(SETTINGS, lambda content: content.replace(b"16", b"17")), "SHA-256"),
         (change_file(packaging.VOCABULARY, lambda content: content[::-1]), "SHA-256"),
-        (change_file(MANIFEST, lambda content: b"{"), "no complete model"),
-        (change_file(MANIFEST, lambda content: b"[1]"), "no complete model"),
+        (change_file(MANIFEST, lambda content: b"{"), "no usable model"),
+        (change_file(MANIFEST, lambda content: b"[1]"), "no usable model"),
         (with_manifest(change_file(SETTINGS, lambda content: b"{")), "no usable model"),
         (with_manifest(change_file(packaging.VOCABULARY, lambda content: b"\xff")), "no usable model"),
-        (lambda folder: (folder / WEIGHTS).unlink(), "no complete model"),
+        (lambda folder: (folder / WEIGHTS).unlink(), "no usable model"),
         (with_manifest(spoil_weights), "not finite"),
         (with_manifest(drop_weight), "no usable model"),
         (with_manifest(rename_model), "--trust-code true"),
         (with_manifest(change_file(WEIGHTS, lambda content: b"\x80\x04." + content)), "no usable model"),
         (
-            with_manifest(change_file(SETTINGS, lambda content: content.replace(b'"format": 1', b'"format": 9'))),
+            with_manifest(change_file(SETTINGS, lambda content: content.replace(b'"format": 2', b'"format": 9'))),
             "format 9",
         ),
     ],
