@@ -1,4 +1,32 @@
-"""The one error a user can cause, what no user can help, and the one end that comes from outside."""
+"""The one error a user can cause, what no user can help, the one end from outside, and what no message may show."""
+
+import re
+
+_NAMES = "password|passwd|pwd|passphrase|secret|token|api_?key"
+# What stands before the @ of an address behind a name or alone, then what an address or a driver calls a secret.
+_SECRETS = (
+    (re.compile(r"(//[^\s/:@'\"]*:)[^\s]*@"), r"\1***@"),
+    (re.compile(r"(//[^\s/:@'\"]+:)(?!\d+[/\s'\"])[^@\n]*@"), r"\1***@"),  # a password with blanks
+    (re.compile(r"(https?://)[^\s/:@'\"]+@"), r"\1***@"),  # a token in place of a name
+    (
+        re.compile(
+            r"(\w*(?:password|passwd|pwd|passphrase|secret|token|api_?key)\w*=)('[^']*'|\"[^\"]*\"|[^\s&;,'\")]+)", re.I
+        ),
+        r"\1***",
+    ),
+    (re.compile(r"(authorization\W+(?:bearer|basic)\s+)[\w.~+/=-]+", re.I), r"\1***"),
+)
+
+
+def hide_passwords(text: str) -> str:
+    """The text with `***` for every password or token of an address in it, which nothing is to show or keep.
+
+    Args:
+        text: whatever is to be printed, logged or raised.
+    """
+    for pattern, shown in _SECRETS:
+        text = pattern.sub(shown, text)
+    return text
 
 
 class InputError(ValueError):
@@ -12,7 +40,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))
+        super().__init__(" ".join(hide_passwords(message).split()))
 
 
 class OutageError(RuntimeError):
@@ -25,7 +53,7 @@ class OutageError(RuntimeError):
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))
+        super().__init__(" ".join(hide_passwords(message).split()))
 
 
 class TerminatedError(KeyboardInterrupt):

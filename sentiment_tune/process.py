@@ -4,6 +4,7 @@ Importing or calling the package changes nothing of this; a program of your own 
 """
 
 import atexit
+import contextlib
 import ctypes
 import functools
 import gc
@@ -12,11 +13,15 @@ import os
 import platform
 import shutil
 import signal
+import sys
 import tempfile
-from types import FrameType
+import traceback
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
 
 from sentiment_tune import local
-from sentiment_tune.errors import TerminatedError
+from sentiment_tune.errors import TerminatedError, hide_passwords
 
 
 def prepare() -> None:
@@ -25,6 +30,7 @@ def prepare() -> None:
     keep_freed_memory()
     collect_garbage_seldom()
     quiet_mlflow()
+    keep_passwords_secret()
     wait_for_servers_briefly()
     clear_temporary_files()
 
@@ -82,6 +88,26 @@ def quiet_mlflow() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a download here takes no time
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # after every run of a server
+
+
+@functools.cache  # once a process
+def keep_passwords_secret() -> None:
+    """Let no log line and no traceback of this process show a password of an address, whichever library writes it."""
+    logging.setLogRecordFactory(functools.partial(_make_record, logging.getLogRecordFactory()))
+    sys.excepthook = _print_error
+
+
+def _make_record(make: Callable[..., logging.LogRecord], *args: Any, **kwargs: Any) -> logging.LogRecord:
+    record = make(*args, **kwargs)
+    with contextlib.suppress(TypeError, ValueError):  # its arguments do not fit, which logging tells itself
+        record.msg, record.args = hide_passwords(record.getMessage()), ()
+    if record.exc_info and record.exc_info[0]:
+        record.exc_text = hide_passwords("".join(traceback.format_exception(*record.exc_info)).rstrip())
+    return record
+
+
+def _print_error(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
+    sys.stderr.write(hide_passwords("".join(traceback.format_exception(kind, error, place))))
 
 
 def wait_for_servers_briefly() -> None:

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from sentiment_tune import local
 from sentiment_tune.data import store
+from sentiment_tune.errors import hide_passwords
 from sentiment_tune.events import Event
 from sentiment_tune.tracking import leftovers, runs, server
 from sentiment_tune.tracking.schema import Tag
@@ -48,7 +49,7 @@ def mend(finding: Finding) -> Finding:
     try:
         finding.mend()
     except OSError as error:
-        return replace(finding, outcome=f"cannot be mended: {error}")
+        return replace(finding, outcome=f"cannot be mended: {hide_passwords(str(error))}")
     return replace(finding, outcome=MENDED)
 
 

@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from sentiment_tune.display import StudyDisplay, show_table, terminal
+from sentiment_tune.errors import hide_passwords
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.tracking import server
 
@@ -98,7 +99,7 @@ def tuned(studies: "Sequence[StudyResult]") -> None:
     if len(studies) > 1 and studies[0].winner:
         leaderboard(ranking.rank_runs(studies[0].data_digest))
     say(f"\nlook at the study  {_ui()}\nrank all networks  {program} compare --html leaderboard.html")
-    say(f"with Optuna's own  optuna-dashboard {shlex.quote(storage)}   (pip install optuna-dashboard)")
+    say(f"with Optuna's own  optuna-dashboard {shlex.quote(hide_passwords(storage))}   (pip install optuna-dashboard)")
 
 
 def leaderboard(rows: "Sequence[RankedRow]") -> None:
@@ -116,7 +117,7 @@ def leaderboard(rows: "Sequence[RankedRow]") -> None:
 
 
 def _ui() -> str:
-    uri = server.tracking_uri()
+    uri = hide_passwords(server.tracking_uri())
     if uri.startswith("http"):
         return uri
     return f"{_command('mlflow')} ui --backend-store-uri {shlex.quote(uri)}   then open http://127.0.0.1:5000"

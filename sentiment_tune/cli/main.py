@@ -19,7 +19,7 @@ from sentiment_tune.cli.register import register
 from sentiment_tune.cli.score import score
 from sentiment_tune.cli.train import train
 from sentiment_tune.cli.tune import tune
-from sentiment_tune.errors import InputError, OutageError, TerminatedError
+from sentiment_tune.errors import InputError, OutageError, TerminatedError, hide_passwords
 
 
 @click.group(context_settings={"help_option_names": list(HELP)})
@@ -50,5 +50,5 @@ def run() -> None:
 
 
 def _end(message: str, code: int) -> None:
-    print(f"sentiment-tune: {' '.join(message.split())}", file=sys.stderr)
+    print(f"sentiment-tune: {' '.join(hide_passwords(message).split())}", file=sys.stderr)
     sys.exit(code)

@@ -26,7 +26,7 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from sentiment_tune.data.corpus import Corpus
-from sentiment_tune.errors import InputError
+from sentiment_tune.errors import InputError, hide_passwords
 from sentiment_tune.evaluation.metrics import Proportion
 from sentiment_tune.local import PROCESS_ID
 from sentiment_tune.space import Value
@@ -72,9 +72,9 @@ def start_run(spec: RunSpec) -> Iterator[ActiveRun]:
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
         try:
-            mlflow.set_tag(Tag.ERROR, f"{type(error).__name__}: {error}")
+            mlflow.set_tag(Tag.ERROR, hide_passwords(f"{type(error).__name__}: {error}"))
             if not interrupted:
-                mlflow.log_text(traceback.format_exc(), Artifact.TRACEBACK)
+                mlflow.log_text(hide_passwords(traceback.format_exc()), Artifact.TRACEBACK)
         finally:  # what went wrong may be that nothing can be logged
             mlflow.end_run("KILLED" if interrupted else "FAILED")
         raise

@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.errors import hide_passwords
 from sentiment_tune.events import Listener, Message
 from sentiment_tune.experiment import (
     evaluate_on_test,
@@ -101,7 +102,8 @@ def _train_share(
             _find(trial, config, parent) or _train(trial, config, parent, corpus, listener)
         except Exception as error:  # its run is FAILED and holds the traceback
             seed = config.runtime.seed
-            listener(Message(f"trial {trial} again with seed {seed}: {error}; it is tried once more at the end"))
+            reason = hide_passwords(str(error))
+            listener(Message(f"trial {trial} again with seed {seed}: {reason}; it is tried once more at the end"))
 
 
 def _find(trial: int, config: ExperimentConfig, parent: str) -> RunRecord | None:

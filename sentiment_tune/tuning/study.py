@@ -15,7 +15,7 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError
 
 from sentiment_tune.data.corpus import Corpus
-from sentiment_tune.errors import InputError
+from sentiment_tune.errors import InputError, hide_passwords
 from sentiment_tune.events import Listener
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking import server
@@ -125,7 +125,7 @@ def _run_spec(study: optuna.Study, search: StudyConfig, spec: RunSpec) -> RunSpe
     if earlier and tracking.run_exists(earlier):
         tracking.detach_project_run()
         return RunSpec(run_id=earlier)
-    tags = {Tag.STUDY: search.study, Tag.STORAGE: search.storage.rpartition("@")[2], Tag.STAGE: "study"}
+    tags = {Tag.STUDY: search.study, Tag.STORAGE: hide_passwords(search.storage), Tag.STAGE: "study"}
     return RunSpec(spec.experiment, spec.name or search.study, {**tags, **spec.tags})
 
 

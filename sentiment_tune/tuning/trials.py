@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.errors import hide_passwords
 from sentiment_tune.events import Event, Listener, WarningMessage
 from sentiment_tune.experiment import finish_training, start_training_run, train_epochs
 from sentiment_tune.local import PROCESS_ID
@@ -168,7 +169,7 @@ def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str
     except UpdateFinishedTrialError:
         raise
     except Exception as error:
-        trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}"[:500])
+        trial.set_user_attr(ERROR, hide_passwords(f"{type(error).__name__}: {error}")[:500])
         raise
     if state == TrialState.PRUNED:
         raise TrialPruned
