@@ -98,7 +98,10 @@ def _model_id(uri: str) -> str | None:
     client, (kind, _, path) = mlflow.MlflowClient(), uri.partition(":/")
     if kind == "models":
         parts = get_model_name_and_version(client, uri)  # type: ignore[no-untyped-call]
-        return parts[0] if len(parts) == 1 else client.get_model_version(*parts).model_id
+        if len(parts) == 1:
+            return str(parts[0])
+        source = client.get_model_version(*parts).source or ""
+        return source.removeprefix("models:/") if source.startswith("models:/m-") else None
     if kind != "runs":
         return None
     run_id, _, name = path.strip("/").partition("/")
@@ -110,7 +113,7 @@ def _model_id(uri: str) -> str | None:
 @contextlib.contextmanager
 def fetched(model: LoggedModel) -> Iterator[Path]:
     """A folder with the model's files that nobody else can change, each of them as logged where that is recorded."""
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         try:
             if model.local is not None:
                 folder = Path(temporary, "model")
