@@ -4,6 +4,7 @@ Each function takes what its command takes, by the same names, and raises InputE
 one line and exit code 2. What is heavy is imported when a function is called.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
@@ -83,10 +84,12 @@ class Model:
 def _column(texts: Iterable[str]) -> "pd.Series[str]":
     import pandas as pd
 
+    from sentiment_tune.inference.scorer import unreadable
+
     column = texts if isinstance(texts, pd.Series) else pd.Series([texts] if isinstance(texts, str) else list(texts))
-    for row, text in enumerate(column):
-        if not isinstance(text, str):
-            raise InputError(f"row {row} is {text!r:.40}, not a text; give strings only")
+    error = next(filter(None, map(unreadable, itertools.count(), column)), None)
+    if error:
+        raise InputError(f"{error}; give strings only")
     return column.astype(object)
 
 

@@ -37,3 +37,8 @@ class Scorer:
 def label_for(probability: float) -> str:
     """Name of the class that this probability of being positive predicts."""
     return CLASS_NAMES[int(is_positive(probability))]
+
+
+def unreadable(row: int, text: object) -> str:
+    """Why what stands in this row cannot be scored; empty for a text."""
+    return "" if isinstance(text, str) else f"row {row} is {text!r:.40}, not a text"

@@ -16,54 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
-import pandas as pd
 import torch
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
-from mlflow.types import ColSpec, DataType, Schema
 from torch import nn
 
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference import package as packaging
 from sentiment_tune.inference import predict
 from sentiment_tune.inference.description import Trust
-from sentiment_tune.inference.scorer import label_for
 from sentiment_tune.tracking.logged_models import FOLDER, record_files
 from sentiment_tune.tracking.schema import Artifact
+from sentiment_tune.tracking.text_model import ANSWER, TextModel
 
 EXAMPLE = ["a fine film", "a dull one"]
 NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "scipy", "torch")
 SIZE = "bytes"  # in the model's metadata
 _EXPORT = "network"
 _RECORD_VARIABLES = "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING"
-_SIGNATURE = ModelSignature(
-    Schema([ColSpec(DataType.string)]),
-    Schema([ColSpec(DataType.double, "probability"), ColSpec(DataType.string, "label")]),
-)
-
-
-class TextModel:
-    """The model that `mlflow.pyfunc` asks: a column of texts in, a probability and a label a row out."""
-
-    def __init__(self, package: packaging.ModelPackage):
-        self.scorer = package.scorer
-
-    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002 - MLflow's
-        """Score texts [text], a list, a Series or the only column of a table; rows keep their order and their index."""
-        texts = _column(model_input)
-        wrong = [row for row, text in enumerate(texts) if not isinstance(text, str)]
-        if wrong:
-            raise InputError(f"row {wrong[0]} is {texts.iloc[wrong[0]]!r}, not a text; give strings only")
-        probabilities = self.scorer.predict_proba(texts)
-        return pd.DataFrame({"probability": probabilities, "label": [label_for(p) for p in probabilities]}, texts.index)
-
-
-def _column(model_input: Any) -> "pd.Series[str]":
-    if not isinstance(model_input, pd.DataFrame):
-        return pd.Series(model_input, dtype=object)
-    if model_input.shape[1] != 1:
-        raise InputError(f"columns {list(model_input.columns)}: give one column, of texts")
-    return model_input.iloc[:, 0]
 
 
 def _load_pyfunc(path: str) -> TextModel:
@@ -71,7 +41,7 @@ def _load_pyfunc(path: str) -> TextModel:
 
     So whoever loads a model through MLflow has its code run already, before any of ours can look at it.
     """
-    return TextModel(packaging.load_package(Path(path), Trust(Path(path).parents[1] / "code")))
+    return TextModel(packaging.load_package(Path(path), Trust(Path(path).parents[1] / "code")).scorer)
 
 
 def save_model(path: str, package: packaging.ModelPackage, mlflow_model: Model | None = None) -> None:
@@ -85,7 +55,7 @@ def save_model(path: str, package: packaging.ModelPackage, mlflow_model: Model |
             data_path=str(Path(temporary, FOLDER)),
             code_paths=code_of(package.network),
             mlflow_model=model,
-            signature=_SIGNATURE,
+            signature=ModelSignature(outputs=ANSWER),
             input_example=EXAMPLE,
             pip_requirements=[f"{name}=={_version(name)}" for name in NEEDED],
         )

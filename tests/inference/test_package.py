@@ -123,13 +123,6 @@ def test_its_requirements_are_the_pinned_versions(saved: tuple[ModelPackage, Pat
     assert {line.split("==")[0] for line in listed} == set(flavor.NEEDED)
 
 
-def test_what_is_no_text_is_refused_with_its_row(saved: tuple[ModelPackage, Path]) -> None:
-    model = flavor._load_pyfunc(str(saved[1] / "data" / FOLDER))
-    with pytest.raises(InputError, match="row 1 is nan, not a text"):
-        model.predict(["fine", float("nan")])
-    assert model.predict([]).shape == (0, 2)
-
-
 def change_file(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
     """A harm that changes one file."""
 
