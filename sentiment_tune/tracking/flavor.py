@@ -6,10 +6,12 @@ package's code travels with the model, so both open where the package is not ins
 """
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import sys
 import tempfile
+import types
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ import mlflow.pyfunc
 import torch
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
+from mlflow.utils.import_hooks import register_post_import_hook
 from torch import nn
 
 from sentiment_tune.errors import InputError
@@ -41,7 +44,14 @@ def _load_pyfunc(path: str) -> TextModel:
 
     So whoever loads a model through MLflow has its code run already, before any of ours can look at it.
     """
+    register_post_import_hook(_replace_evaluators, "mlflow.models.evaluation.evaluator_registry", overwrite=True)
     return TextModel(packaging.load_package(Path(path), Trust(Path(path).parents[1] / "code")).scorer)
+
+
+def _replace_evaluators(registry: Any) -> None:
+    from sentiment_tune.tracking.evaluators import replace_evaluators  # takes a second, and few models are evaluated
+
+    replace_evaluators(registry)
 
 
 def save_model(path: str, package: packaging.ModelPackage, mlflow_model: Model | None = None) -> None:
@@ -69,6 +79,32 @@ def save_model(path: str, package: packaging.ModelPackage, mlflow_model: Model |
     model.add_flavor("pytorch", model_data=_EXPORT, pytorch_version=str(torch.__version__), code="code")
     model.save(str(Path(path, "MLmodel")))
     record_files(Path(path), model.model_id)
+
+
+def _let_networks_eval(pytorch: Any) -> None:
+    """Have `mlflow.pytorch` give networks of ours that take eval(), which torch refuses an exported one."""
+    load = pytorch._load_model
+
+    @functools.wraps(load)
+    def load_model(path: str, *args: Any, **more: Any) -> nn.Module:
+        network: nn.Module = load(path, *args, **more)
+        if Path(path).name == _EXPORT and Path(path).with_name("data").joinpath(FOLDER).is_dir():
+            del network.eval
+            network.train = types.MethodType(_train, network)  # type: ignore[method-assign]
+        return network
+
+    pytorch._load_model = load_model
+
+
+def _train(network: nn.Module, mode: bool = True) -> nn.Module:
+    if mode:
+        raise NotImplementedError("exported as it scores: to train on, take sentiment_tune.load_model(uri).network")
+    for module in network.modules():
+        module.training = False
+    return network
+
+
+register_post_import_hook(_let_networks_eval, "mlflow.pytorch", overwrite=True)
 
 
 def log_model(package: packaging.ModelPackage, name: str = Artifact.MODEL) -> ModelInfo:
@@ -104,9 +140,17 @@ def export(network: nn.Module, path: Path) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about its own future
         program = torch.export.export(network.eval(), (example,), dynamic_shapes=(sizes,))
+        _forget_places(program.graph_module)
         torch.export.save(program, path)
         ids = torch.arange(1, 36, device=device).reshape(5, 7) % 3
         torch.testing.assert_close(program.module()(ids), network(ids))
+
+
+def _forget_places(graph: nn.Module) -> None:
+    """Remove from an exported graph which line of which file, below whose home folder, each step stands in."""
+    for module in graph.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)
 
 
 def code_of(network: nn.Module) -> list[str]:

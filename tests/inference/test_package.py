@@ -20,7 +20,6 @@ from sentiment_tune.inference import package as packaging
 from sentiment_tune.inference.package import MANIFEST, SETTINGS, WEIGHTS, ModelPackage
 from sentiment_tune.space import Value, resolve
 from sentiment_tune.tracking import flavor
-from sentiment_tune.tracking.logged_models import FOLDER
 from support import CASES, ROOT, TIME_LIMIT, VOCABULARY, over, padded, toy, trained
 
 WORDS = Vocabulary([f"word{number}" for number in range(VOCABULARY - FIRST_WORD)])

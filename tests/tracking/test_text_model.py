@@ -2,21 +2,28 @@
 
 import asyncio
 import json
+import tempfile
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlflow.pyfunc
+import mlflow.pytorch
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow.exceptions import MlflowException
+from sklearn.metrics import log_loss, roc_auc_score
 
+from sentiment_tune.data.labels import parse_labels
 from sentiment_tune.data.text import FIRST_WORD, TextConfig, Vocabulary
+from sentiment_tune.errors import InputError
 from sentiment_tune.inference.package import ModelPackage
 from sentiment_tune.space import resolve
 from sentiment_tune.tracking import flavor
 from sentiment_tune.tracking.text_model import find_texts
-from support import SMALL, VOCABULARY, trained
+from support import ROOT, SMALL, VOCABULARY, trained
 
 TEXTS = ["word1 word2 word9", "word7, word3"]
 TITLES = ["word30", "word31"]
@@ -309,3 +316,56 @@ def test_spark_scores_the_column_that_was_meant(model: Any, expected: list[float
     # What MLflow makes of a struct's field: the one is null in Spark, the others stay as they are.
     assert with_null["probability"].astype(np.float64).isnull().tolist() == [True, False]
     assert with_null["label"].astype(np.str_).tolist()[0] == ""
+
+
+def evaluate(model: Any, frame: pd.DataFrame) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's evaluators warn, of what is not ours
+        return mlflow.models.evaluate(model, frame, targets="label", model_type="classifier")  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize(
+    "labels", [[0, 1, 1, 0], ["neg", "pos", "pos", "neg"], ["Positive", "negative"] * 2, [1, 1, 1, 1]]
+)
+def test_mlflow_evaluates_it(labels: list[Any], loaded: bool, saved: Path, model: Any, here: Path) -> None:
+    texts = [*TEXTS, *TITLES]
+    frame = pd.DataFrame({"id": range(4), "text": texts, "label": labels})
+    found = evaluate(model if loaded else str(saved), frame)
+    truth, scored = parse_labels(labels, "the test"), model.predict(texts)
+    assert found.metrics["example_count"] == 4
+    assert found.metrics["accuracy_score"] == np.mean((scored.label == "positive") == truth)
+    assert found.metrics["log_loss"] == pytest.approx(log_loss(truth, scored.probability, labels=[0, 1]))
+    if len(set(labels)) == 2:
+        assert found.metrics["roc_auc"] == pytest.approx(roc_auc_score(truth, scored.probability))
+
+
+def test_mlflow_does_not_evaluate_what_is_no_text(model: Any, here: Path) -> None:
+    frame = pd.DataFrame({"text": [*TEXTS, None], "label": [0, 1, 1]})
+    with pytest.raises(InputError, match=r"row 2 is .*, not a text; evaluate"):
+        evaluate(model, frame)
+
+
+def test_mlflow_evaluates_another_model_as_ever(model: Any, here: Path) -> None:
+    frame = pd.DataFrame({"size": [1.0, 2.0, 3.0], "label": ["a", "b", "b"]})
+    found = evaluate(lambda table: np.array(list("abb")), frame)
+    assert found.metrics["accuracy_score"] == 1.0
+
+
+def test_the_exported_network_takes_eval(saved: Path) -> None:
+    network = mlflow.pytorch.load_model(str(saved))
+    ids = torch.arange(21).reshape(3, 7) % VOCABULARY
+    logits = network(ids)
+    assert network.eval() is network
+    assert torch.equal(network.to("cpu").train(False)(ids), logits)
+    assert not any(module.training for module in network.modules())
+    with pytest.raises(NotImplementedError, match=r"sentiment_tune\.load_model\(uri\)\.network"):
+        network.train()
+
+
+def test_no_file_tells_where_it_was_made(saved: Path) -> None:
+    places = [ROOT, Path(torch.__file__).parent, Path.home(), Path(tempfile.gettempdir())]
+    told = [str(place).encode() for place in places if len(place.parts) > 1]
+    files = [path for path in saved.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    held = [(path.name, place) for path in files for place in told if place + b"/" in path.read_bytes()]
+    assert held == []
