@@ -435,7 +435,8 @@ def load_model(uri: str | None = None, *, trust_code: bool = False, tracking_uri
     """Load a model that a run has logged; nothing in it is run unless `trust_code` says so.
 
     Args:
-        uri: `models:/...`, `runs:/...` or a folder; by default the newest finished run's model.
+        uri: `models:/...`, `runs:/...` or a folder; by default `models:/sentiment@champion` if it was trained on the
+            data of the newest finished run, else that run's model; which one it is, is said on standard error.
         trust_code: whether code of somebody's own network may run: an installed module, one of the current folder, or
             else the one that was logged with the model.
         tracking_uri: MLflow server or database; by default MLflow's own.
@@ -443,15 +444,21 @@ def load_model(uri: str | None = None, *, trust_code: bool = False, tracking_uri
     Raises:
         InputError: there is no such model, or its files are not what was saved.
     """
+    import sys
     from pathlib import Path
 
-    from sentiment_tune.tracking import logged_models, records, server
+    from sentiment_tune.tracking import logged_models, registry, server
 
     if uri and Path(uri).is_dir():
         server.configure(tracking_uri)
     else:
         server.connect(tracking_uri, make=False)
-    return Model(logged_models.load(uri or records.newest_model(), trust_code))
+    if uri:
+        return Model(logged_models.load(uri, trust_code))
+    chosen = registry.default_model()
+    model = Model(logged_models.load(chosen.uri, trust_code))
+    print(chosen, file=sys.stderr)
+    return model
 
 
 def leaderboard(

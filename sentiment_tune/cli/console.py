@@ -142,4 +142,4 @@ def _command(name: str) -> str:
 def scores(texts: Sequence[str], scored: "DataFrame") -> None:
     """One line a text: label, probability of being positive, the text."""
     for text, label, probability in zip(texts, scored["label"], scored["probability"], strict=True):
-        say(f"{label}  {probability:.4f}  {text}")
+        say(f"{label}  p(positive)={probability:.4f}  {text}")

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 @click.command(cls=options.GroupedCommand, context_settings=options.NAMES)
 @click.argument("texts", nargs=-1)
-@options.option("--model", metavar="URI", help="models:/..., runs:/... or a folder  [default: the newest run's]")
+@options.option(
+    "--model",
+    metavar="URI",
+    help="models:/..., runs:/... or a folder  [default: models:/sentiment@champion for the newest run's data, else the "
+    "newest run's]",
+)
 @options.option(
     "--input", "source", metavar="FILE", help="table of texts to score, or - for one text a line from stdin"
 )

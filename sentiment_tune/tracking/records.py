@@ -191,9 +191,9 @@ def _artifact(run_id: str, name: str) -> str:
         raise InputError(f"run {run_id!r} has no {name}: it was made by an earlier version, train again") from None
 
 
-def newest_model() -> str:
-    """URI of the model of the newest finished training run, in whatever experiment."""
+def newest_training() -> RunRecord:
+    """The newest finished run that has logged a model, in whatever experiment."""
     run = next((run for run in find_runs({}, newest=1000) if Metric.PACKAGE_SECONDS in run.metrics), None)
     if run is None:
         raise InputError(f"no finished run at {tracking_uri()}: train one first, or give --model URI")
-    return f"runs:/{run.run_id}/{Artifact.MODEL}"
+    return run

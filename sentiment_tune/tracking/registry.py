@@ -16,8 +16,8 @@ from mlflow.exceptions import MlflowException
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
 from sentiment_tune.local import lock
-from sentiment_tune.tracking import server
-from sentiment_tune.tracking.schema import VersionTag
+from sentiment_tune.tracking import records, server
+from sentiment_tune.tracking.schema import Artifact, Metric, Tag, VersionTag
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 BEST = "sentiment"  # name under which the best of all networks is registered
@@ -51,6 +51,42 @@ class Registration:
     @property
     def uri(self) -> str:
         return f"models:/{self.name}@{self.alias}"
+
+
+@dataclass(frozen=True)
+class DefaultModel:
+    """The model that scores where none is named."""
+
+    uri: str
+    origin: str  # which one of the registry's or of the runs' it is
+    network: str
+    data: str
+    test_accuracy: str
+
+    def __str__(self) -> str:
+        return (
+            f"scored by {self.uri} ({self.origin}): {self.network} on {self.data}, test accuracy {self.test_accuracy}"
+        )
+
+
+def default_model() -> DefaultModel:
+    """The champion of all networks, if it was trained on the data of the newest finished run; else that run's model."""
+    newest = records.newest_training()
+    best, digest = champion(BEST), newest.tags.get(Tag.DATA_DIGEST)
+    data = newest.tags.get(Tag.DATA, "unknown data")
+    if best is not None and best.tags.get(VersionTag.DATA_DIGEST) == digest:
+        network, accuracy = best.tags.get(VersionTag.NETWORK, ""), best.tags.get(VersionTag.TEST_ACCURACY)
+        return DefaultModel(f"models:/{BEST}@{CHAMPION}", f"version {best.version}", network, data, _shown(accuracy))
+    uri, network = f"runs:/{newest.run_id}/{Artifact.MODEL}", newest.tags[Tag.NETWORK]
+    tested = newest.metrics.get(Metric.TEST_ACCURACY)
+    return DefaultModel(uri, "the newest finished run", network, data, _shown(tested))
+
+
+def _shown(accuracy: object) -> str:
+    try:
+        return f"{float(str(accuracy)):.4f}"
+    except ValueError:  # somebody's own version, or a run that was not tested
+        return "unknown"
 
 
 def registered_name(network: str) -> str:

@@ -135,8 +135,8 @@ def test_the_printed_command_scores(trained: Trained) -> None:
     first, second = trained.probabilities(["a fine film", "a dull one"])
     assert (code, err) == (0, "")
     assert [line.split(maxsplit=2)[1:] for line in out.splitlines()] == [
-        [f"{first:.4f}", "a fine film"],
-        [f"{second:.4f}", "a dull one"],
+        [f"p(positive)={first:.4f}", "a fine film"],
+        [f"p(positive)={second:.4f}", "a dull one"],
     ]
 
 
@@ -461,7 +461,9 @@ def test_a_model_is_named_in_many_ways(trained: Trained, beside: Path, form: str
     chosen = ("--model", named[form]) if form in named else ()
     (probability,) = trained.probabilities(["the plot is dull"])
     code, out, err = ask("score", *chosen, "the plot is dull")
-    assert (code, out, err) == (0, f"negative  {probability:.4f}  the plot is dull\n", "")
+    assert (code, out) == (0, f"negative  p(positive)={probability:.4f}  the plot is dull\n")
+    told = f"scored by {named['runs']} (the newest finished run): embedding on sample, test accuracy "
+    assert err == "" if form in named else err.startswith(told)
 
 
 def test_texts_are_shown_as_they_are(trained: Trained, beside: Path) -> None:
