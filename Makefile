@@ -1,11 +1,17 @@
 # Everything a newcomer needs: `make train`, `make test`. Each sets up .venv by itself; nothing but Python and make first.
 
 PYTHON ?= python3
-MODEL ?= rnn
-DATA ?= auto
-TRIALS ?= 20
+# What is left empty is not given. DATA may hold blanks and quotes: make train DATA="/data/My Reviews.csv"
+MODEL ?=
+DATA ?=
+TRIALS ?=
 # Further settings of the network and its training: make train MODEL=cnn SETTINGS="-P hidden=64 -P epochs=3"
 SETTINGS ?=
+# They reach the shell as variables, as they were typed: make and the shell would each read quotes, blanks and dollars.
+train tune: export GIVEN_MODEL = $(value MODEL)
+train tune: export GIVEN_DATA = $(value DATA)
+tune: export GIVEN_TRIALS = $(value TRIALS)
+GIVEN = $${GIVEN_MODEL:+-P "model=$$GIVEN_MODEL"} $${GIVEN_DATA:+-P "data=$$GIVEN_DATA"} $(SETTINGS)
 VENV := .venv
 BIN := $(VENV)/bin
 export MLFLOW_EXPERIMENT_NAME ?= sentiment
@@ -13,11 +19,11 @@ export MLFLOW_EXPERIMENT_NAME ?= sentiment
 .PHONY: train tune test test-slow test-postgresql chaos wheel-test lint check clean
 
 train: $(VENV)/installed
-	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local -P model=$(MODEL) -P data=$(DATA) $(SETTINGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local $(GIVEN)
 
 tune: $(VENV)/installed
-	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e tune --env-manager local -P model=$(MODEL) -P data=$(DATA) \
-		-P trials=$(TRIALS) $(SETTINGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e tune --env-manager local \
+		$${GIVEN_TRIALS:+-P "trials=$$GIVEN_TRIALS"} $(GIVEN)
 
 # One thread a process: two test processes with two threads each would wait for one another on two cores.
 test: export OMP_NUM_THREADS = 1

@@ -4,11 +4,13 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +23,7 @@ from packaging.utils import canonicalize_name
 from sentiment_tune.config import ExperimentConfig, read_settings
 from sentiment_tune.data.tables import read_table, write_table
 from sentiment_tune.models.registry import NETWORKS
-from support import ROOT, TIME_LIMIT
+from support import ROOT, TIME_LIMIT, ask
 
 HOSTILE = 'it\'s "fine"; $HOME `ls` 100%'
 
@@ -93,6 +95,17 @@ def test_score_takes_a_text(project: Project, trained: Any) -> None:
 
 
 @pytest.mark.slow
+def test_a_settings_file_alone_decides_what_is_trained(project: Project, trained: Any, tmp_path: Path) -> None:
+    settings = tmp_path / "its settings.json"
+    settings.write_text(json.dumps({"model": "cnn", "data": "sample", "epochs": 1, "filters": 4, "embedding": 8}))
+    finished = project.run("-P", f"settings={settings}")
+    assert finished.returncode == 0, finished.stderr
+    run = project.runs()[0]
+    assert (run.data.tags["network"], run.data.tags["data"]) == ("cnn", "sample")
+    assert (run.data.params["model"], run.data.params["filters"]) == ("cnn", "4")
+
+
+@pytest.mark.slow
 def test_score_takes_a_table(project: Project, trained: Any, tmp_path: Path) -> None:
     source, target = tmp_path / "its table.csv", tmp_path / "scored.jsonl"
     write_table(source, ["id", "review"], [[1, HOSTILE], [2, ""]])
@@ -147,24 +160,110 @@ def test_tune_makes_the_project_run_the_study_s_and_goes_on_with_it(project: Pro
 # ---- its files
 
 
-def test_entry_points_repeat_no_default_of_the_program() -> None:
+def test_no_entry_point_gives_what_nobody_gave() -> None:
     entry_points = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
-    defaults = {
-        (entry, name): parameter["default"]
-        for entry, entry_point in entry_points.items()
-        for name, parameter in entry_point["parameters"].items()
-    }
     assert entry_points.keys() == {"main", "tune", "register", "ensemble", "compare", "score"}
-    for trains in ("main", "tune"):
-        chosen = {name: value for (entry, name), value in defaults.items() if entry == trains}
-        assert chosen == {"model": "rnn", "data": "auto"}
-    assert {key: value for key, value in defaults.items() if key[0] == "score" and value} == {
-        ("score", "column"): "text"
-    }
-    for entry_point in entry_points.values():
-        parameters = entry_point["parameters"]
-        assert {parameter["type"] for parameter in parameters.values()} <= {"string", "path", "uri", "float"}
-        assert {f"{{{name}}}" for name in parameters} == set(re.findall(r"{\w+}", entry_point["command"]))
+    assert {name: point["parameters"] for name, point in entry_points.items()} == {name: {} for name in entry_points}
+
+
+def words_of(entry_point: str, given: dict[str, str]) -> list[str]:
+    """The words that `mlflow run . -e ENTRY_POINT -P NAME=VALUE` gives to the program, behind its name."""
+    from mlflow.projects._project_spec import load_project
+
+    project: Any = load_project(str(ROOT))  # type: ignore[no-untyped-call]
+    command = project.get_entry_point(entry_point).compute_command(given, None)
+    python, option, program, *words = shlex.split(command)
+    assert (python, option, program) == ("python", "-m", "sentiment_tune")
+    return words
+
+
+@pytest.mark.parametrize("entry_point", ["main", "tune"])
+@pytest.mark.parametrize("given", [{}, {"model": "embedding"}, {"data": "imdb"}, {"model": "", "data": "", "settings": ""}])
+@pytest.mark.parametrize("in_file", [{}, {"model": "cnn", "data": "sample", "filters": 32, "seed": 7}])
+def test_what_is_given_goes_before_the_settings_file_and_that_before_a_default(
+    entry_point: str,
+    given: dict[str, str],
+    in_file: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: dict[str, Any] = {}
+    door = {"main": "train", "tune": "tune_each"}[entry_point]
+    monkeypatch.setattr(f"sentiment_tune.api.{door}", lambda **chosen: heard.update(chosen) or sys.exit(0))
+    settings = tmp_path / "its settings.json"
+    settings.write_text(json.dumps(in_file))
+    if in_file.get("filters") and given.get("model"):
+        settings.write_text(json.dumps({name: value for name, value in in_file.items() if name != "filters"}))
+    answer = ask(*words_of(entry_point, given | ({"settings": str(settings)} if in_file else {})))
+    assert answer.code == 0, answer
+    expected = {"model": "rnn"} | in_file | {name: value for name, value in given.items() if value}
+    assert heard["model"] == expected["model"]
+    assert (heard.get("data"), heard.get("seed")) == (expected.get("data"), expected.get("seed"))
+
+
+@pytest.mark.parametrize("entry_point", ["ensemble", "compare"])
+@pytest.mark.parametrize(("given", "data"), [({}, None), ({"data": ""}, None), ({"data": "some"}, "some")])
+def test_other_entry_points_take_the_program_s_default(
+    entry_point: str, given: dict[str, str], data: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Any] = []
+
+    def hear(data: str | None = None, *_: Any, **__: Any) -> None:
+        heard.append(data)
+        sys.exit(0)
+
+    monkeypatch.setattr("sentiment_tune.tracking.server.connect", lambda *_, **__: None)
+    monkeypatch.setattr("sentiment_tune.ranking.rank_runs", hear)
+    monkeypatch.setattr("sentiment_tune.api.ensemble", lambda _, **own: hear(own.get("data")))
+    assert ask(*words_of(entry_point, given)).code == 0
+    assert heard == [data]
+
+
+def test_an_experiment_that_the_project_s_run_is_not_in_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    run = client.create_run(client.create_experiment("films")).info
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.run_id)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", run.experiment_id)
+    words = words_of("main", {"model": "embedding", "data": "sample", "epochs": "1", "experiment": "books"})
+    assert "'books' was asked for, but `mlflow run` has begun this run in 'films'" in ask(*words).refusal
+    assert client.search_experiments()[0].name == "films"
+    assert ask(*words[:-1], "films").code == 0
+    assert client.get_run(run.run_id).info.status == "FINISHED"
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[..., list[str]]:
+    """What `make` gives to mlflow, in a folder where the environment is made already."""
+    scripts = tmp_path / ".venv" / "bin"
+    scripts.mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv" / "installed").touch()
+    (scripts / "mlflow").write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+    (scripts / "mlflow").chmod(0o755)
+
+    def make(*words: str) -> list[str]:
+        finished = subprocess.run(["make", *words], cwd=tmp_path, capture_output=True, text=True, timeout=TIME_LIMIT)
+        assert finished.returncode == 0, finished.stderr
+        return list(json.loads(finished.stdout))
+
+    return make
+
+
+def test_make_gives_what_it_was_given_as_it_was_typed(made: Callable[..., list[str]]) -> None:
+    assert made("train") == ["run", ".", "--env-manager", "local"]
+    assert made("train", "SETTINGS=-P settings=cnn -P 'text=the text'")[4:] == [
+        "-P",
+        "settings=cnn",
+        "-P",
+        "text=the text",
+    ]
+    awkward = "/its folder/My \"best\" reviews, 'all' of $HOME `ls` 100% #1.csv"
+    assert made("train", f"DATA={awkward}", "MODEL=cnn")[4:] == ["-P", "model=cnn", "-P", f"data={awkward}"]
+    assert made("tune", "TRIALS=3", "DATA=")[:3] == ["run", ".", "-e"]
+    assert made("tune", "TRIALS=3", f"DATA={awkward}")[6:] == ["-P", "trials=3", "-P", f"data={awkward}"]
 
 
 def pins() -> dict[str, str]:

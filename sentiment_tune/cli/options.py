@@ -22,6 +22,14 @@ class Option(click.Option):
         self.group = group
 
 
+class OptionThatMayBeEmpty(Option):
+    """An option that is not given where its value is empty."""
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, click.core.ParameterSource]:
+        """The value that was given, if it says anything: a variable of a script or a project may hold none."""
+        return super().consume_value(ctx, {name: value for name, value in opts.items() if value != ""})
+
+
 class GroupedCommand(click.Command):
     """A command whose help lists its options under headings, in the order of GROUPS."""
 
@@ -95,7 +103,7 @@ def setting_option(setting: "Setting", group: str) -> Option:
 
 def option(*names: str, group: str = "run", **kwargs: Any) -> Callable[[F], F]:
     """An option under a heading of the help."""
-    return click.option(*names, cls=Option, group=group, **kwargs)
+    return click.option(*names, cls=OptionThatMayBeEmpty, group=group, **kwargs)
 
 
 def switch(name: str, text: str, group: str = "run") -> Callable[[F], F]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=options.GroupedCommand, context_settings=options.NAMES)
 @click.argument("texts", nargs=-1)
+@options.option("--text", metavar="TEXT", help="a text to score, as `mlflow run -P` must give it")
 @options.option(
     "--model",
     metavar="URI",
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @options.tracking_uri
 def score(
     texts: tuple[str, ...],
+    text: str | None,
     model: str | None,
     source: str | None,
     column: str,
@@ -41,7 +43,7 @@ def score(
     from sentiment_tune.cli import console
     from sentiment_tune.data import tables
 
-    table = _table(texts, source)
+    table = _table((*texts, text) if text else texts, source)
     reviews = table.texts(column if source not in (None, "", "-") else "text", "--column")
     scores = api.load_model(model or None, trust_code=trust_code, tracking_uri=tracking_uri).predict(reviews)
     if not source and not output:

@@ -15,7 +15,6 @@ from mlflow.exceptions import MlflowException
 
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
-from sentiment_tune.local import lock
 from sentiment_tune.tracking import records, server
 from sentiment_tune.tracking.schema import Artifact, Metric, Tag, VersionTag
 
@@ -103,7 +102,7 @@ def register_version(name: str, model_uri: str, run: FinishedRun, card: str) -> 
         VersionTag.VAL_ACCURACY: str(run.best_val_accuracy),
         VersionTag.TEST_ACCURACY: str(run.test_accuracy),
     }
-    with lock(server.tracking_uri()):  # so that two at once cannot both beat the same champion
+    with server.database_lock():  # so that two at once cannot both beat the same champion
         if not _exists(client, name):
             client.create_registered_model(name, description=f"Reviews as positive or negative: {name}")
         alias, reason = _earned_alias(run, champion(name))
@@ -191,7 +190,7 @@ def promote(name: str, version: int) -> Registration:
     """Make a version the champion on somebody's word."""
     client = mlflow.MlflowClient()
     registration = Registration(name, version, CHAMPION, "promoted by hand")
-    with lock(server.tracking_uri()):
+    with server.database_lock():
         try:
             client.get_model_version(name, str(version))
         except MlflowException:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 import subprocess
 import tempfile
 import time
@@ -30,6 +31,7 @@ from sentiment_tune.errors import InputError, hide_passwords
 from sentiment_tune.evaluation.metrics import Proportion
 from sentiment_tune.local import PROCESS_ID
 from sentiment_tune.space import Value
+from sentiment_tune.tracking import server
 from sentiment_tune.tracking.schema import Artifact, Tag
 from sentiment_tune.training.loop import EpochRecord
 
@@ -94,9 +96,44 @@ def _begin_run(spec: RunSpec) -> mlflow.ActiveRun:
         if Tag.ERROR in run.data.tags:
             mlflow.delete_tag(Tag.ERROR)
         return run
-    if _PROJECT_RUN not in os.environ:
-        _set_experiment(spec.experiment or _default_experiment())
-    return mlflow.start_run(run_name=spec.name, log_system_metrics=spec.system_metrics, tags=tags)
+    experiment = _enter_experiment(spec.experiment)
+    return mlflow.start_run(
+        experiment_id=experiment, run_name=spec.name, nested=True, log_system_metrics=spec.system_metrics, tags=tags
+    )
+
+
+def _enter_experiment(name: str | None) -> str:
+    """Go to the experiment that a run is to be in; its id. Under `mlflow run` its own run has a place already."""
+    if _PROJECT_RUN in os.environ:
+        experiment = _experiment_of_project_run(os.environ[_PROJECT_RUN], name)
+        return str(mlflow.set_experiment(experiment_id=experiment).experiment_id)
+    around = mlflow.active_run()
+    if around is not None and name is None:  # the caller's, in a program: what begins within belongs to it
+        return str(around.info.experiment_id)
+    return _set_experiment(name or _default_experiment())
+
+
+def _experiment_of_project_run(run_id: str, asked_for: str | None) -> str:
+    """Id of the experiment of the run that MLflow's variable names; InputError unless that waits for a training."""
+    named = f"{_PROJECT_RUN} names run {run_id!r}"
+    try:
+        run = mlflow.get_run(run_id)
+        experiment = mlflow.get_experiment(run.info.experiment_id)
+    except MlflowException as error:
+        reason = error.message.partition("\n")[0]
+        raise InputError(f"{named}, which is not at {server.tracking_uri()} ({reason}): unset it") from None
+    if "deleted" in (run.info.lifecycle_stage, experiment.lifecycle_stage):
+        raise InputError(f"{named}, which is deleted: unset it")
+    if run.info.status != "RUNNING":
+        raise InputError(f"{named}, which has ended ({run.info.status}): unset it, for a run of its own")
+    if {Tag.PROCESS, Tag.NETWORK, Tag.STAGE} & run.data.tags.keys():
+        raise InputError(f"{named}, which holds a training already: unset it, for a run of its own")
+    if asked_for not in (None, experiment.name):
+        raise InputError(
+            f"experiment {asked_for!r} was asked for, but `mlflow run` has begun this run in {experiment.name!r}: give "
+            f"it as mlflow run --experiment-name {shlex.quote(str(asked_for))} instead"
+        )
+    return str(run.info.experiment_id)
 
 
 def add_text(run_id: str, name: str, text: str) -> None:
@@ -150,7 +187,13 @@ def _default_experiment() -> str:
     name, experiment_id = os.environ.get("MLFLOW_EXPERIMENT_NAME"), os.environ.get("MLFLOW_EXPERIMENT_ID")
     if name or not experiment_id:
         return name or EXPERIMENT
-    return str(mlflow.get_experiment(experiment_id).name)
+    try:
+        return str(mlflow.get_experiment(experiment_id).name)
+    except MlflowException:
+        raise InputError(
+            f"MLFLOW_EXPERIMENT_ID names experiment {experiment_id!r}, not to be found at {server.tracking_uri()}: "
+            "unset it"
+        ) from None
 
 
 def detach_project_run() -> None:
@@ -158,11 +201,19 @@ def detach_project_run() -> None:
     os.environ.pop(_PROJECT_RUN, None)
 
 
-def _set_experiment(name: str) -> None:
+def _set_experiment(name: str) -> str:
+    """Go to the experiment, made where it is not there; its id."""
     try:
-        mlflow.set_experiment(name)
+        existing = mlflow.get_experiment_by_name(name)
+        if existing is None or existing.lifecycle_stage == "active":
+            return str(mlflow.set_experiment(name).experiment_id)
     except MlflowException as error:
-        raise InputError(f"no experiment {name!r}: {error.message}") from None
+        reason = error.message.partition("\n")[0]
+        raise InputError(f"no experiment {name!r}: {reason}") from None
+    raise InputError(
+        f"experiment {name!r} is deleted: give another --experiment, or restore it, "
+        f"mlflow experiments restore --experiment-id {existing.experiment_id}"
+    )
 
 
 def set_tags(tags: Mapping[str, object]) -> None:

@@ -2,12 +2,19 @@
 
 import hashlib
 import os
+import shlex
 import time
 from pathlib import Path
 
 import mlflow
 import requests
+from filelock import FileLock
+from mlflow import environment_variables
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import get_uri_scheme
 from sqlalchemy import create_engine, inspect
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
 from sentiment_tune.errors import InputError
@@ -17,12 +24,48 @@ from sentiment_tune.tracking.outages import REACH, Attempt, patiently, reach, re
 FIRST_ANSWER = 30  # seconds for a server that accepts a connection to answer: it may just have been started
 LOCKED = 60  # seconds for another process to let go of the database
 _NOT_NOW = (500, 502, 503, 504)  # answers of a server that is starting, or of the proxy before it
+_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"  # from which MLflow takes the address of `mlruns`
 
 
 def configure(uri: str | None = None) -> None:
     """Point MLflow at `uri`, or at what its own variables say; nothing is made or asked there yet."""
+    _check_variables()
     if uri:
+        around = mlflow.active_run()
+        if around is not None and uri != tracking_uri():
+            raise InputError(f"run {around.info.run_id!r} is under way at {tracking_uri()}: end it, or train there too")
         mlflow.set_tracking_uri(uri)
+    path = database_path()
+    if path is not None:
+        _allow_any_folder(path)
+
+
+def _check_variables() -> None:
+    """InputError if a variable of MLflow's holds what MLflow cannot read; it would say so in the middle of a run."""
+    for variable in vars(environment_variables).values():
+        if not isinstance(variable, environment_variables._EnvironmentVariable) or variable.name not in os.environ:
+            continue
+        try:
+            variable.get()  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            value = os.environ[variable.name]
+            raise InputError(f"{variable.name}={value!r} in the environment: {error}; mend or unset it") from None
+
+
+def _allow_any_folder(database: Path) -> None:
+    """Have MLflow find its database and its artifacts in a folder whose path holds blanks, quotes or percent signs.
+
+    By its own default MLflow names `/my%20data/mlflow.db`, opens `/my data/mlflow.db`, and makes both folders.
+    """
+    uri = database_uri(database)
+    if "%" in uri and database.parent == Path.cwd():
+        uri = database_uri(Path(database.name))
+    if "?" not in tracking_uri() and tracking_uri() != uri:
+        mlflow.set_tracking_uri(uri)
+    artifacts = Path("mlruns").absolute()
+    if artifacts.as_uri() != f"file://{artifacts}":
+        # Where an artifact's path stands as it is, MLflow reads `%20` in it as a blank, and two quotes as SQL.
+        os.environ.setdefault(_ARTIFACT_ROOT, artifacts.as_uri())
 
 
 def connect(uri: str | None = None, make: bool = True) -> None:
@@ -33,13 +76,16 @@ def connect(uri: str | None = None, make: bool = True) -> None:
     """
     configure(uri)
     uri = tracking_uri()
+    _refuse_folder(uri)
     if not make and is_missing():
         raise InputError(f"no finished run at {uri}: train one first, or give --tracking-uri or --model FOLDER")
     try:
         _reach(uri)
-        with lock(uri):
+        with database_lock():
             patiently(lambda: _open(uri), 0, LOCKED)
             patiently(lambda: mlflow.search_experiments(max_results=1), FIRST_ANSWER, LOCKED)
+        if mlflow.get_registry_uri() != uri:
+            mlflow.search_registered_models(max_results=1)
     except Exception as error:  # each kind of store raises what its own library does
         raise InputError(
             f"no MLflow tracking at {uri!r}: {reason_of(error)}; start it, or give another --tracking-uri"
@@ -50,8 +96,8 @@ def _reach(uri: str) -> None:
     """Raise at once where there is nothing; MLflow itself tries for minutes."""
     if uri.startswith("http"):
         Attempt(lambda: _await_answer(uri)).answer(REACH + FIRST_ANSWER)
-    elif uri.startswith("sqlite:///"):
-        check_database_path(Path(uri.removeprefix("sqlite:///")))
+    elif (path := database_path()) is not None:
+        check_database_path(path)
     elif "://" in uri:
         reach(uri)
 
@@ -72,6 +118,24 @@ def _await_answer(uri: str) -> None:
         time.sleep(1)
 
 
+def _refuse_folder(uri: str) -> None:
+    """InputError where the runs are to be in a folder, as MLflow 2 kept them; it says how to go on with them."""
+    scheme: str = get_uri_scheme(uri)  # type: ignore[no-untyped-call]
+    if scheme not in ("", "file") or os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("1", "true"):
+        return
+    folder = Path(local_file_uri_to_path(uri)).absolute()  # type: ignore[no-untyped-call]
+    if not any(folder.glob("*/meta.yaml")):
+        raise InputError(
+            f"no MLflow tracking at {uri!r}: a folder holds no runs; give --tracking-uri sqlite:///FILE.db"
+        )
+    migrate = f"mlflow migrate-filestore --source {shlex.quote(str(folder))} --target sqlite:///mlflow.db"
+    copying = "" if Path("mlflow.db").exists() else f"copy them into a database with {migrate}, and from then on "
+    raise InputError(
+        f"{folder} holds runs of MLflow 2, which MLflow 3 opens no more: {copying}give --tracking-uri "
+        "sqlite:///mlflow.db, or set MLFLOW_TRACKING_URI to it"
+    )
+
+
 def check_database_path(path: Path) -> None:
     """OSError at once where no database can be or be made; MLflow and SQLAlchemy try again for minutes."""
     if path.is_dir():
@@ -81,9 +145,36 @@ def check_database_path(path: Path) -> None:
 
 
 def tracking_uri() -> str:
-    """Where the runs are."""
-    uri: str = mlflow.get_tracking_uri()
+    """Where the runs are; InputError where MLflow's default is to be in a folder that it cannot name."""
+    try:
+        uri: str = mlflow.get_tracking_uri()
+    except (OSError, UnicodeEncodeError) as error:
+        reason = "its path is not UTF-8" if isinstance(error, ValueError) else error.strerror
+        raise InputError(f"no MLflow tracking in the current folder ({reason}): work in another one") from None
     return uri
+
+
+def database_path(uri: str | None = None) -> Path | None:
+    """The file of the local database at `uri`, by default MLflow's, as SQLAlchemy reads it; None of anything else."""
+    address = uri or tracking_uri()
+    if not address.startswith(("sqlite:", "sqlite+")):
+        return None
+    try:
+        name = make_url(address).database
+    except ArgumentError:
+        return None
+    return Path(name) if name and name != ":memory:" else None
+
+
+def database_uri(path: Path) -> str:
+    """The address of a SQLite file: with percent signs for what SQLAlchemy would else read as no part of its name."""
+    return f"sqlite:///{path}".replace("%", "%25").replace("?", "%3F")
+
+
+def database_lock() -> FileLock:
+    """The lock of what only one of this user's processes may do at a time where the runs are."""
+    path = database_path()
+    return lock(tracking_uri() if path is None else str(path.absolute()))
 
 
 def state_folder() -> Path:
@@ -95,8 +186,8 @@ def state_folder() -> Path:
 
 
 def _beside_database() -> Path | None:
-    kind, _, path = tracking_uri().partition(":///")
-    return Path(path).absolute().parent / ".sentiment_tune" if kind == "sqlite" else None
+    path = database_path()
+    return None if path is None else path.absolute().parent / ".sentiment_tune"
 
 
 def has_state() -> bool:
@@ -107,5 +198,5 @@ def has_state() -> bool:
 
 def is_missing() -> bool:
     """Whether the runs are to be in a local database that nobody has made yet; asking MLflow would make it."""
-    kind, _, path = tracking_uri().partition(":///")
-    return kind == "sqlite" and not Path(path).exists()
+    path = database_path()
+    return path is not None and not path.exists()

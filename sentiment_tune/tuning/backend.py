@@ -133,6 +133,7 @@ def create_pruner(search: StudyConfig) -> BasePruner:
 
 def default_storage() -> str:
     """A SQLite file beside the one of MLflow, or in the current folder if MLflow's is elsewhere."""
-    kind, _, path = server.tracking_uri().partition(":///")
-    folder = Path(path).parent if kind == "sqlite" else Path()
-    return f"sqlite:///{folder / 'optuna.db'}"
+    database = server.database_path()
+    folder = database.parent if database is not None else Path()
+    # Optuna takes braces in an address for a place to fill.
+    return server.database_uri(folder / "optuna.db").replace("{", "%7B").replace("}", "%7D")

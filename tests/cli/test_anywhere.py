@@ -1,0 +1,198 @@
+"""Folders, users and environments of every kind: commands work there, or say in one line why they cannot."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+import sentiment_tune as st
+from sentiment_tune.errors import InputError
+from support import Answer, ask, ended, started
+
+TINY = ("--model", "embedding", "--data", "sample", "--epochs", "1", "--vocabulary", "300", "--embedding", "8")
+ODD = '100% a%20b #1 it\'s "fine" ü名 ?&$HOME`ls`\\[x]{y}'
+
+
+# ---- where
+
+
+def test_commands_work_in_an_odd_folder(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = bare / ODD
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # MLflow's own default
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", "")  # so that it is gone again behind this test
+    monkeypatch.delenv("_MLFLOW_SERVER_ARTIFACT_ROOT")
+    assert ask("score", "fine").refusal.startswith("sentiment-tune: no finished run at sqlite:///mlflow.db")
+    assert ask("train", *TINY).code == 0
+    assert ask("compare", "--csv", "its table.csv", "--html", "its page.html").code == 0
+    assert ask("score", "--input", "its table.csv", "--column", "network").code == 0
+    assert ask("tune", *TINY, "--trials", "1", "--top", "0").code == 0
+    assert list(bare.iterdir()) == [folder]
+    assert {"mlflow.db", "mlruns", "optuna.db"} <= {path.name for path in folder.iterdir()}
+
+
+ODD_PATHS = [
+    ODD,
+    " ",
+    "%",
+    "a%20b",
+    "#",
+    "'",
+    '"',
+    "'\"",
+    "ü",
+    "名",
+    "?",
+    "&",
+    "\\",
+    "$HOME",
+    "`ls`",
+    "{}",
+    "[x]",
+    "a\nb",
+    ";",
+]
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("name", ODD_PATHS)
+def test_every_command_works_in_a_folder_called(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / f"x{name}y"
+    folder.mkdir()
+
+    def do(*words: str) -> Answer:
+        answer = ended(started(folder, sys.executable, "-m", "sentiment_tune", *words))
+        assert (answer.code, answer.err) == (0, ""), answer
+        return answer
+
+    do("train", *TINY)
+    do(
+        "tune",
+        "--model",
+        "linear",
+        "--data",
+        "sample",
+        "--epochs",
+        "1",
+        "--trials",
+        "2",
+        "--top",
+        "1",
+        "--workers",
+        "2",
+    )
+    trained = do("compare", "--csv", "ranked.csv")
+    assert "linear" in trained.out
+    (run,) = (
+        line.split(",")[-1] for line in (folder / "ranked.csv").read_text().splitlines()[1:] if "embedding" in line
+    )
+    do("register", "--run", run)
+    do("ensemble", "--data", "sample")
+    assert do("score", "--model", "models:/sentiment@champion", "fine").out
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_cannot_be_named_is_told(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    nameless = bare / os.fsdecode(b"\xff")
+    nameless.mkdir()
+    monkeypatch.chdir(nameless)
+    assert "its path is not UTF-8" in ask("train", *TINY).refusal
+
+
+def test_the_runs_of_mlflow_2_are_told_of(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    experiment = bare / "mlruns" / "0"
+    experiment.mkdir(parents=True)
+    (experiment / "meta.yaml").touch()
+    for words in (("train", *TINY), ("score", "fine"), ("compare",), ("register", "--run", "x")):
+        told = ask(*words).refusal
+        assert f"mlflow migrate-filestore --source {bare}/mlruns --target sqlite:///mlflow.db" in told
+    assert "folder holds no runs" in ask("train", *TINY, "--tracking-uri", "elsewhere").refusal
+
+
+# ---- MLflow's variables
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("MLFLOW_EXPERIMENT_ID", "77", "MLFLOW_EXPERIMENT_ID names experiment '77', not to be found at"),
+        ("MLFLOW_EXPERIMENT_ID", "it's", 'MLFLOW_EXPERIMENT_ID names experiment "it\'s", not to be found at'),
+        ("MLFLOW_RUN_ID", "abc", "MLFLOW_RUN_ID names run 'abc', which is not at"),
+        ("MLFLOW_RUN_ID", "it's/..", 'MLFLOW_RUN_ID names run "it\'s/..", which is not at'),
+        ("MLFLOW_HTTP_REQUEST_TIMEOUT", "soon", "MLFLOW_HTTP_REQUEST_TIMEOUT='soon' in the environment"),
+        ("MLFLOW_TRACKING_URI", "nonsense://x", "no MLflow tracking at 'nonsense://x'"),
+        ("MLFLOW_REGISTRY_URI", "nonsense://x", "no MLflow tracking at"),
+    ],
+)
+def test_a_variable_that_names_nothing_is_one_line(
+    name: str, value: str, told: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "MLFLOW_TRACKING_URI":
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+    monkeypatch.setenv(name, value)
+    assert told in ask("train", *TINY).refusal
+
+
+def begun(**tags: str) -> str:
+    client = mlflow.MlflowClient()
+    run_id: str = client.create_run("0", tags=tags).info.run_id
+    return run_id
+
+
+def test_a_run_that_waits_for_a_training_is_gone_on_with(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = begun()
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    assert ask("train", *TINY).code == 0
+    assert mlflow.get_run(run_id).data.tags["network"] == "embedding"
+
+
+@pytest.mark.parametrize("state", ["FINISHED", "FAILED", "KILLED", "deleted", "network", "stage", "process"])
+def test_no_other_run_is_gone_on_with(state: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = begun(**({state: "cnn"} if state in ("network", "stage", "process") else {}))
+    if state == "deleted":
+        mlflow.delete_run(run_id)
+    elif state.isupper():
+        mlflow.MlflowClient().set_terminated(run_id, state)
+    before = mlflow.get_run(run_id).to_dictionary()
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    told = {"deleted": "which is deleted"}.get(
+        state, f"which has ended ({state})" if state.isupper() else "which holds a training already"
+    )
+    assert told in ask("train", *TINY).refusal
+    assert told in ask("tune", *TINY, "--trials", "1").refusal
+    assert mlflow.get_run(run_id).to_dictionary() == before
+
+
+def test_a_deleted_experiment_is_named_as_such(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deleted = mlflow.create_experiment("films")
+    mlflow.delete_experiment(deleted)
+    told = "experiment 'films' is deleted: give another --experiment, or restore it, mlflow experiments restore --exp"
+    assert told in ask("train", *TINY, "--experiment", "films").refusal
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "films")
+    assert told in ask("train", *TINY).refusal
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", deleted)
+    assert told in ask("tune", *TINY, "--trials", "1").refusal
+
+
+def test_within_a_run_of_the_caller_s_a_training_is_its_child(here: Path) -> None:
+    tiny: dict[str, Any] = {"data": "sample", "epochs": 1, "vocabulary": 300, "embedding": 8, "progress": False}
+    mlflow.set_experiment("the caller's")
+    with mlflow.start_run() as around:
+        child = mlflow.get_run(st.train("embedding", **tiny).run_id)
+        assert getattr(mlflow.active_run(), "info", None) == around.info
+        with pytest.raises(InputError, match="is under way at"):
+            st.train("embedding", tracking_uri=f"sqlite:///{here}/other.db", **tiny)
+    assert child.info.experiment_id == around.info.experiment_id
+    assert child.data.tags["mlflow.parentRunId"] == around.info.run_id
+    outer = mlflow.get_run(around.info.run_id)
+    assert (outer.info.status, outer.data.params, outer.data.metrics) == ("FINISHED", {}, {})
