@@ -62,6 +62,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     yield tmp_path
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # back to the default
+    mlflow.tracking.fluent._active_experiment_id = None  # which was one of this folder
     for name in ("mynet", "nets", "nets.mynet"):
         sys.modules.pop(name, None)
 

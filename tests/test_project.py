@@ -178,7 +178,9 @@ def words_of(entry_point: str, given: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("entry_point", ["main", "tune"])
-@pytest.mark.parametrize("given", [{}, {"model": "embedding"}, {"data": "imdb"}, {"model": "", "data": "", "settings": ""}])
+@pytest.mark.parametrize(
+    "given", [{}, {"model": "embedding"}, {"data": "imdb"}, {"model": "", "data": "", "settings": ""}]
+)
 @pytest.mark.parametrize("in_file", [{}, {"model": "cnn", "data": "sample", "filters": 32, "seed": 7}])
 def test_what_is_given_goes_before_the_settings_file_and_that_before_a_default(
     entry_point: str,
