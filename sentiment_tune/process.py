@@ -12,21 +12,19 @@ import logging
 import os
 import platform
 import shutil
-import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from sentiment_tune import local
-from sentiment_tune.errors import TerminatedError, hide_passwords
+from sentiment_tune.errors import hide_passwords
 
 
 def prepare() -> None:
     """Everything below, for a process that does nothing but what the package is asked to do."""
-    raise_on_termination()
     keep_freed_memory()
     collect_garbage_seldom()
     quiet_mlflow()
@@ -48,17 +46,6 @@ def clear_temporary_files() -> None:
         return
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-
-
-def raise_on_termination() -> None:
-    """Let SIGTERM, and a terminal that closes, raise TerminatedError where the process stands, as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _terminate)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
-        signal.signal(signal.SIGHUP, _terminate)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
-    raise TerminatedError(signal.Signals(number).name)
 
 
 def keep_freed_memory() -> None:

@@ -4,12 +4,13 @@ Each command stands in a file of its own, where what is heavy is imported when t
 once.
 """
 
-import signal
+import contextlib
 import sys
+from functools import partial
 
 import click
 
-from sentiment_tune import __version__, process
+from sentiment_tune import __version__, process, signals
 from sentiment_tune.cli.compare import compare
 from sentiment_tune.cli.doctor import doctor
 from sentiment_tune.cli.ensemble import ensemble
@@ -19,7 +20,7 @@ from sentiment_tune.cli.register import register
 from sentiment_tune.cli.score import score
 from sentiment_tune.cli.train import train
 from sentiment_tune.cli.tune import tune
-from sentiment_tune.errors import InputError, OutageError, TerminatedError, hide_passwords
+from sentiment_tune.errors import InputError, OutageError, hide_passwords
 
 
 @click.group(context_settings={"help_option_names": list(HELP)})
@@ -34,19 +35,44 @@ for command in (train, tune, register, ensemble, compare, score, doctor, recipes
 
 def run() -> None:
     """The console script: what goes wrong by the user's hand is one line and exit code 2."""
-    process.prepare()
+    signals.listen_for_signals("sentiment-tune: ended")
+    end_project = partial(_end_project, None)
     try:
-        main(standalone_mode=False)
+        end_project = partial(_end_project, signals.end_with_project())
+        with signals.last_words(end_project, safe_points=False):
+            process.prepare()
+            main(standalone_mode=False)
+            signals.end_if_asked()
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         sys.exit(2)
-    except (click.ClickException, InputError) as error:
+    except BaseException as error:
+        if signals.was_asked():
+            end_project()
+        _explain(error)
+        raise
+    finally:
+        signals.stop_listening()
+
+
+def _end_project(run_id: str | None) -> None:
+    """End the run that `mlflow run` has begun for this command, which may not be there any more to do it."""
+    if run_id:
+        from sentiment_tune.tracking import runs
+
+        with signals.unbroken(), contextlib.suppress(Exception):
+            runs.end_abandoned_run(run_id, runs.ENDED)
+
+
+def _explain(error: BaseException) -> None:
+    """End with a line and a code of its own where the error is none of the program's."""
+    if signals.was_asked() or isinstance(error, KeyboardInterrupt | click.Abort):
+        signals.say_end()
+        sys.exit(signals.exit_code())
+    if isinstance(error, click.ClickException | InputError):
         _end(error.format_message() if isinstance(error, click.ClickException) else str(error), 2)
-    except (ArithmeticError, OutageError) as error:
+    if isinstance(error, ArithmeticError | OutageError):
         _end(str(error), 1)
-    except (KeyboardInterrupt, click.Abort) as error:
-        cause = error.__cause__ or error  # click wraps it
-        _end("ended", 128 + (signal.SIGTERM if isinstance(cause, TerminatedError) else signal.SIGINT))
 
 
 def _end(message: str, code: int) -> None:

@@ -7,6 +7,7 @@ from torch import nn
 
 from sentiment_tune.data.batches import Batches
 from sentiment_tune.errors import InputError
+from sentiment_tune.signals import end_if_asked
 
 
 def resolve_device(name: str) -> torch.device:
@@ -26,6 +27,7 @@ def predict(network: nn.Module, batches: Batches) -> NDArray[np.float64]:
     device = device_of(network)
     logits = np.empty(len(batches.reviews))
     for batch in batches:
+        end_if_asked()
         logits[batch.rows] = network(batch.ids.to(device)).cpu().double().numpy()
     return logits
 

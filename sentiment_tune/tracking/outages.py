@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import exc
 from sqlalchemy.engine import make_url
 
+from sentiment_tune import signals
 from sentiment_tune.errors import OutageError
 
 T = TypeVar("T")
@@ -105,6 +106,7 @@ class Attempt(Generic[T]):
         """What the call returned, or raised; TimeoutError if it does neither for so long."""
         ends = time.monotonic() + seconds
         while not self._done.wait(0.1):
+            signals.end_if_asked()
             if time.monotonic() > ends:
                 raise TimeoutError(f"no answer in {seconds:g} s")
         if self._error is not None:
@@ -126,4 +128,4 @@ def patiently(call: Callable[[], T], seconds: float, locked: float | None = None
             limit = max(seconds, locked or 0) if is_locked(error) else seconds
             if not is_outage(error) or time.monotonic() - begun > limit:
                 raise
-        time.sleep(0.5)
+        signals.wait(0.5)

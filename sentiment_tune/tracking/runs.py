@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from sentiment_tune import signals
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import InputError, hide_passwords
 from sentiment_tune.evaluation.metrics import Proportion
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPERIMENT = "sentiment"
+ENDED = "ended by a signal"
 _PROJECT_RUN = "MLFLOW_RUN_ID"  # the variable in which `mlflow run` names the run it has begun
 
 
@@ -68,19 +71,32 @@ def start_run(spec: RunSpec) -> Iterator[ActiveRun]:
 
     Under `mlflow run` the first is the project's run, which stays in the experiment that command chose.
     """
-    run = ActiveRun(_begin_run(spec).info.run_id)
-    try:
-        yield run
-    except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
+    begun: list[str] = []
+    with signals.last_words(partial(_end_begun_run, begun)):
+        signals.end_if_asked()
+        run = ActiveRun(_begin_run(spec).info.run_id)
+        begun.append(run.run_id)
         try:
-            mlflow.set_tag(Tag.ERROR, hide_passwords(f"{type(error).__name__}: {error}"))
-            if not interrupted:
-                mlflow.log_text(hide_passwords(traceback.format_exc()), Artifact.TRACEBACK)
-        finally:  # what went wrong may be that nothing can be logged
-            mlflow.end_run("KILLED" if interrupted else "FAILED")
-        raise
-    mlflow.end_run(run.status)
+            signals.end_if_asked()
+            yield run
+            signals.end_if_asked()
+        except BaseException as error:
+            with signals.unbroken():
+                _tell_end(error)
+            raise
+        with signals.unbroken():
+            mlflow.end_run(run.status)
+
+
+def _tell_end(error: BaseException) -> None:
+    """End the open run as KILLED by a signal or FAILED by anything else, with the reason."""
+    interrupted = isinstance(error, KeyboardInterrupt)
+    try:
+        mlflow.set_tag(Tag.ERROR, hide_passwords(f"{type(error).__name__}: {error}"))
+        if not interrupted:
+            mlflow.log_text(hide_passwords(traceback.format_exc()), Artifact.TRACEBACK)
+    finally:  # what went wrong may be that nothing can be logged
+        mlflow.end_run("KILLED" if interrupted else "FAILED")
 
 
 def _begin_run(spec: RunSpec) -> mlflow.ActiveRun:
@@ -134,6 +150,23 @@ def _experiment_of_project_run(run_id: str, asked_for: str | None) -> str:
             f"it as mlflow run --experiment-name {shlex.quote(str(asked_for))} instead"
         )
     return str(run.info.experiment_id)
+
+
+def _end_begun_run(begun: Sequence[str]) -> None:
+    """What a process says last: the run's end, also of one that it was about to begin."""
+    for _ in range(2):
+        for run_id in begun or _running_here():
+            end_abandoned_run(run_id, ENDED)
+        if begun:
+            return
+        time.sleep(0.3)
+
+
+def _running_here() -> list[str]:
+    """Ids of the runs of this process that are said to be running."""
+    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
+    mine = f"attributes.status = 'RUNNING' and tags.{Tag.PROCESS} = '{PROCESS_ID}'"
+    return [run.info.run_id for run in mlflow.search_runs(experiments, mine, output_format="list")]
 
 
 def add_text(run_id: str, name: str, text: str) -> None:
@@ -217,6 +250,7 @@ def _set_experiment(name: str) -> str:
 
 
 def set_tags(tags: Mapping[str, object]) -> None:
+    signals.end_if_asked()
     mlflow.set_tags({name: str(value) for name, value in tags.items()})
 
 
@@ -259,6 +293,7 @@ def log_epoch(epoch: EpochRecord) -> None:
 
 
 def log_metrics(metrics: Mapping[str, float]) -> None:
+    signals.end_if_asked()
     mlflow.log_metrics(dict(metrics))
 
 

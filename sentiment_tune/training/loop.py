@@ -26,6 +26,7 @@ from sentiment_tune.data.text import TextConfig
 from sentiment_tune.evaluation.metrics import loss_and_accuracy
 from sentiment_tune.events import Event, Listener, ignore
 from sentiment_tune.inference.predict import device_of, predict
+from sentiment_tune.signals import end_if_asked
 from sentiment_tune.training.config import TrainConfig
 from sentiment_tune.training.step import TrainStep
 
@@ -101,6 +102,7 @@ def train_epoch(
     device = device_of(train_step.network)
     loss_sum, correct, reviews = 0.0, 0, 0
     for step, batch in enumerate(batches, 1):
+        end_if_asked()
         targets = torch.from_numpy(labels[batch.rows].astype(np.float32)).to(device)
         learning_rate = config.rate_at(epoch - 1 + (step - 0.5) / len(batches))
         loss, logits = train_step(batch.ids, targets, learning_rate)

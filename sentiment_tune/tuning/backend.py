@@ -13,7 +13,6 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.trial import FrozenTrial
 from sqlalchemy.engine import make_url
 
 from sentiment_tune.build import create_network
@@ -24,7 +23,6 @@ from sentiment_tune.tracking import server
 from sentiment_tune.tracking.outages import reach
 from sentiment_tune.tuning.search import StudyConfig
 
-HEARTBEAT, GRACE = 60, 180  # seconds; shorter ones give up live workers on a busy machine
 PATIENCE = 5  # seconds for a database server to answer
 DATABASES = ("sqlite:", "postgresql", "mysql")
 HYPERBAND_FROM = 51  # trials; its brackets need so many to begin with
@@ -42,25 +40,16 @@ def check_backend(search: StudyConfig) -> None:
         _reach(search.storage)
 
 
-def open_storage(url: str, again: Callable[[optuna.Study, FrozenTrial], None]) -> BaseStorage:
-    """Optuna's storage at `url`; its tables are made once, by the first who comes. InputError where there is none.
-
-    `again` hears of each trial whose process has given no sign of life for long.
-    """
+def open_storage(url: str) -> BaseStorage:
+    """Optuna's storage at `url`; its tables are made once, by the first who comes. InputError where there is none."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what there is to say, the program says itself
     with _explained(url):
         _reach(url)
         if not url.startswith(DATABASES):
             return optuna.storages.get_storage(url)
         waiting = {"timeout": 60} if url.startswith("sqlite:") else {"connect_timeout": PATIENCE}
-        with lock(url), warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-            return RDBStorage(
-                url,
-                {"connect_args": waiting},
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-                heartbeat_stale_trial_callback=again,
-            )
+        with lock(url):
+            return RDBStorage(url, {"connect_args": waiting})
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def confirm_trials(
         trainings = [(trial, config) for trial, repeats in configs.items() for config in repeats]
         share = partial(_train_share, trainings, search.workers, parent, listener)
         source = corpus if search.in_memory else search.source
-        run_in_processes(search.workers, source, share, partial(end_abandoned_runs, finished.study))
+        run_in_processes(search.workers, source, share, partial(end_abandoned_runs, finished.study), listener)
     # What a worker has left undone is done here, where its failure is told.
     confirmations = [_confirm(trial, repeats, parent, corpus, listener) for trial, repeats in configs.items()]
     return sorted(confirmations, key=lambda confirmation: -confirmation.mean)

@@ -7,12 +7,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 
-from sentiment_tune.local import is_process_gone
 from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.schema import Metric, Tag
 from sentiment_tune.tuning.backend import open_storage
-from sentiment_tune.tuning.liveness import FACTS, RUN_ID, WORKER, requeue
+from sentiment_tune.tuning.liveness import FACTS, RUN_ID, is_abandoned
 from sentiment_tune.tuning.trials import SEARCHED
 
 
@@ -21,7 +20,7 @@ def stored_studies(storage: str) -> Iterator[optuna.Study]:
     address = make_url(storage)
     if address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
         return
-    opened = open_storage(storage, requeue)
+    opened = open_storage(storage)
     for name in optuna.get_all_study_names(opened):
         study = optuna.load_study(study_name=name, storage=opened)
         if FACTS in study.user_attrs:
@@ -30,8 +29,7 @@ def stored_studies(storage: str) -> Iterator[optuna.Study]:
 
 def lost_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that are said to be running whose process is gone."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [trial for trial in running if is_process_gone(trial.user_attrs.get(WORKER))]
+    return list(filter(is_abandoned, study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))))
 
 
 def trials_without_run(study: optuna.Study) -> list[FrozenTrial]:

@@ -4,7 +4,6 @@ The process that begins a study, or takes it up when its owner is gone, owns the
 runs or starts the workers, and writes the report. Whoever comes while the owner is at work only adds trials.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError
 
+from sentiment_tune import signals
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import InputError, hide_passwords
 from sentiment_tune.events import Listener
@@ -25,14 +24,17 @@ from sentiment_tune.tuning.backend import PATIENCE, create_pruner, open_storage
 from sentiment_tune.tuning.liveness import (
     ERROR,
     FACTS,
+    OWNER,
     RUN_ID,
+    SharedStudy,
     finished_trials,
     first_worker_number,
+    is_other_alive,
     own_study,
     reclaim_trials,
     report_alive,
-    requeue,
     run_of_other_owner,
+    turn,
 )
 from sentiment_tune.tuning.search import StudyConfig, check_same_facts
 from sentiment_tune.tuning.trials import best_trials, run_trials
@@ -63,7 +65,7 @@ def run_study(search: StudyConfig, corpus: Corpus, spec: RunSpec, listener: List
     joined = run_of_other_owner(study)
     if not joined and RUN_ID in study.user_attrs:  # several may have come to take it over: the last to say so does
         report_alive(study)
-        time.sleep(1)
+        signals.wait(1)
         joined = run_of_other_owner(study)
     if joined:
         _join(search, study, corpus, joined, listener)
@@ -73,7 +75,7 @@ def run_study(search: StudyConfig, corpus: Corpus, spec: RunSpec, listener: List
         study.set_user_attr(RUN_ID, run.run_id)
         tracking.log_data(corpus)
         _run_workers(search, study, corpus, run.run_id, listener)
-        reclaim_trials(study)
+        reclaim_trials(study, again=False)
         if not best_trials(study, 1):
             raise InputError(f"no trial of study {search.study!r} was finished: see its runs for the reasons")
         log_report(search, study)
@@ -82,29 +84,34 @@ def run_study(search: StudyConfig, corpus: Corpus, spec: RunSpec, listener: List
 
 def open_study(search: StudyConfig, digest: str) -> optuna.Study:
     """The study, begun with the defaults of its networks, or gone on with where it was begun with the same facts."""
-    pruner = create_pruner(search)
-    storage, facts = open_storage(search.storage, requeue), search.facts(digest)
-    try:
-        study = optuna.create_study(storage=storage, study_name=search.study, direction="maximize", pruner=pruner)
-        report_alive(study)  # before the facts, for which whoever joins is waiting
-        for parameters in search.defaults:
-            study.enqueue_trial(parameters)
-        study.set_user_attr(FACTS, facts)
-    except DuplicatedStudyError:
-        study = optuna.load_study(storage=storage, study_name=search.study, pruner=pruner)
-        begun_with = _facts_of(study)
-        if begun_with is None:
-            raise InputError(f"study {search.study!r} was not begun by this program: give another --study") from None
-        check_same_facts(search, begun_with, facts)
+    pruner, storage = create_pruner(search), open_storage(search.storage)
+    with turn(search.study):
+        optuna.create_study(storage=storage, study_name=search.study, direction="maximize", load_if_exists=True)
+        study = SharedStudy(search.study, storage, pruner=pruner)
+        if FACTS not in study.user_attrs and _is_to_be_begun(study):
+            report_alive(study)  # before the facts, for which whoever joins is waiting
+            for parameters in search.defaults:
+                study.enqueue_trial(parameters, skip_if_exists=True)
+            study.set_user_attr(FACTS, search.facts(digest))
+    begun_with = _facts_of(study)
+    if begun_with is None:
+        raise InputError(f"study {search.study!r} was not begun by this program: give another --study") from None
+    check_same_facts(search, begun_with, search.facts(digest))
     return study
 
 
+def _is_to_be_begun(study: optuna.Study) -> bool:
+    """Whether a study is new, or was about to be begun by a process that is gone."""
+    owner = study.user_attrs.get(OWNER)
+    return not is_other_alive(owner) if owner else not study.get_trials(deepcopy=False)
+
+
 def _facts_of(study: optuna.Study) -> dict[str, str] | None:
-    """What the study was begun with; another process may have made it just now, and not be done with it."""
+    """What the study was begun with; a process of another machine may have made it just now, and not be done."""
     for _ in range(PATIENCE * 10):
         if FACTS in study.user_attrs:
             return dict(study.user_attrs[FACTS])
-        time.sleep(0.1)
+        signals.wait(0.1)
     return None
 
 
@@ -137,7 +144,8 @@ def _run_workers(
         return
     # The trial of a worker that dies goes to the others at once.
     job = partial(_work, search, study_run, listener, first)
-    run_in_processes(search.workers, corpus if search.in_memory else search.source, job, partial(reclaim_trials, study))
+    source = corpus if search.in_memory else search.source
+    run_in_processes(search.workers, source, job, partial(reclaim_trials, study), listener)
 
 
 def _work(search: StudyConfig, study_run: str, listener: Listener, first: int, corpus: Corpus, number: int) -> None:

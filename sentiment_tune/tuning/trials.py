@@ -8,10 +8,11 @@ The storage is all that processes share: any number of them, on any machines, wo
 trials it is to have.
 """
 
-import multiprocessing
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -20,15 +21,16 @@ import optuna
 from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from sentiment_tune import signals
 from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
-from sentiment_tune.errors import hide_passwords
+from sentiment_tune.errors import OutageError, hide_passwords
 from sentiment_tune.events import Event, Listener, WarningMessage
 from sentiment_tune.experiment import finish_training, start_training_run, train_epochs
-from sentiment_tune.local import PROCESS_ID
 from sentiment_tune.space import Range
 from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tracking.outages import is_outage, patiently, reason_of
 from sentiment_tune.tracking.runs import RunSpec
 from sentiment_tune.tracking.schema import Tag
 from sentiment_tune.training.loop import BestWeights
@@ -36,14 +38,18 @@ from sentiment_tune.tuning.backend import create_sampler
 from sentiment_tune.tuning.liveness import (
     ERROR,
     RUN_ID,
-    WORKER,
+    SEEN,
+    SURPLUS,
+    alive,
     finished_trials,
+    give_up_own,
     is_interrupted,
     reclaim_trials,
-    requeue,
 )
 from sentiment_tune.tuning.search import MODEL, StudyConfig
 
+PAUSES = (2, 10, 30, 60)  # seconds to wait, one after the other, while something is away
+STORAGE_PATIENCE = 60  # seconds that a finished trial waits for the storage to be told
 SEARCHED = "search"  # stage of a trial's run, told from the runs that confirm it
 
 
@@ -68,36 +74,82 @@ class SurplusTrialError(Exception):
 def run_trials(
     search: StudyConfig, study: optuna.Study, corpus: Corpus, study_run: str, listener: Listener, worker: int = 0
 ) -> None:
-    """Run trials of the study, each a child of the run `study_run`, until it has as many as it is to have."""
+    """Run trials of the study, each a child of the run `study_run`, until it has as many as it is to have.
+
+    One that ends since something it needs is away does not count: it is tried again after a while. OutageError if that
+    happens again and again.
+    """
     deadline = time.monotonic() + (search.timeout or float("inf"))
-    while wait_for_turn(study, search, deadline):
-        # A sampler of its own for each trial: a study that was interrupted goes on as if it had not been.
-        seed = np.random.SeedSequence([search.seed, len(finished_trials(_trials(study))), worker]).generate_state(1)[0]
-        study.sampler = create_sampler(search.sampler, int(seed), search.joint)
-        _run_next_trial(search, study, corpus, study_run, listener)
+    pauses = iter(PAUSES)
+    with signals.last_words(partial(give_up_own, study)):
+        while True:
+            try:
+                if not wait_for_turn(study, search, deadline):
+                    return
+                # A sampler of its own for each trial: a study that was interrupted goes on as if it had not been.
+                seed = [search.seed, len(finished_trials(_trials(study))), worker]
+                study.sampler = create_sampler(search.sampler, _drawn(seed), search.joint)
+                _run_next_trial(search, study, corpus, study_run, listener)
+                pauses = iter(PAUSES)
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                _outlast(error, study, next(pauses, None), listener)
+
+
+def _drawn(seed: list[int]) -> int:
+    return int(np.random.SeedSequence(seed).generate_state(1)[0])
+
+
+def _outlast(error: Exception, study: optuna.Study, pause: float | None, listener: Listener) -> None:
+    """Wait until what is away may be back; OutageError if it has been waited for long enough."""
+    if pause is None:
+        raise OutageError(
+            f"something that study {study.study_name!r} needs is away ({reason_of(error)}): once it is back, the same "
+            "command goes on with the study"
+        ) from error
+    listener(WarningMessage(f"{reason_of(error)}: the study waits {pause} s and tries again"))
+    signals.wait(pause)
+    with suppress(Exception):  # still away: then it is done before the study goes on
+        give_up_own(study)
 
 
 def _run_next_trial(
     search: StudyConfig, study: optuna.Study, corpus: Corpus, study_run: str, listener: Listener
 ) -> None:
-    """Ask for one trial and run it to its end, which is told; a trial that was taken from this process is not."""
-    begun, ended = [], []
+    """Ask for one trial and run it to its end, which is told; a trial that was taken from this process is not.
+
+    Raises what was away.
+    """
+    begun: list[int] = []
+    ended: list[FrozenTrial] = []
+    away: list[Exception] = []
 
     def objective(trial: Trial) -> float:
         begun.append(trial.number)
-        return _run_trial(trial, search, corpus, study_run)
-
-    def tell(study: optuna.Study, trial: FrozenTrial) -> None:
-        ended.append(trial.number)
-        listener(_trial_end(study, trial, search))
+        try:
+            return _run_trial(trial, search, corpus, study_run)
+        except Exception as error:
+            if is_outage(error):
+                away.append(error)
+            raise
 
     try:
-        study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[tell])
+        study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[lambda _, trial: ended.append(trial)])
+    except KeyboardInterrupt:
+        with signals.unbroken():
+            give_up_own(study)
+        raise
     except Exception:
+        signals.end_if_asked()
         if ended or not begun or not is_interrupted(_trials(study)[begun[0]]):
             raise
         # Somebody took this process for dead, since it had stood still for long, and gave its trial to another.
         listener(WarningMessage("a trial came too late and does not count: it was given to another worker"))
+    if away:
+        raise away[0]
+    for trial in ended:
+        listener(_trial_end(study, trial, search))
 
 
 def _trial_end(study: optuna.Study, trial: FrozenTrial, search: StudyConfig) -> TrialEnd:
@@ -123,6 +175,7 @@ def _trials(study: optuna.Study) -> list[FrozenTrial]:
 def wait_for_turn(study: optuna.Study, search: StudyConfig, deadline: float) -> bool:
     """Whether another trial is to begin; waits while all that is left is in the hands of others, who may die."""
     while True:
+        signals.end_if_asked()
         trials = _trials(study)
         finished = finished_trials(trials)
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
@@ -131,7 +184,7 @@ def wait_for_turn(study: optuna.Study, search: StudyConfig, deadline: float) -> 
         if len(finished) + len(running) < search.trials:
             return True
         reclaim_trials(study)
-        time.sleep(1)
+        signals.wait(1)
 
 
 def _is_stale(finished: Sequence[FrozenTrial], patience: int | None) -> bool:
@@ -146,7 +199,6 @@ def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str
 
     Whatever else ends it is told to the trial: interrupted, it is tried again; failed, it holds the reason.
     """
-    trial.set_user_attr(WORKER, PROCESS_ID)
     _yield_to_earlier(trial, search.trials)
     tags = {
         Tag.TRIAL: str(trial.number),
@@ -156,20 +208,20 @@ def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str
     spec, state = RunSpec(name=f"trial {trial.number}", tags=tags, parent=study_run), TrialState.FAIL
     try:
         config = search.trial_config(suggest_settings(trial, search))
-        with start_training_run(config, corpus, spec) as run:
+        with alive(trial), start_training_run(config, corpus, spec) as run:
             trial.set_user_attr(RUN_ID, run.run_id)
             try:
                 state, accuracy = _train_trial(trial, config, corpus)
             finally:
-                tracking.set_tags({Tag.OPTUNA_STATE: state.name})
+                with signals.unbroken():
+                    tracking.set_tags({Tag.OPTUNA_STATE: state.name})
             run.status = "KILLED" if state == TrialState.PRUNED else run.status
-    except KeyboardInterrupt:
-        requeue(trial.study, _trials(trial.study)[trial.number])
-        raise
+        patiently(partial(trial.set_user_attr, SEEN, time.time()), STORAGE_PATIENCE)  # the result is to be told next
     except UpdateFinishedTrialError:
         raise
     except Exception as error:
-        trial.set_user_attr(ERROR, hide_passwords(f"{type(error).__name__}: {error}")[:500])
+        if not is_outage(error):
+            trial.set_user_attr(ERROR, hide_passwords(f"{type(error).__name__}: {error}")[:500])
         raise
     if state == TrialState.PRUNED:
         raise TrialPruned
@@ -179,18 +231,25 @@ def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str
 def _train_trial(trial: Trial, config: ExperimentConfig, corpus: Corpus) -> tuple[TrialState, float]:
     """Train until the end or until Optuna finds it hopeless: COMPLETE or PRUNED, and the best validation accuracy."""
     network, best, epochs = build_network(config, corpus), BestWeights(), []
-    owner = multiprocessing.parent_process()  # None but in a worker of ours
     accuracy = 0.0
     for epoch in train_epochs(network, config, corpus, best):
         epochs.append(epoch)
         accuracy = max(accuracy, epoch.val_accuracy)
-        trial.report(accuracy, epoch.epoch)
-        if owner and not owner.is_alive():
-            raise KeyboardInterrupt("the process that began this one is gone")
-        if trial.should_prune():
+        if _is_hopeless(trial, accuracy, epoch.epoch):
             tracking.set_tags({Tag.PRUNED_AT_EPOCH: epoch.epoch})
             return TrialState.PRUNED, accuracy
     return TrialState.COMPLETE, finish_training(network, best, epochs).val_accuracy
+
+
+def _is_hopeless(trial: Trial, accuracy: float, epoch: int) -> bool:
+    """Whether Optuna, told of an epoch, would give the trial up; while its storage is away, it is not asked."""
+    try:
+        trial.report(accuracy, epoch)
+        return trial.should_prune()
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        return False
 
 
 def _yield_to_earlier(trial: Trial, most: int) -> None:
@@ -198,6 +257,7 @@ def _yield_to_earlier(trial: Trial, most: int) -> None:
     before = [other for other in _trials(trial.study) if other.number < trial.number]
     running = [other for other in before if other.state == TrialState.RUNNING]
     if len(finished_trials(before)) + len(running) >= most:
+        trial.set_user_attr(SURPLUS, True)
         raise SurplusTrialError
 
 

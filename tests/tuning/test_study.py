@@ -283,17 +283,14 @@ def test_whoever_joins_has_to_name_the_place_of_the_runs(again: Path) -> None:
 
 
 def test_the_trial_of_a_machine_that_is_gone_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optuna_parts, "HEARTBEAT", 1)
-    monkeypatch.setattr(optuna_parts, "GRACE", 1)
-    storage = optuna_parts.open_storage(f"sqlite:///{tmp_path}/optuna.db", liveness.requeue)
-    study = optuna.create_study(storage=storage)
-    with warnings.catch_warnings(action="ignore"):  # the heart is to stand still
-        lost = study.ask({"dropout": optuna.distributions.FloatDistribution(0, 1)})
+    study = optuna.create_study(storage=optuna_parts.open_storage(f"sqlite:///{tmp_path}/optuna.db"))
+    lost = study.ask({"dropout": optuna.distributions.FloatDistribution(0, 1)})
     lost.set_user_attr("worker", "elsewhere:1:0.00")
-    study._storage.record_heartbeat(lost._trial_id)  # type: ignore[attr-defined]
+    lost.set_user_attr("seen", time.time() - liveness.SILENCE + 60)
     liveness.reclaim_trials(study)
     assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING]
-    time.sleep(3)
+    lost.set_user_attr("seen", time.time() - liveness.SILENCE - 1)
+    monkeypatch.setattr(liveness, "BEAT", 0)  # seconds in which the other machine might queue it again itself
     liveness.reclaim_trials(study)
     assert [trial.state for trial in study.get_trials()] == [TrialState.FAIL, TrialState.WAITING]
     assert finished_trials(study.get_trials()) == []
