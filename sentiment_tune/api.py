@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sentiment_tune.experiment import RunResult
     from sentiment_tune.inference.package import ModelPackage
     from sentiment_tune.recovery import Finding
+    from sentiment_tune.resumption import InterruptedTraining
     from sentiment_tune.tracking.registry import Registration
     from sentiment_tune.tuning.campaign import StudyOutcome
 
@@ -119,9 +120,11 @@ class TrainedRun:
 
 
 def train(
-    model: str = "rnn",
-    data: "Data" = "auto",
+    model: str | None = None,
+    data: "Data | None" = None,
     *,
+    resume: str | None = None,
+    checkpoint_minutes: float = 10.0,
     experiment: str | None = None,
     run_name: str | None = None,
     tracking_uri: str | None = None,
@@ -133,9 +136,13 @@ def train(
     """Train one network and log the run and the model to MLflow.
 
     Args:
-        model: a network's name, or `package.module:Class` of your own.
+        model: a network's name, or `package.module:Class` of your own; by default `rnn`.
         data: `auto`, `imdb`, `sample` or the path of a file; or a DataFrame with columns text and label; or a pair of
-            texts and labels.
+            texts and labels; by default `auto`.
+        resume: id of a run that was cut off, or `last` for the newest such: it goes on where it was, in the same run,
+            and ends as if it had not been cut off. Its model, settings and data need not be given again; data in
+            memory do.
+        checkpoint_minutes: between two checkpoints within an epoch; with 0 there is only one at each epoch's end.
         experiment: MLflow experiment; by default MLflow's own variable or `sentiment`.
         run_name: name of the MLflow run; by default the network's.
         tracking_uri: MLflow server or database; by default MLflow's own.
@@ -156,16 +163,43 @@ def train(
     from sentiment_tune.tracking import server
     from sentiment_tune.tracking.runs import RunSpec
 
-    config, in_memory = _config(model, data, settings)
+    if not checkpoint_minutes >= 0:
+        raise InputError(f"checkpoint_minutes cannot be {checkpoint_minutes:g}: give from 0 on")
+    if resume is not None:
+        interrupted, config, in_memory = _interrupted(resume, model, data, settings, tracking_uri)
+        spec = RunSpec(run_id=interrupted.run_id, name=run_name, resumed=True, system_metrics=system_metrics)
+    else:
+        interrupted, (config, in_memory) = None, _config(model or "rnn", "auto" if data is None else data, settings)
+        spec = RunSpec(experiment, run_name or config.model, system_metrics=system_metrics)
     with display.TrainingDisplay(quiet=not progress) as shown:
         tell = listener or shown
         corpus = _load(config.data, in_memory, tell)
+        if interrupted:
+            interrupted.check_data(corpus)
         network = build_network(config, corpus)
         server.connect(tracking_uri)
         _tell_of_leftovers(tell)
-        spec = RunSpec(experiment, run_name or config.model, system_metrics=system_metrics)
-        result = run_experiment(network, config, corpus, spec, tell)
+        result = run_experiment(network, config, corpus, spec, tell, checkpoint_minutes)
     return _trained_run(config, corpus, result)
+
+
+def _interrupted(
+    run: str, model: str | None, data: "Data | None", settings: Mapping[str, Any], tracking_uri: str | None
+) -> "tuple[InterruptedTraining, ExperimentConfig, Data | None]":
+    """The training of a run that was cut off, its config, and its data where that is in memory."""
+    from sentiment_tune import resumption
+    from sentiment_tune.config import IN_MEMORY
+    from sentiment_tune.tracking import runs, server
+
+    server.connect(tracking_uri, make=False)
+    interrupted = resumption.interrupted_training(run)
+    source, in_memory = (None, None) if data is None else _source(data)
+    given = settings if source is None else {**settings, "data": source}
+    config = interrupted.config(model, given)
+    if config.data.data == IN_MEMORY and in_memory is None:
+        raise InputError(f"run {interrupted.run_id} was trained on data in memory: give the same data again")
+    runs.detach_project_run()
+    return interrupted, config, in_memory
 
 
 def _config(model: str, data: "Data", settings: Mapping[str, Any]) -> "tuple[ExperimentConfig, Data | None]":

@@ -11,10 +11,11 @@ from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus, Reviews
 from sentiment_tune.data.text import TextConfig
-from sentiment_tune.errors import InputError
+from sentiment_tune.errors import InputError, without_exit
 from sentiment_tune.events import Listener, ignore
 from sentiment_tune.inference.predict import resolve_device
 from sentiment_tune.models import registry
+from sentiment_tune.training.checkpoint import Checkpoints
 from sentiment_tune.training.loop import BestWeights, fit, seeded
 from sentiment_tune.training.step import embedding_tables
 
@@ -23,7 +24,7 @@ def build_network(config: ExperimentConfig, corpus: Corpus) -> nn.Module:
     """The network with its fresh weights, on its device, prepared with the training reviews where it asks for them."""
     if config.runtime.threads:
         torch.set_num_threads(config.runtime.threads)
-    with seeded(config.runtime.seed):
+    with seeded(config.runtime.seed), without_exit():
         network = create_network(config)
         if hasattr(network, "prepare"):
             network.prepare(_labelled_batches(corpus.train, config.text))  # type: ignore[operator]
@@ -42,7 +43,13 @@ def create_network(config: ExperimentConfig) -> nn.Module:
     return network
 
 
-def refit_network(config: ExperimentConfig, corpus: Corpus, epochs: int, listener: Listener = ignore) -> nn.Module:
+def refit_network(
+    config: ExperimentConfig,
+    corpus: Corpus,
+    epochs: int,
+    listener: Listener = ignore,
+    checkpoints: Checkpoints | None = None,
+) -> nn.Module:
     """A network trained anew on train and validation, for as many epochs as validation chose.
 
     What an epoch says of the validation reviews means nothing then.
@@ -50,7 +57,14 @@ def refit_network(config: ExperimentConfig, corpus: Corpus, epochs: int, listene
     everything = replace(corpus, train=corpus.train.union(corpus.validation))
     network, last = build_network(config, everything), BestWeights()
     training = fit(
-        network, everything.train, corpus.validation, config.training, config.text, config.runtime.seed, listener
+        network,
+        everything.train,
+        corpus.validation,
+        config.training,
+        config.text,
+        config.runtime.seed,
+        listener,
+        checkpoints,
     )
     for epoch in islice(training, epochs):
         if epoch.epoch == epochs:

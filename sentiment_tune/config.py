@@ -17,10 +17,11 @@ from sentiment_tune.training.config import TrainConfig
 # Options of `train` and `tune` that are no settings of a training; a network cannot call its own settings so.
 RESERVED_NAMES = (
     *("model", "settings", "experiment", "folder", "run_name", "tracking_uri", "system_metrics", "quiet"),
+    *("resume", "checkpoint_minutes"),
     *("progress", "listener", "verbose"),
     *("trials", "timeout", "stale", "workers", "storage", "study", "sampler", "pruner", "top", "seeds", "joint"),
 )
-_DATA_NAMES = tuple(field.name for field in fields(DataConfig))
+DATA_NAMES = tuple(field.name for field in fields(DataConfig))
 IN_MEMORY = "memory"  # what the settings call data that no path leads to
 _RECIPES = files("sentiment_tune") / "recipes"
 
@@ -52,14 +53,14 @@ class ExperimentConfig:
         """A config from what is given by name, the rest by default; InputError for unknown names and bad values."""
         settings = settings_for(model)
         for name in given:
-            if name not in settings and name not in _DATA_NAMES:
-                raise unknown_name(f"setting of {model}", name, [*settings, *_DATA_NAMES])
-            if name in _DATA_NAMES and not isinstance(given[name], str):
+            if name not in settings and name not in DATA_NAMES:
+                raise unknown_name(f"setting of {model}", name, [*settings, *DATA_NAMES])
+            if name in DATA_NAMES and not isinstance(given[name], str):
                 raise InputError(f"{name} cannot be {given[name]!r}: give a text")
         chosen = {**preferred_settings(model), **given}
         return cls(
             model,
-            DataConfig(**{name: value for name, value in given.items() if name in _DATA_NAMES}),
+            DataConfig(**{name: value for name, value in given.items() if name in DATA_NAMES}),
             TextConfig(**resolve(TextConfig, chosen)),  # type: ignore[arg-type]  # `resolve` has checked the types
             TrainConfig(**resolve(TrainConfig, chosen)),  # type: ignore[arg-type]
             RuntimeConfig(**resolve(RuntimeConfig, chosen)),  # type: ignore[arg-type]
@@ -92,7 +93,7 @@ def setting_groups(model: str) -> dict[str, dict[str, Setting]]:
         "run": settings_of(RuntimeConfig),
     }
     common = {name for group, settings in groups.items() if group != "network" for name in settings}
-    taken = sorted(groups["network"].keys() & {*common, *_DATA_NAMES, *RESERVED_NAMES})
+    taken = sorted(groups["network"].keys() & {*common, *DATA_NAMES, *RESERVED_NAMES})
     if taken:
         raise InputError(f"network {model!r} calls a setting {taken[0]!r}, a name that is taken; choose another")
     preferred = preferred_settings(model)

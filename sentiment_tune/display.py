@@ -79,6 +79,8 @@ class TrainingDisplay:
                 self._bar.update(self._task, completed=event.step)
             case EpochRecord():
                 self._console.print(_epoch_line(event))
+            case Message():
+                self._console.print(event.text)
 
 
 def _begin_line(start: TrainingStart) -> str:

@@ -1,6 +1,8 @@
-"""The one error a user can cause, what no user can help, the one end from outside, and what no message may show."""
+"""What ends a command, errors, a training that leads nowhere, signals; and what no message of theirs may show."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _NAMES = "password|passwd|pwd|passphrase|secret|token|api_?key"
 # What stands before the @ of an address behind a name or alone, then what an address or a driver calls a secret.
@@ -56,5 +58,18 @@ class OutageError(RuntimeError):
         super().__init__(" ".join(hide_passwords(message).split()))
 
 
+class DivergenceError(ArithmeticError):
+    """A network no longer computes finite numbers; the message says where, and the way out."""
+
+
 class TerminatedError(KeyboardInterrupt):
     """SIGTERM, or a terminal that closes: ends everything the way Ctrl-C does, but for the exit code."""
+
+
+@contextmanager
+def without_exit() -> Iterator[None]:
+    """A block with code of a user's in it, whose SystemExit is a failure like any other: RuntimeError."""
+    try:
+        yield
+    except SystemExit as end:
+        raise RuntimeError(f"SystemExit({end.code!r}) was raised where nothing may end the program") from end

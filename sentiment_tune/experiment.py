@@ -4,30 +4,36 @@
 run and `train_epochs`, and its winner is tested later.
 """
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 from torch import nn
 
-from sentiment_tune import __version__
+from sentiment_tune import __version__, signals
 from sentiment_tune.build import count_parameters, refit_network
-from sentiment_tune.config import ExperimentConfig
+from sentiment_tune.config import DATA_NAMES, ExperimentConfig
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.text import TextConfig
+from sentiment_tune.errors import DivergenceError
 from sentiment_tune.evaluation import metrics
-from sentiment_tune.events import Event, Listener, ignore
+from sentiment_tune.events import Event, Listener, WarningMessage, ignore
 from sentiment_tune.inference.package import GOLDEN, ModelPackage
 from sentiment_tune.inference.predict import device_of, predict
+from sentiment_tune.local import delete
 from sentiment_tune.space import Value
-from sentiment_tune.tracking import flavor, runs
+from sentiment_tune.tracking import flavor, runs, server
 from sentiment_tune.tracking.runs import ActiveRun, RunSpec
 from sentiment_tune.tracking.schema import Metric, Tag
+from sentiment_tune.training.checkpoint import MINUTES, Checkpoints
 from sentiment_tune.training.loop import BestWeights, EpochRecord, early_stopping, fit
 
 
@@ -54,18 +60,25 @@ class RunResult:
 
 
 def run_experiment(
-    network: nn.Module, config: ExperimentConfig, corpus: Corpus, spec: RunSpec, listener: Listener = ignore
+    network: nn.Module,
+    config: ExperimentConfig,
+    corpus: Corpus,
+    spec: RunSpec,
+    listener: Listener = ignore,
+    checkpoint_minutes: float = MINUTES,
 ) -> RunResult:
     """Train what `build_network` made of the same config and corpus: one run of MLflow, with the finished model."""
     listener(TrainingStart(config, corpus))
-    with start_training_run(config, corpus, spec) as run:
+    with start_training_run(config, corpus, spec) as run, note_how_to_go_on(run.run_id):
+        checkpoints = open_checkpoints(run.run_id, config, corpus, listener, checkpoint_minutes)
         best = BestWeights()
-        epochs = list(train_epochs(network, config, corpus, best, listener))
+        epochs = list(train_epochs(network, config, corpus, best, listener, checkpoints))
         chosen = finish_training(network, best, epochs)
         log_learning_curves(epochs)
         seconds = sum(epoch.seconds for epoch in epochs)
         if config.training.refit:
-            network, refit_seconds = refit(config, corpus, chosen.epoch, listener)
+            again = open_checkpoints(run.run_id, config, corpus, listener, checkpoint_minutes, "refit")
+            network, refit_seconds = refit(config, corpus, chosen.epoch, listener, again)
             seconds += refit_seconds
         test = evaluate_on_test(network, config.text, corpus) if len(corpus.test) else {}
         package = ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text)
@@ -75,9 +88,65 @@ def run_experiment(
 
 @contextmanager
 def start_training_run(config: ExperimentConfig, corpus: Corpus, spec: RunSpec) -> Iterator[ActiveRun]:
-    """A run of MLflow for a training."""
-    with start_model_run(config.model, config.as_dict, config.runtime.seed, corpus, spec) as run:
-        yield run
+    """A run of MLflow for a training, whose checkpoints go when it has ended by itself."""
+    settings = config.as_dict
+    spec = replace(spec, tags={Tag.SETTINGS: json.dumps(settings), **spec.tags})
+    with start_model_run(config.model, settings, config.runtime.seed, corpus, spec) as run:
+        try:
+            yield run
+        except DivergenceError:  # it would come to the same end again
+            remove_checkpoints(run.run_id)
+            raise
+    remove_checkpoints(run.run_id)
+
+
+def open_checkpoints(
+    run_id: str,
+    config: ExperimentConfig,
+    corpus: Corpus,
+    listener: Listener = ignore,
+    minutes: float = MINUTES,
+    part: str = "training",
+) -> Checkpoints | None:
+    """The checkpoints of a run, or None where this user can keep none, which is told."""
+    # The data count by what they hold, wherever they lie.
+    origin = {name: value for name, value in config.as_dict.items() if name not in DATA_NAMES}
+    try:
+        return Checkpoints(_checkpoint_folder(run_id) / part, {"data": corpus.digest, **origin}, minutes, listener)
+    except OSError as error:
+        listener(WarningMessage(f"there are no checkpoints of this training: {error}"))
+        return None
+
+
+def has_checkpoints(run_id: str) -> bool:
+    """Whether a training that was cut off has left checkpoints on this machine."""
+    with suppress(OSError):
+        return _checkpoint_folder(run_id).is_dir()
+    return False
+
+
+def remove_checkpoints(run_id: str) -> None:
+    """Remove the checkpoints of a run that is not to go on."""
+    with suppress(OSError):
+        delete(_checkpoint_folder(run_id))
+
+
+def _checkpoint_folder(run_id: str) -> Path:
+    return server.state_folder() / "checkpoints" / run_id
+
+
+@contextmanager
+def note_how_to_go_on(run_id: str) -> Iterator[None]:
+    """A block that, if it is cut off, says how its training goes on."""
+    command = f"go on with it: sentiment-tune train --resume {run_id}"
+    try:
+        with signals.saying_way_on(command):
+            yield
+    except (DivergenceError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        error.add_note(command)
+        raise
 
 
 @contextmanager
@@ -97,27 +166,36 @@ def start_model_run(
         Tag.GIT_COMMIT: runs.git_commit(),
         Tag.PACKAGE_VERSION: __version__,
     }
-    with runs.start_run(spec) as run:
-        runs.set_tags({name: value for name, value in tags.items() if value is not None})
+    # All from the run's beginning: one that is cut off at once can be told from others, and resumed.
+    known = {name: str(value) for name, value in tags.items() if value is not None}
+    with runs.start_run(replace(spec, tags={**known, **spec.tags})) as run:
         runs.log_settings(settings, run.run_id)
         runs.log_data(corpus)
         yield run
 
 
 def train_epochs(
-    network: nn.Module, config: ExperimentConfig, corpus: Corpus, best: BestWeights, listener: Listener = ignore
+    network: nn.Module,
+    config: ExperimentConfig,
+    corpus: Corpus,
+    best: BestWeights,
+    listener: Listener = ignore,
+    checkpoints: Checkpoints | None = None,
 ) -> Iterator[EpochRecord]:
     """Train until validation stands still: each epoch is logged, kept in `best` if it is, and yielded.
 
-    The listener hears of it before. Whoever iterates may stop earlier.
+    The listener hears of it before. Whoever iterates may stop earlier. A training that goes on from a checkpoint begins
+    with the epochs behind it.
     """
     runs.set_tags({Tag.DEVICE: device_of(network).type, Tag.PARAMETERS: count_parameters(network)})
-    epochs = fit(network, corpus.train, corpus.validation, config.training, config.text, config.runtime.seed, listener)
-    for epoch in early_stopping(epochs, config.training.patience):
-        best.update(epoch, network)
-        runs.log_epoch(epoch)
-        listener(epoch)
-        yield epoch
+    train, validation, seed = corpus.train, corpus.validation, config.runtime.seed
+    epochs = fit(network, train, validation, config.training, config.text, seed, listener, checkpoints, best)
+    with closing(epochs):
+        for epoch in early_stopping(epochs, config.training.patience):
+            best.update(epoch, network)
+            runs.log_epoch(epoch)
+            listener(epoch)
+            yield epoch
 
 
 def finish_training(network: nn.Module, best: BestWeights, epochs: Sequence[EpochRecord]) -> EpochRecord:
@@ -135,11 +213,15 @@ def finish_training(network: nn.Module, best: BestWeights, epochs: Sequence[Epoc
 
 
 def refit(
-    config: ExperimentConfig, corpus: Corpus, epochs: int, listener: Listener = ignore
+    config: ExperimentConfig,
+    corpus: Corpus,
+    epochs: int,
+    listener: Listener = ignore,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[nn.Module, float]:
     """A network trained on train and validation, and the seconds it took; its epochs are not logged."""
     started = time.perf_counter()
-    network = refit_network(config, corpus, epochs, listener)
+    network = refit_network(config, corpus, epochs, listener, checkpoints)
     seconds = time.perf_counter() - started
     runs.set_tags({Tag.REFIT: True})
     runs.log_metrics({Metric.REFIT_SECONDS: seconds})
@@ -158,6 +240,7 @@ def evaluate_on_test(network: nn.Module, text: TextConfig, corpus: Corpus) -> di
     reviews, started = corpus.test, time.perf_counter()
     logits = predict(network, evaluation_batches(reviews, text, device_of(network)))
     seconds = time.perf_counter() - started
+    metrics.check_finite(logits, "test reviews")
     labels, probabilities = reviews.labels, expit(logits)
     values = metrics.compute_metrics(labels, probabilities, logits)
     test = {f"{Metric.TEST}{name}": value for name, value in values.items()}
@@ -179,9 +262,17 @@ def _log_test_plots(labels: NDArray[np.uint8], probabilities: NDArray[np.float64
 
 def log_model(package: ModelPackage) -> str:
     """Log the finished model, the seconds that took, and its scores of a few texts; the model's URI."""
+    _check_weights(package.network)
     started = time.perf_counter()
     model = flavor.log_model(package)
     runs.log_metrics({Metric.PACKAGE_SECONDS: time.perf_counter() - started, Metric.MODEL_BYTES: flavor.size_of(model)})
     runs.log_golden(GOLDEN, package.scorer.predict_proba(GOLDEN))
     uri: str = model.model_uri
     return uri
+
+
+def _check_weights(network: nn.Module) -> None:
+    """DivergenceError naming what of a network is not finite: nobody could load it."""
+    for name, tensor in network.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise DivergenceError(f"{name} holds numbers that are not finite; try a smaller learning_rate")

@@ -102,6 +102,16 @@ def last_words(tell: Callable[[], None], safe_points: bool = True) -> Iterator[N
 
 
 @contextlib.contextmanager
+def saying_way_on(text: str) -> Iterator[None]:
+    """A block whose end by a signal is said together with this way to go on."""
+    line = _wish.line
+    if line is not None:
+        _wish.line = f"{line}; {text}"
+    yield
+    _wish.line = line
+
+
+@contextlib.contextmanager
 def unbroken() -> Iterator[None]:
     """A block without safe points, for writes that belong together and for what is done on the way out."""
     _wish.unbroken += 1

@@ -20,7 +20,7 @@ from sentiment_tune.cli.register import register
 from sentiment_tune.cli.score import score
 from sentiment_tune.cli.train import train
 from sentiment_tune.cli.tune import tune
-from sentiment_tune.errors import InputError, OutageError, hide_passwords
+from sentiment_tune.errors import DivergenceError, InputError, OutageError, hide_passwords, without_exit
 
 
 @click.group(context_settings={"help_option_names": list(HELP)})
@@ -41,7 +41,8 @@ def run() -> None:
         end_project = partial(_end_project, signals.end_with_project())
         with signals.last_words(end_project, safe_points=False):
             process.prepare()
-            main(standalone_mode=False)
+            with without_exit():
+                main(standalone_mode=False)
             signals.end_if_asked()
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
@@ -71,7 +72,7 @@ def _explain(error: BaseException) -> None:
         sys.exit(signals.exit_code())
     if isinstance(error, click.ClickException | InputError):
         _end(error.format_message() if isinstance(error, click.ClickException) else str(error), 2)
-    if isinstance(error, ArithmeticError | OutageError):
+    if isinstance(error, DivergenceError | OutageError):
         _end(str(error), 1)
 
 

@@ -75,11 +75,24 @@ def _model_in(args: list[str]) -> str:
     @click.command(context_settings={**NAMES, "ignore_unknown_options": True, "allow_extra_args": True})
     @click.option("--model")
     @click.option("--settings")
-    def peek(model: str | None, settings: str | None) -> str:
+    @click.option("--resume")
+    @click.option("--tracking-uri")
+    def peek(model: str | None, settings: str | None, resume: str | None, tracking_uri: str | None) -> str:
+        if resume and not model:
+            return _model_of(resume, tracking_uri)
         return str(chosen_settings(model, settings, {})["model"])
 
     model: str = peek([word for word in args if word not in HELP], standalone_mode=False)
     return model
+
+
+def _model_of(run: str, tracking_uri: str | None) -> str:
+    """The network of a run that is to be resumed."""
+    from sentiment_tune.resumption import interrupted_training
+    from sentiment_tune.tracking import server
+
+    server.connect(tracking_uri, make=False)
+    return str(interrupted_training(run).settings["model"])
 
 
 def chosen_settings(model: str | None, source: str | None, given: Mapping[str, str | None]) -> dict[str, Any]:

@@ -9,6 +9,15 @@ from sentiment_tune.cli import options
 @options.model_option("network, or package.module:Class of your own")
 @options.settings_option("settings.json of an earlier run, or the name of a recipe")
 @options.data_options
+@options.option("--resume", metavar="RUN|last", help="go on with a run that was cut off, with its settings and data")
+@options.option(
+    "--checkpoint-minutes",
+    type=float,
+    default=10.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="between two checkpoints of one epoch; each epoch's end has one; 0: only those",
+)
 @options.experiment
 @options.option("--run-name", help="name of the MLflow run  [default: the network's]")
 @options.tracking_uri
@@ -17,6 +26,8 @@ from sentiment_tune.cli import options
 def train(
     model: str | None,
     settings: str | None,
+    resume: str | None,
+    checkpoint_minutes: float,
     experiment: str | None,
     run_name: str | None,
     tracking_uri: str | None,
@@ -28,8 +39,11 @@ def train(
     from sentiment_tune import api
     from sentiment_tune.cli import console
 
+    chosen = options.chosen_settings(model, settings, given)
     run = api.train(
-        **options.chosen_settings(model, settings, given),
+        **{**chosen, "model": model} if resume else chosen,
+        resume=resume or None,
+        checkpoint_minutes=checkpoint_minutes,
         experiment=experiment,
         run_name=run_name,
         tracking_uri=tracking_uri,

@@ -65,6 +65,10 @@ class Batches:
             ids = pad(self.ids, *self.text_config.crop(self.reviews.starts[rows], self.reviews.lengths[rows]))
             yield Batch(ids.masked_fill_(ids >= self.text_config.vocabulary, UNKNOWN), rows)
 
+    def after(self, done: int) -> "Batches":
+        """What is left of the pass when so many batches are done."""
+        return replace(self, rows=self.rows[done:])
+
     def reordered(self, order: Order, size: int) -> "Batches":
         """Another pass over the same reviews."""
         return replace(self, rows=order(np.minimum(self.reviews.lengths, self.text_config.length), size))

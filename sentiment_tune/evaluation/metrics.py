@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.labels import CLASS_NAMES, is_positive
+from sentiment_tune.errors import DivergenceError
 
 Z95 = 1.959964  # standard deviations on either side that hold 95 % of a normal distribution
 LENGTHS = (100, 200, 300, 500)  # words at which reviews are told apart by length
@@ -69,6 +70,15 @@ def accuracy(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> float:
 def log_loss(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> float:
     """Mean loss in nats; of logits, since a probability that rounds to 0 or 1 has none."""
     return float(np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean())
+
+
+def check_finite(logits: NDArray[np.float64], reviews: str) -> None:
+    """DivergenceError if a network's answers to these reviews are not all finite numbers."""
+    broken = int((~np.isfinite(logits)).sum())
+    if broken:
+        raise DivergenceError(
+            f"{broken:,} of {len(logits):,} answers to the {reviews} are no finite numbers; try a smaller learning_rate"
+        )
 
 
 def loss_and_accuracy(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import mlflow.pyfunc
 import torch
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
 from mlflow.utils.import_hooks import register_post_import_hook
@@ -108,9 +109,37 @@ register_post_import_hook(_let_networks_eval, "mlflow.pytorch", overwrite=True)
 
 
 def log_model(package: packaging.ModelPackage, name: str = Artifact.MODEL) -> ModelInfo:
-    """Log the model to the active run, under `name`."""
-    with _without_variables():
-        return Model.log(artifact_path=None, name=name, flavor=sys.modules[__name__], package=package)
+    """Log the model to the active run, under `name`, or finish what the run had begun to log when it was cut off."""
+    begun = _begun_model()
+    if begun is None:
+        with _without_variables():
+            return Model.log(artifact_path=None, name=name, flavor=sys.modules[__name__], package=package)
+    if begun.status != LoggedModelStatus.READY:
+        _finish(begun, package)
+    return mlflow.models.get_model_info(begun.model_uri)
+
+
+def _begun_model() -> LoggedModel | None:
+    """The model that the active run has logged before, whole or not; what is linked to the run stays so."""
+    run = mlflow.active_run()
+    if run is None:
+        return None
+    filter_string = f"source_run_id = '{run.info.run_id}'"
+    models = mlflow.search_logged_models([run.info.experiment_id], filter_string, output_format="list")
+    return models[0] if models else None
+
+
+def _finish(begun: LoggedModel, package: packaging.ModelPackage) -> None:
+    """Log the files of a model anew, and say that it is whole."""
+    client, run_id = mlflow.MlflowClient(), str(begun.source_run_id)
+    outputs = client.get_run(run_id).outputs
+    if begun.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else ())]:
+        client.log_outputs(run_id, [LoggedModelOutput(begun.model_id, step=0)])
+    with tempfile.TemporaryDirectory() as temporary:
+        model = Model(begun.artifact_location, run_id, model_uuid=begun.model_id, model_id=begun.model_id)
+        save_model(str(Path(temporary, "model")), package, model)
+        client.log_model_artifacts(begun.model_id, str(Path(temporary, "model")))
+    client.finalize_logged_model(begun.model_id, LoggedModelStatus.READY)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Reading from MLflow what runs have logged: params, metrics and tags, artifacts, models."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,18 @@ def find_runs(conditions: Mapping[str, object], *, newest: int = 10_000) -> list
     return list(map(read_record, runs))
 
 
+def find_unfinished(newest: int = 100) -> list[RunRecord]:
+    """Runs of trainings that have not ended well, in whatever experiment, the newest first."""
+    runs = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string=f"attributes.status != 'FINISHED' and tags.{Tag.NETWORK} LIKE '%'",
+        order_by=["attributes.start_time DESC"],
+        max_results=newest,
+        output_format="list",
+    )
+    return list(map(read_record, runs))
+
+
 def find_child(parent: str, conditions: Mapping[str, object]) -> RunRecord | None:
     """A finished run that belongs to `parent` and has these tags."""
     return next(iter(find_runs({Tag.PARENT_RUN: parent, **conditions}, newest=1)), None)
@@ -135,10 +147,11 @@ def logged_model_uri(run_id: str) -> str:
     """URI of the model that a run has logged; InputError if it has none that is ready."""
     outputs = mlflow.get_run(run_id).outputs
     for output in outputs.model_outputs if outputs else ():
-        model = mlflow.get_logged_model(output.model_id)
-        if str(model.status) == "READY":
-            uri: str = model.model_uri
-            return uri
+        with suppress(MlflowException):  # one that was half written when the run was cut off may be deleted
+            model = mlflow.get_logged_model(output.model_id)
+            if str(model.status) == "READY":
+                uri: str = model.model_uri
+                return uri
     raise InputError(f"run {run_id!r} has no finished model: choose another run, or train again")
 
 

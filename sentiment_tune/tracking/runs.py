@@ -1,6 +1,8 @@
 """Runs in MLflow: how they begin, what they hold, how they end."""
 
 import functools
+import json
+import math
 import os
 import shlex
 import subprocess
@@ -25,11 +27,12 @@ from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from numpy.typing import NDArray
 
 from sentiment_tune import signals
 from sentiment_tune.data.corpus import Corpus
-from sentiment_tune.errors import InputError, hide_passwords
+from sentiment_tune.errors import DivergenceError, InputError, hide_passwords, without_exit
 from sentiment_tune.evaluation.metrics import Proportion
 from sentiment_tune.local import PROCESS_ID
 from sentiment_tune.space import Value
@@ -55,6 +58,7 @@ class RunSpec:
     system_metrics: bool = False
     parent: str | None = None  # id of the run it belongs to, and whose experiment it shares
     run_id: str | None = None  # of a run that goes on
+    resumed: bool = False  # whether what that run has logged already is not to be logged again
 
 
 @dataclass
@@ -63,6 +67,10 @@ class ActiveRun:
 
     run_id: str
     status: str = "FINISHED"  # or KILLED, of a training that was given up
+
+
+# The points of metrics, by name and step, that a run had when it was resumed, by the run's id.
+_points_before: dict[str, set[tuple[str, int]]] = {}
 
 
 @contextmanager
@@ -78,12 +86,17 @@ def start_run(spec: RunSpec) -> Iterator[ActiveRun]:
         begun.append(run.run_id)
         try:
             signals.end_if_asked()
-            yield run
+            if spec.resumed:
+                _points_before[run.run_id] = logged_points(run.run_id)
+            with without_exit():
+                yield run
             signals.end_if_asked()
         except BaseException as error:
             with signals.unbroken():
                 _tell_end(error)
             raise
+        finally:
+            _points_before.pop(run.run_id, None)
         with signals.unbroken():
             mlflow.end_run(run.status)
 
@@ -99,19 +112,26 @@ def _tell_end(error: BaseException) -> None:
         mlflow.end_run("KILLED" if interrupted else "FAILED")
 
 
+def logged_points(run_id: str) -> set[tuple[str, int]]:
+    """Name and step of every value of every metric that a run has."""
+    client = mlflow.MlflowClient()
+    histories = [client.get_metric_history(run_id, name) for name in client.get_run(run_id).data.metrics]
+    return {(point.key, point.step) for history in histories for point in history}
+
+
 def _begin_run(spec: RunSpec) -> mlflow.ActiveRun:
     # Set with the run's beginning: one that is cut off at once can still be told from others.
     tags = {Tag.PROCESS: PROCESS_ID, Tag.SEEN: f"{time.time():.0f}", **spec.tags}
+    if spec.run_id:
+        run = mlflow.start_run(run_id=spec.run_id, run_name=spec.name, nested=True, tags=tags)
+        if Tag.ERROR in run.data.tags:
+            mlflow.delete_tag(Tag.ERROR)
+        return run
     if spec.parent:
         experiment = mlflow.get_run(spec.parent).info.experiment_id
         return mlflow.start_run(
             experiment_id=experiment, run_name=spec.name, parent_run_id=spec.parent, nested=True, tags=tags
         )
-    if spec.run_id:
-        run = mlflow.start_run(run_id=spec.run_id, nested=True, tags=tags)
-        if Tag.ERROR in run.data.tags:
-            mlflow.delete_tag(Tag.ERROR)
-        return run
     experiment = _enter_experiment(spec.experiment)
     return mlflow.start_run(
         experiment_id=experiment, run_name=spec.name, nested=True, log_system_metrics=spec.system_metrics, tags=tags
@@ -262,6 +282,8 @@ def log_settings(settings: Mapping[str, Value | None], run_id: str) -> None:
     logged = mlflow.get_run(run_id).data.params
     mlflow.log_params({name: value for name, value in settings.items() if name not in logged and value is not None})
     mlflow.log_dict(dict(settings), Artifact.SETTINGS)
+    if Tag.SETTINGS in mlflow.get_run(run_id).data.tags:
+        mlflow.delete_tag(Tag.SETTINGS)
 
 
 def log_data(corpus: Corpus) -> None:
@@ -289,12 +311,26 @@ def _source(source: str) -> DatasetSource:
 
 def log_epoch(epoch: EpochRecord) -> None:
     metrics = asdict(epoch)
-    mlflow.log_metrics(metrics, step=metrics.pop("epoch"))
+    log_metrics(metrics, metrics.pop("epoch"))
 
 
-def log_metrics(metrics: Mapping[str, float]) -> None:
+def log_metrics(metrics: Mapping[str, float], step: int = 0) -> None:
+    """Log figures, each once even if the run was cut off in between; DivergenceError if one is not finite.
+
+    MLflow keeps an infinite one as the largest number there is, which then leads every ranking.
+    """
     signals.end_if_asked()
-    mlflow.log_metrics(dict(metrics))
+    check_finite(metrics)
+    active = mlflow.active_run()
+    before = _points_before.get(active.info.run_id, ()) if active else ()
+    mlflow.log_metrics({name: value for name, value in metrics.items() if (name, step) not in before}, step=step)
+
+
+def check_finite(metrics: Mapping[str, float]) -> None:
+    """DivergenceError naming the first figure that is not finite."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise DivergenceError(f"{name} is {value}, which nothing can be compared with; try a smaller learning_rate")
 
 
 def log_test_predictions(
@@ -315,8 +351,9 @@ def log_error_rates(error_rates: Mapping[str, tuple[Proportion, str | None]]) ->
 
 def log_mistakes(table: Mapping[str, Sequence[object]]) -> None:
     """Log the most confident mistakes as a table, by column, which MLflow's UI searches."""
-    # As objects: of pandas' own texts MLflow asks in a way of which pandas 3 warns.
-    mlflow.log_table(pd.DataFrame(dict(table), dtype=object), Artifact.MISTAKES_TABLE)
+    # By hand: where a run that was cut off has logged them already, MLflow's log_table would append them once more.
+    mlflow.log_text(pd.DataFrame(dict(table)).to_json(orient="split", index=False), Artifact.MISTAKES_TABLE)
+    mlflow.set_tag(MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": Artifact.MISTAKES_TABLE, "type": "table"}]))
 
 
 def log_golden(texts: Sequence[str], probabilities: NDArray[np.float64]) -> None:

@@ -23,6 +23,7 @@ class Tag:
     PARAMETERS = "parameters"
     REFIT = "refit"  # the model has seen the validation reviews
     ERROR = "error"  # why the run failed
+    SETTINGS = "settings"  # until they are logged as a file
     PROCESS = "process"  # which works on it: host, number, start time
     SEEN = "seen"  # when the process last gave a sign of life, in seconds since 1970
     # of a study's runs

@@ -11,9 +11,9 @@ Everything random in an epoch comes from the seed and the epoch's number, so an 
 import copy
 import math
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -23,10 +23,12 @@ from torch import Tensor, nn
 from sentiment_tune.data.batches import Batches, evaluation_batches, make_batches, shuffle_by_length
 from sentiment_tune.data.corpus import Reviews
 from sentiment_tune.data.text import TextConfig
-from sentiment_tune.evaluation.metrics import loss_and_accuracy
-from sentiment_tune.events import Event, Listener, ignore
+from sentiment_tune.errors import DivergenceError
+from sentiment_tune.evaluation.metrics import check_finite, loss_and_accuracy
+from sentiment_tune.events import Event, Listener, Message, ignore
 from sentiment_tune.inference.predict import device_of, predict
 from sentiment_tune.signals import end_if_asked
+from sentiment_tune.training.checkpoint import Checkpoints
 from sentiment_tune.training.config import TrainConfig
 from sentiment_tune.training.step import TrainStep
 
@@ -57,10 +59,6 @@ class EpochRecord(Event):
         return self.val_accuracy, -self.val_loss
 
 
-class DivergenceError(ArithmeticError):
-    """The loss is no longer a finite number; the message says where, at which learning rate, and the way out."""
-
-
 def fit(
     network: nn.Module,
     train: Reviews,
@@ -69,39 +67,62 @@ def fit(
     text: TextConfig,
     seed: int,
     listener: Listener = ignore,
-) -> Iterator[EpochRecord]:
+    checkpoints: Checkpoints | None = None,
+    best: "BestWeights | None" = None,
+) -> Generator[EpochRecord, None, None]:
     """Train `network` in place, on the device it is on, and yield each epoch's record when the epoch ends.
 
     The validation reviews are only measured; the listener hears of each step. Raises DivergenceError at the first step
-    whose loss is not finite.
+    whose loss is not finite, and after the first epoch whose answers to the validation reviews are not.
+
+    With checkpoints it goes on from the last one and ends as if it had never been cut off; the `best` weights are kept
+    with its own. The epochs that are behind it then are yielded again, as they were.
     """
     train_step, device = TrainStep(network, config), device_of(network)
     batches = make_batches(train, text, config.batch, device=device)
     validation_batches = evaluation_batches(validation, text, device)
-    for number in range(1, config.epochs + 1):
-        started = time.perf_counter()
-        batches = batches.reordered(shuffle_by_length(np.random.default_rng([seed, number])), config.batch)
-        with seeded(seed, number, device=device):
-            loss, accuracy = train_epoch(train_step, batches, train.labels, config, number, listener)
-        train_step.swap_average()
-        val_loss, val_accuracy = loss_and_accuracy(predict(network, validation_batches), validation.labels)
-        yield EpochRecord(number, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - started)
-        train_step.swap_average()  # not when nobody asks for another epoch: the weights are the caller's then
+    progress = Progress(train_step, best or BestWeights(), checkpoints)
+    with closing(checkpoints) if checkpoints else nullcontext():
+        for record in progress.resume():
+            yield from _shown(record, train_step)
+        while (number := progress.epoch) <= config.epochs:
+            progress.start_clock()
+            batches = batches.reordered(shuffle_by_length(np.random.default_rng([seed, number])), config.batch)
+            with seeded(seed, number, device=device):
+                loss, accuracy = train_epoch(progress, batches, train.labels, config, listener)
+            train_step.swap_average()
+            val_loss, val_accuracy = _measure(network, validation_batches, validation.labels, config, number)
+            train_step.swap_average()
+            record = EpochRecord(number, loss, accuracy, val_loss, val_accuracy, progress.seconds)
+            progress.end_epoch(record)
+            yield from _shown(record, train_step)
+
+
+def _shown(record: EpochRecord, train_step: TrainStep) -> Iterator[EpochRecord]:
+    """An epoch's record, while the network has the weights that were measured."""
+    train_step.swap_average()
+    yield record
+    train_step.swap_average()  # not when nobody asks for another epoch: the weights are the caller's then
+
+
+def _measure(
+    network: nn.Module, batches: Batches, labels: NDArray[np.uint8], config: TrainConfig, epoch: int
+) -> tuple[float, float]:
+    """Loss and accuracy of the validation reviews."""
+    logits = predict(network, batches)
+    check_finite(logits, f"validation reviews in epoch {epoch}, at learning rate {config.rate_at(epoch):g},")
+    return loss_and_accuracy(logits, labels)
 
 
 def train_epoch(
-    train_step: TrainStep,
-    batches: Batches,
-    labels: NDArray[np.uint8],
-    config: TrainConfig,
-    epoch: int,
-    listener: Listener,
+    progress: "Progress", batches: Batches, labels: NDArray[np.uint8], config: TrainConfig, listener: Listener
 ) -> tuple[float, float]:
-    """One step a batch; mean loss and accuracy on the way, over reviews."""
+    """One step a batch, from where the progress is; mean loss and accuracy on the way, over reviews."""
+    train_step, epoch = progress.train_step, progress.epoch
     train_step.network.train()
     device = device_of(train_step.network)
-    loss_sum, correct, reviews = 0.0, 0, 0
-    for step, batch in enumerate(batches, 1):
+    progress.resume_random_numbers(device)
+    for step, batch in enumerate(batches.after(progress.sums.steps), progress.sums.steps + 1):
         end_if_asked()
         targets = torch.from_numpy(labels[batch.rows].astype(np.float32)).to(device)
         learning_rate = config.rate_at(epoch - 1 + (step - 0.5) / len(batches))
@@ -111,11 +132,10 @@ def train_epoch(
                 f"the loss became {loss} in epoch {epoch}, step {step}, at learning rate {learning_rate:g}; "
                 "try a smaller learning_rate"
             )
-        loss_sum += loss * len(targets)
-        correct += int(((logits > 0) == (targets > 0.5)).sum())
-        reviews += len(targets)
+        progress.sums.add(loss * len(targets), int(((logits > 0) == (targets > 0.5)).sum()), len(targets))
+        progress.end_step(device)
         listener(StepEnd(epoch, step, len(batches)))
-    return loss_sum / reviews, correct / reviews
+    return progress.sums.loss / progress.sums.reviews, progress.sums.correct / progress.sums.reviews
 
 
 def early_stopping(epochs: Iterable[EpochRecord], patience: int) -> Iterator[EpochRecord]:
@@ -145,12 +165,122 @@ class BestWeights:
             self.epoch = epoch
             self._weights = copy.deepcopy(network.state_dict())
 
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights by name; empty before the first epoch."""
+        return self._weights
+
+    def take_over(self, epoch: EpochRecord, weights: Mapping[str, Tensor]) -> None:
+        """Begin with what an earlier process has found."""
+        self.epoch, self._weights = epoch, dict(weights)
+
     def restore(self, network: nn.Module) -> EpochRecord:
         """Put the best weights back; ValueError if no epoch was seen."""
         if self.epoch is None:
             raise ValueError("no epoch has been seen, so there are no best weights")
         network.load_state_dict(self._weights)
         return self.epoch
+
+
+@dataclass
+class Sums:
+    """Over the steps of an epoch that are done."""
+
+    steps: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    reviews: int = 0
+
+    def add(self, loss: float, correct: int, reviews: int) -> None:
+        self.steps += 1
+        self.loss += loss
+        self.correct += correct
+        self.reviews += reviews
+
+
+class Progress:
+    """How far a training is: all that the rest of it depends on, at any moment between two steps."""
+
+    def __init__(self, train_step: TrainStep, best: BestWeights, checkpoints: Checkpoints | None):
+        self.train_step = train_step
+        self.records: list[EpochRecord] = []  # of the epochs that have ended
+        self.sums = Sums()  # of the epoch under way
+        self._best, self._checkpoints = best, checkpoints
+        self._random: Mapping[str, Tensor] = {}  # where the generators go on, within an epoch that was cut off
+        self._earlier_seconds = 0.0  # of that epoch
+        self._started = time.perf_counter()
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch under way."""
+        return len(self.records) + 1
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the epoch so far."""
+        return self._earlier_seconds + time.perf_counter() - self._started
+
+    def start_clock(self) -> None:
+        """Count the epoch's seconds from now on."""
+        self._started = time.perf_counter()
+
+    def end_step(self, device: torch.device) -> None:
+        """Keep where a step has led, if it is time to."""
+        if self._checkpoints and self._checkpoints.is_due():
+            self._save(self._checkpoints, random_states(device))
+
+    def end_epoch(self, record: EpochRecord) -> None:
+        """Begin the next epoch, and keep where this one has led."""
+        self.records.append(record)
+        self.sums, self._random, self._earlier_seconds = Sums(), {}, 0.0
+        self.start_clock()
+        if self._checkpoints:
+            self._save(self._checkpoints, {})
+
+    def _save(self, checkpoints: Checkpoints, random: Mapping[str, Tensor]) -> None:
+        parts = {"best": self._best.weights, "random": random}
+        tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+        facts = {
+            "records": [asdict(record) for record in self.records],
+            "best": self._best.epoch.epoch if self._best.epoch else None,
+            "sums": asdict(self.sums),
+            "seconds": self.seconds,
+        }
+        checkpoints.save(len(self.records), self.sums.steps, {**self.train_step.tensors, **tensors}, facts)
+
+    def resume(self) -> list[EpochRecord]:
+        """Go on where the last checkpoint was made, if there is one; the epochs behind it."""
+        checkpoint = self._checkpoints and self._checkpoints.latest()
+        if not self._checkpoints or not checkpoint:
+            return []
+        tensors, facts = checkpoint.tensors, checkpoint.facts
+        self.train_step.restore(tensors)
+        self.records = [EpochRecord(**record) for record in facts["records"]]
+        self.sums, self._earlier_seconds = Sums(**facts["sums"]), facts["seconds"]
+        self._random = _part(tensors, "random")
+        if facts["best"]:
+            self._best.take_over(self.records[facts["best"] - 1], _part(tensors, "best"))
+        where = f"step {self.sums.steps} of epoch {self.epoch}" if self.sums.steps else f"epoch {len(self.records)}"
+        self._checkpoints.listener(Message(f"goes on after {where}"))
+        return list(self.records)
+
+    def resume_random_numbers(self, device: torch.device) -> None:
+        """Let the generators go on where the epoch was cut off, if it was."""
+        if self._random:
+            torch.set_rng_state(self._random["cpu"])
+        if "cuda" in self._random and device.type == "cuda":
+            torch.cuda.set_rng_state(self._random["cuda"], device)
+
+
+def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """The states of the generators that a training on the device draws from, by kind of device."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 
 @contextmanager

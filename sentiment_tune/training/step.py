@@ -1,7 +1,7 @@
 """One step of training: gradient, adversarial gradient, clipping, optimizer, average of the weights."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -13,6 +13,7 @@ from sentiment_tune.data.text import PADDING, UNKNOWN
 from sentiment_tune.training.config import TrainConfig
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
+_MEMORY = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of a parameter
 
 
 class TrainStep:
@@ -52,10 +53,41 @@ class TrainStep:
             logits: Tensor = self.network(ids)
         return logits.float()
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All that its further steps depend on, by name: weights, buffers, the average, the optimizer's memory."""
+        named = {f"network.{name}": tensor for name, tensor in named_tensors(self.network).items()}
+        if self.average is not None:
+            named |= {f"average.{name}": tensor for name, tensor in named_tensors(self.average).items()}
+        for number, parameter in enumerate(self._parameters):
+            memory = self._optimizer.state.get(parameter, {})
+            named |= {f"optimizer.{number}.{name}": tensor for name, tensor in memory.items()}
+        return named
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what another one of the same network and config had; ValueError if its tensors do not fit."""
+        own = {name: tensor for name, tensor in self.tensors.items() if not name.startswith("optimizer.")}
+        for name, tensor in own.items():
+            if name not in tensors or tensors[name].shape != tensor.shape:
+                raise ValueError(f"no {name} of shape {list(tensor.shape)}")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+        for number, parameter in enumerate(self._parameters):
+            prefix = f"optimizer.{number}."
+            memory = {name: tensors[prefix + name] for name in _MEMORY if prefix + name in tensors}
+            self._optimizer.state[parameter] = {name: _like(parameter, tensor) for name, tensor in memory.items()}
+
     def swap_average(self) -> None:
         """Exchange the network's weights with their average, if there is one, to measure and copy it; and back."""
         if self.average is not None:
             self.average.swap(self.network)
+
+
+def named_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers of a module by name, those too that it does not save."""
+    parameters, buffers = module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
+    return {**dict(parameters), **dict(buffers)}
 
 
 class ExponentialMovingAverage(AveragedModel):
@@ -74,6 +106,13 @@ class ExponentialMovingAverage(AveragedModel):
         """Exchange the average with the network's weights."""
         for mean, weight in zip(self.module.parameters(), network.parameters(), strict=True):
             mean.data, weight.data = weight.data, mean.data
+
+
+def _like(parameter: Tensor, saved: Tensor) -> Tensor:
+    """A saved tensor where the parameter is and, if it is of its shape, laid out as that is, as the optimizer needs."""
+    if saved.shape != parameter.shape:
+        return saved.to(parameter.device)
+    return torch.empty_like(parameter, dtype=saved.dtype, requires_grad=False).copy_(saved)
 
 
 def drop_words(ids: Tensor, rate: float) -> Tensor:

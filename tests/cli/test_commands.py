@@ -406,7 +406,8 @@ def test_a_signal_kills_the_run(tmp_path: Path, number: int, code: int) -> None:
     process.send_signal(number)
     answer = ended(process)
     (killed,) = runs(f"sqlite:///{tmp_path}/mlflow.db")
-    assert (answer.code, answer.err.strip()) == (code, "sentiment-tune: ended")
+    way_on = f"sentiment-tune: ended; go on with it: sentiment-tune train --resume {killed.info.run_id}"
+    assert (answer.code, answer.err.strip()) == (code, way_on)
     assert (killed.info.status, killed.info.end_time > killed.info.start_time) == ("KILLED", True)
 
 

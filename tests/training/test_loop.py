@@ -16,13 +16,14 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.text import PADDING, UNKNOWN
+from sentiment_tune.errors import DivergenceError
 from sentiment_tune.evaluation.metrics import loss_and_accuracy
 from sentiment_tune.events import Event
 from sentiment_tune.inference.predict import predict
 from sentiment_tune.models import kernels
 from sentiment_tune.space import Value
 from sentiment_tune.training.config import TrainConfig
-from sentiment_tune.training.loop import BestWeights, DivergenceError, EpochRecord, early_stopping, fit
+from sentiment_tune.training.loop import BestWeights, EpochRecord, early_stopping, fit
 from sentiment_tune.training.step import ExponentialMovingAverage, adversarial_perturbation, drop_words
 from support import BATTERY, READING, Toy, a_means_positive, built, padded, toy
 
@@ -247,7 +248,7 @@ def test_averaged_weights_are_measured_and_training_goes_on_from_the_last() -> N
     best.update(next(training), network)
     next(training)
     chosen = best.restore(network)
-    training.close()  # type: ignore[attr-defined]
+    training.close()
     assert (
         loss_and_accuracy(
             predict(network, evaluation_batches(VALIDATION, READING)),
