@@ -1,5 +1,6 @@
 """Reading from MLflow what runs have logged: params, metrics and tags, artifacts, models."""
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -157,8 +158,8 @@ def logged_model_uri(run_id: str) -> str:
 
 def read_json(run_id: str, name: str) -> Any:
     """The content of a JSON artifact; InputError if the run has none of that name, or it is damaged."""
-    with _explained(run_id, name):
-        return parse_json(read_file(Path(_artifact(run_id, name)), _LARGEST_ARTIFACT))
+    with _artifact(run_id, name) as path:
+        return parse_json(read_file(path, _LARGEST_ARTIFACT))
 
 
 def read_golden(run_id: str) -> Golden:
@@ -180,8 +181,7 @@ def read_error_rates(run_id: str) -> dict[str, tuple[Proportion, str | None]]:
 
 def read_test_predictions(run_id: str) -> dict[str, NDArray[Any]]:
     """A model's predictions of the test reviews: labels, probabilities and lengths [review]."""
-    path = _artifact(run_id, Artifact.TEST_PREDICTIONS)
-    with _explained(run_id, Artifact.TEST_PREDICTIONS), np.load(path, allow_pickle=False) as arrays:
+    with _artifact(run_id, Artifact.TEST_PREDICTIONS) as path, np.load(path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in ("labels", "probabilities", "lengths")}
 
 
@@ -196,12 +196,16 @@ def _explained(run_id: str, name: str) -> Iterator[None]:
         raise InputError(f"{name} of run {run_id!r} is damaged: {error}; train again") from None
 
 
-def _artifact(run_id: str, name: str) -> str:
-    try:
-        path: str = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{name}")
-        return path
-    except (MlflowException, OSError):
-        raise InputError(f"run {run_id!r} has no {name}: it was made by an earlier version, train again") from None
+@contextmanager
+def _artifact(run_id: str, name: str) -> Iterator[Path]:
+    """A copy of an artifact, for as long as it is read: MLflow itself would leave each for good."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        try:
+            path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{name}", dst_path=folder)
+        except (MlflowException, OSError):
+            raise InputError(f"run {run_id!r} has no {name}: it was made by an earlier version, train again") from None
+        with _explained(run_id, name):
+            yield Path(path)
 
 
 def newest_training() -> RunRecord:
