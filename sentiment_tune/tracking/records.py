@@ -128,6 +128,17 @@ def find_child(parent: str, conditions: Mapping[str, object]) -> RunRecord | Non
     return next(iter(find_runs({Tag.PARENT_RUN: parent, **conditions}, newest=1)), None)
 
 
+def find_runs_under_way(conditions: Mapping[str, object]) -> list[RunRecord]:
+    """Runs with these tags that are said to be running, in whatever experiment."""
+    tags = [f"tags.`{name}` = '{value}'" for name, value in conditions.items()]
+    runs = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string=" and ".join(["attributes.status = 'RUNNING'", *tags]),
+        output_format="list",
+    )
+    return list(map(read_record, runs))
+
+
 def find_running(parent: str) -> list[RunRecord]:
     """Runs that belong to `parent` and are said to be running."""
     return [run for run in find_children(parent) if run.status == "RUNNING"]

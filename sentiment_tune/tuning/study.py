@@ -4,7 +4,7 @@ The process that begins a study, or takes it up when its owner is gone, owns the
 runs or starts the workers, and writes the report. Whoever comes while the owner is at work only adds trials.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +16,9 @@ from sentiment_tune import signals
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import InputError, hide_passwords
 from sentiment_tune.events import Listener
+from sentiment_tune.local import is_process_gone
+from sentiment_tune.tracking import records, server
 from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.tracking import server
 from sentiment_tune.tracking.runs import RunSpec
 from sentiment_tune.tracking.schema import Artifact, Metric, Tag
 from sentiment_tune.tuning.backend import PATIENCE, create_pruner, open_storage
@@ -128,12 +129,20 @@ def _join(search: StudyConfig, study: optuna.Study, corpus: Corpus, study_run: s
 
 def _run_spec(study: optuna.Study, search: StudyConfig, spec: RunSpec) -> RunSpec:
     """The study's run of before if it is at this address, else a new one."""
-    earlier = study.user_attrs.get(RUN_ID)
+    tags = {Tag.STUDY: search.study, Tag.STORAGE: hide_passwords(search.storage), Tag.STAGE: "study"}
+    earlier = study.user_attrs.get(RUN_ID) or _lost_run(tags)
     if earlier and tracking.run_exists(earlier):
         tracking.detach_project_run()
         return RunSpec(run_id=earlier)
-    tags = {Tag.STUDY: search.study, Tag.STORAGE: hide_passwords(search.storage), Tag.STAGE: "study"}
     return RunSpec(spec.experiment, spec.name or search.study, {**tags, **spec.tags})
+
+
+def _lost_run(tags: Mapping[str, str]) -> str | None:
+    """The run of a process that is gone, and that the study has not been told of."""
+    for run in records.find_runs_under_way({Tag.STAGE: tags[Tag.STAGE]}):
+        if tags.items() <= run.tags.items() and is_process_gone(run.tags.get(Tag.PROCESS)):
+            return run.run_id
+    return None
 
 
 def _run_workers(
