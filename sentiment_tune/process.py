@@ -15,12 +15,14 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
 from sentiment_tune import local
 from sentiment_tune.errors import hide_passwords
+
+_SAFE_PATH = "PYTHONSAFEPATH"
 
 
 def prepare() -> None:
@@ -95,6 +97,21 @@ def _make_record(make: Callable[..., logging.LogRecord], *args: Any, **kwargs: A
 
 def _print_error(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
     sys.stderr.write(hide_passwords("".join(traceback.format_exception(kind, error, place))))
+
+
+@contextlib.contextmanager
+def importing_nothing_from_here() -> Iterator[None]:
+    """A block in which the Pythons that are started, such as a study's workers, import nothing from this folder.
+
+    By themselves they look there first: a file called like a library would be taken for it.
+    """
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_SAFE_PATH)
+        os.environ.update({} if before is None else {_SAFE_PATH: before})
 
 
 def wait_for_servers_briefly() -> None:

@@ -52,7 +52,7 @@ def download() -> tuple[Path, Path]:
     """The archive and the word index in Keras' folder, fetched unless they are there; InputError if they cannot be."""
     files = [(ARCHIVE, URL, SHA256), (WORD_INDEX, f"{FOLDER}/{WORD_INDEX}", WORD_INDEX_SHA256)]
     finished = subprocess.run(
-        [sys.executable, "-c", _DOWNLOAD],
+        [sys.executable, "-P", "-c", _DOWNLOAD],  # -P: nothing in the current folder is imported
         input=json.dumps([PATIENCE, files]),
         env=os.environ | {"KERAS_BACKEND": "torch"},  # Keras' own default is TensorFlow
         stdout=subprocess.PIPE,

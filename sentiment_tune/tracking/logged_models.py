@@ -46,7 +46,8 @@ class LoggedModel:
 
 
 def record_files(folder: Path, model_id: str | None) -> None:
-    """Write the list of a model's files, all of which are there, and its digest into the database."""
+    """Write the list of a model's files, all of which are there as they will stay, and its digest into the database."""
+    (folder / _LIST).unlink(missing_ok=True)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     listed = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest_of(path.read_bytes())}

@@ -18,7 +18,7 @@ from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.errors import InputError, OutageError
 from sentiment_tune.events import Listener, WarningMessage
-from sentiment_tune.process import prepare
+from sentiment_tune.process import importing_nothing_from_here, prepare
 from sentiment_tune.tracking import server
 
 Job = Callable[[Corpus, int], None]  # the data and the worker's number, from 0; travels to the process, so no lambda
@@ -67,7 +67,7 @@ class _Worker:
     def start(self) -> None:
         spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's and MLflow's threads half
         process = spawn.Process(target=_work, args=self._arguments, daemon=True)
-        with signals.held_back(), signals.unbroken():  # one that is begun is known
+        with signals.held_back(), signals.unbroken(), importing_nothing_from_here():  # one that is begun is known
             process.start()
             self.process = process
 
