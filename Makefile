@@ -16,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MLFLOW_EXPERIMENT_NAME ?= sentiment
 
-.PHONY: train tune test test-slow test-postgresql chaos wheel-test lint check clean
+.PHONY: train tune test test-slow test-postgresql chaos wheel-test lint audit check clean
 
 train: $(VENV)/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local $(GIVEN)
@@ -52,6 +52,15 @@ lint: $(VENV)/installed-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Known vulnerabilities of the pinned versions; it needs the network, so it is no part of `make check` or .ci/run.
+audit: $(VENV)/audit/installed
+	@$(VENV)/audit/bin/python scripts/audit.py
+
+$(VENV)/audit/installed:
+	@$(PYTHON) -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'
+	@touch $@
 
 check: lint test test-slow chaos
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_tune import local
 from sentiment_tune.errors import InputError
 
 FORMAT = 1  # to be raised when the files below, the split of texts into words or the cut into parts change
@@ -96,21 +97,17 @@ def open_store(folder: Path) -> Store | None:
 @contextmanager
 def lock_store(folder: Path) -> Iterator[None]:
     """A block that one process at a time is in, for one store; InputError where the cache cannot be written."""
-    from filelock import FileLock
-
     with _naming_the_variable(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_suffix(".lock"))
-        lock.acquire()
-    try:
+        _make_cache(folder.parent)
+    with local.lock("store", str(folder.absolute())):  # in a folder of this user: nobody else can hold it
         yield
-    finally:
-        lock.release()
 
 
 def write_store(store: Store, folder: Path) -> Store:
     """Write the store so that `folder` appears complete or not at all, and open it; the lock must be taken."""
-    partial = folder.with_suffix(".partial")
+    for left in local.partial_paths_left(folder.parent):  # by processes that were killed
+        shutil.rmtree(left, ignore_errors=True)
+    partial = local.partial_path(folder)
     with _naming_the_variable(folder.parent), _scratch_folder(partial):
         for name in _ARRAYS:
             np.save(partial / f"{name}.npy", getattr(store, name))
@@ -118,14 +115,25 @@ def write_store(store: Store, folder: Path) -> Store:
         sizes = {name: (partial / name).stat().st_size for name in _FILES}
         (partial / "about.json").write_text(json.dumps({"sizes": sizes, "digests": list(store.digests)}))
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-        partial.rename(folder)
+        try:
+            partial.rename(folder)
+        except OSError:
+            if open_store(folder) is None:  # else another user who shares the cache was faster
+                raise
     return open_store(folder) or store
+
+
+def _make_cache(cache: Path) -> None:
+    """Make the folder of all stores: for this user alone, unless the user has named another."""
+    if os.environ.get(VARIABLE) or cache != cache_folder():
+        cache.mkdir(parents=True, exist_ok=True)
+    else:
+        local.private_folder(cache)
 
 
 @contextmanager
 def _scratch_folder(folder: Path) -> Iterator[None]:
     """An empty folder that is gone afterwards, unless it was renamed."""
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     folder.mkdir()
     try:
         yield
