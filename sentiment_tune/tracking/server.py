@@ -76,16 +76,18 @@ def connect(uri: str | None = None, make: bool = True) -> None:
     """
     configure(uri)
     uri = tracking_uri()
-    _refuse_folder(uri)
-    if not make and is_missing():
-        raise InputError(f"no finished run at {uri}: train one first, or give --tracking-uri or --model FOLDER")
     try:
+        _refuse_folder(uri)
+        if not make and is_missing():
+            raise InputError(f"no finished run at {uri}: train one first, or give --tracking-uri or --model FOLDER")
         _reach(uri)
         with database_lock():
             patiently(lambda: _open(uri), 0, LOCKED)
             patiently(lambda: mlflow.search_experiments(max_results=1), FIRST_ANSWER, LOCKED)
         if mlflow.get_registry_uri() != uri:
             mlflow.search_registered_models(max_results=1)
+    except InputError:
+        raise
     except Exception as error:  # each kind of store raises what its own library does
         raise InputError(
             f"no MLflow tracking at {uri!r}: {reason_of(error)}; start it, or give another --tracking-uri"
