@@ -91,7 +91,7 @@ def test_score_takes_a_text(project: Project, trained: Any) -> None:
     finished = project.run("-e", "score", "-P", f"text={HOSTILE}")
     assert finished.returncode == 0, finished.stderr
     (line,) = finished.stdout.splitlines()
-    assert re.fullmatch(r"(positive|negative)  0\.\d{4}  " + re.escape(HOSTILE), line)
+    assert re.fullmatch(r"(positive|negative)  p\(positive\)=0\.\d{4}  " + re.escape(HOSTILE), line)
 
 
 @pytest.mark.slow
