@@ -5,6 +5,7 @@ run and `train_epochs`, and its winner is tested later.
 """
 
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -230,9 +231,20 @@ def refit(
 
 def log_learning_curves(epochs: Sequence[EpochRecord]) -> None:
     """Log the learning curves; a study's trials go without, since hundreds of pictures are looked at by nobody."""
-    from sentiment_tune.evaluation import plots  # slow to import, and not needed before
+    with optional_picture("learning_curves"):
+        from sentiment_tune.evaluation import plots  # slow to import, and not needed before
 
-    runs.log_figure("learning_curves", plots.learning_curves([asdict(epoch) for epoch in epochs]))
+        runs.log_figure("learning_curves", plots.learning_curves([asdict(epoch) for epoch in epochs]))
+
+
+@contextmanager
+def optional_picture(name: str) -> Iterator[None]:
+    """A block that draws a picture and logs it: one that fails is told in a line, and costs no model."""
+    try:
+        yield
+    except Exception as error:  # what matplotlib, a backend of the environment and a full disk raise
+        reason = " ".join(str(error).split())
+        logging.getLogger(__name__).warning("the picture %s is missing (%s: %s)", name, type(error).__name__, reason)
 
 
 def evaluate_on_test(network: nn.Module, text: TextConfig, corpus: Corpus) -> dict[str, float]:
@@ -254,10 +266,11 @@ def evaluate_on_test(network: nn.Module, text: TextConfig, corpus: Corpus) -> di
 
 
 def _log_test_plots(labels: NDArray[np.uint8], probabilities: NDArray[np.float64]) -> None:
-    from sentiment_tune.evaluation import plots
+    for name in ("confusion_matrix", "roc_curve", "reliability_diagram"):
+        with optional_picture(name):
+            from sentiment_tune.evaluation import plots
 
-    for plot in (plots.confusion_matrix, plots.roc_curve, plots.reliability_diagram):
-        runs.log_figure(plot.__name__, plot(labels, probabilities))
+            runs.log_figure(name, getattr(plots, name)(labels, probabilities))
 
 
 def log_model(package: ModelPackage) -> str:

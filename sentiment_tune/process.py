@@ -30,6 +30,7 @@ def prepare() -> None:
     keep_freed_memory()
     collect_garbage_seldom()
     quiet_mlflow()
+    draw_without_a_screen()
     keep_passwords_secret()
     wait_for_servers_briefly()
     clear_temporary_files()
@@ -65,6 +66,11 @@ def collect_garbage_seldom() -> None:
     """Look through objects less often: imports make a million that stay, which costs a second at start and end."""
     gc.set_threshold(10_000)
     atexit.register(gc.freeze)
+
+
+def draw_without_a_screen() -> None:
+    """Have matplotlib draw into files: the backend that a notebook's environment names may not be installed here."""
+    os.environ["MPLBACKEND"] = "Agg"
 
 
 def quiet_mlflow() -> None:

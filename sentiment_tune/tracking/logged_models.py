@@ -106,7 +106,10 @@ def _model_id(uri: str) -> str | None:
     if kind != "runs":
         return None
     run_id, _, name = path.strip("/").partition("/")
-    outputs = client.get_run(run_id).outputs
+    run = client.get_run(run_id)
+    if run.info.lifecycle_stage != "active":
+        raise InputError(f"run {run_id!r} is deleted")
+    outputs = run.outputs
     ids = [output.model_id for output in outputs.model_outputs] if outputs else []
     return next((one for one in reversed(ids) if client.get_logged_model(one).name == name), None)
 

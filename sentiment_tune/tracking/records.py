@@ -55,11 +55,14 @@ def read_record(run: Run) -> RunRecord:
 def read_run(run_id: str) -> RunRecord:
     """A run by its id; InputError if there is none."""
     try:
-        return read_record(mlflow.get_run(run_id))
+        run = mlflow.get_run(run_id)
     except MlflowException:
         raise InputError(
             f"no run {run_id!r} at {tracking_uri()}: see the ids in the MLflow UI, or give --tracking-uri"
         ) from None
+    if run.info.lifecycle_stage != "active":
+        raise InputError(f"run {run_id!r} is deleted: choose another, or restore it, mlflow runs restore --run-id ID")
+    return read_record(run)
 
 
 def finished_run(run: RunRecord) -> FinishedRun:
@@ -98,9 +101,17 @@ def finished_run(run: RunRecord) -> FinishedRun:
         raise InputError(f"run {run.run_id!r} has a tag that is no number: {error}; train again") from None
 
 
+def quoted(value: object) -> str:
+    """A text in a filter of MLflow's, which knows two kinds of quotes and no way to write one within its own."""
+    text = str(value)
+    if "'" in text and '"' in text:
+        raise InputError(f"{text!r} holds both kinds of quotes, which MLflow cannot search for: choose another name")
+    return f'"{text}"' if "'" in text else f"'{text}'"
+
+
 def find_runs(conditions: Mapping[str, object], *, newest: int = 10_000) -> list[RunRecord]:
     """Finished runs with these tags, in whatever experiment, the newest first."""
-    tags = [f"tags.`{name}` = '{value}'" for name, value in conditions.items()]
+    tags = [f"tags.`{name}` = {quoted(value)}" for name, value in conditions.items()]
     runs = mlflow.search_runs(
         search_all_experiments=True,
         filter_string=" and ".join(["attributes.status = 'FINISHED'", f"tags.{Tag.NETWORK} LIKE '%'", *tags]),
@@ -148,7 +159,7 @@ def find_children(parent: str) -> list[RunRecord]:
     """Runs that belong to `parent`, whatever became of them."""
     runs = mlflow.search_runs(
         search_all_experiments=True,
-        filter_string=f"tags.`{Tag.PARENT_RUN}` = '{parent}'",
+        filter_string=f"tags.`{Tag.PARENT_RUN}` = {quoted(parent)}",
         max_results=50_000,
         output_format="list",
     )

@@ -204,7 +204,7 @@ def _choices(client: mlflow.MlflowClient, name: str) -> str:
     if not _exists(client, name):
         names = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none yet"
         return f"choose from the registered models: {names}"
-    numbers = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
+    numbers = sorted(int(version.version) for version in client.search_model_versions(f"name = {records.quoted(name)}"))
     return f"choose from versions {', '.join(map(str, numbers))}"
 
 

@@ -16,6 +16,7 @@ from sentiment_tune import signals
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import InputError, hide_passwords
 from sentiment_tune.events import Listener
+from sentiment_tune.experiment import optional_picture
 from sentiment_tune.local import is_process_gone
 from sentiment_tune.tracking import records, server
 from sentiment_tune.tracking import runs as tracking
@@ -164,17 +165,18 @@ def _work(search: StudyConfig, study_run: str, listener: Listener, first: int, c
 
 def log_report(search: StudyConfig, study: optuna.Study) -> None:
     """Log what the study found: figures, pictures, the trials as a table, the best settings as a file."""
-    from sentiment_tune.tuning import plots
-
     best = best_trials(study, 1)[0]
     trials = study.get_trials(deepcopy=False)
     tracking.log_metrics({Metric.BEST_VAL_ACCURACY: best.value or 0.0, Metric.TRIALS: len(finished_trials(trials))})
     tracking.set_tags({Tag.BEST_TRIAL: best.number, Tag.BEST_RUN: best.user_attrs.get(RUN_ID)})
     tracking.log_text(trials_frame(study).to_csv(index=False, lineterminator="\r\n"), Artifact.STUDY_TRIALS)
     tracking.log_json(search.trial_config(best.params).as_dict, Artifact.BEST_SETTINGS)
-    tracking.log_text(plots.study_page(study), Artifact.STUDY_PAGE)
-    for name, picture in plots.draw_study(study):
-        tracking.log_figure(name, picture, Artifact.STUDY, bbox_inches="tight")
+    with optional_picture("of the study"):
+        from sentiment_tune.tuning import plots
+
+        tracking.log_text(plots.study_page(study), Artifact.STUDY_PAGE)
+        for name, picture in plots.draw_study(study):
+            tracking.log_figure(name, picture, Artifact.STUDY, bbox_inches="tight")
 
 
 def trials_frame(study: optuna.Study) -> "pd.DataFrame":
