@@ -5,6 +5,7 @@ once.
 """
 
 import contextlib
+import errno
 import sys
 from functools import partial
 
@@ -21,6 +22,8 @@ from sentiment_tune.cli.score import score
 from sentiment_tune.cli.train import train
 from sentiment_tune.cli.tune import tune
 from sentiment_tune.errors import DivergenceError, InputError, OutageError, hide_passwords, without_exit
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what a file system says without naming a file
 
 
 @click.group(context_settings={"help_option_names": list(HELP)})
@@ -74,6 +77,8 @@ def _explain(error: BaseException) -> None:
         _end(error.format_message() if isinstance(error, click.ClickException) else str(error), 2)
     if isinstance(error, DivergenceError | OutageError):
         _end(str(error), 1)
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _FULL):
+        _end(f"cannot use {error.filename or 'a file'}: {error.strerror}", 2)
 
 
 def _end(message: str, code: int) -> None:

@@ -118,6 +118,57 @@ def test_the_runs_of_mlflow_2_are_told_of(bare: Path, monkeypatch: pytest.Monkey
     assert "folder holds no runs" in ask("train", *TINY, "--tracking-uri", "elsewhere").refusal
 
 
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("score", "--model", LONG, "fine"),
+        ("score", "--input", f"{LONG}.csv"),
+        ("train", "--data", f"{LONG}.csv"),
+        ("train", "--data", f"{LONG}.npz"),
+        ("train", "--settings", LONG),
+        ("compare", "--tracking-uri", f"sqlite:///{LONG}"),
+        ("register", "--run", 'it\'s "fine"'),
+        ("register", "--promote", "a'b@77"),
+        ("register", "--promote", "a'\"b@77"),
+    ],
+)
+def test_a_name_that_none_can_have_is_one_line(words: tuple[str, ...], here: Path) -> None:
+    assert ask(*words).refusal
+
+
+def test_pictures_are_drawn_whatever_backend_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = ended(
+        started(
+            here, "env", "MPLBACKEND=module://not.installed", sys.executable, "-m", "sentiment_tune", "train", *TINY
+        )
+    )
+    assert (answer.code, answer.err) == (0, ""), answer
+    assert len(list(here.rglob("*.png"))) == 4
+
+
+def test_a_picture_that_fails_costs_no_model(
+    here: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr("mlflow.log_figure", fail)
+    assert ask("train", *TINY).code == 0
+    told = [record.getMessage() for record in caplog.records if record.name == "sentiment_tune.experiment"]
+    assert len(told) == 4
+    assert told[0] == "the picture learning_curves is missing (RuntimeError: no ink)"
+
+
+def test_a_deleted_run_is_named_as_such(here: Path) -> None:
+    run_id = begun()
+    mlflow.delete_run(run_id)
+    assert f"run '{run_id}' is deleted" in ask("register", "--run", run_id).refusal
+    assert f"run '{run_id}' is deleted" in ask("score", "--model", f"runs:/{run_id}/model", "fine").refusal
+
+
 # ---- MLflow's variables
 
 
