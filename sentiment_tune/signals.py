@@ -10,6 +10,7 @@ Without `listen_for_signals` nothing here does anything, and Ctrl-C is Python's 
 import _thread
 import contextlib
 import os
+import pickle
 import select
 import signal
 import sys
@@ -158,6 +159,25 @@ def say_end() -> None:
     if _wish.line and _said.acquire(blocking=False):
         with contextlib.suppress(OSError):  # the terminal may be gone
             os.write(2, f"{_wish.line}\n".encode())
+
+
+def run_as_child(parent: int, work: bytes) -> None:
+    """What a process does first that another of this package has started: it ends with that one, whatever it loads.
+
+    Ctrl-C is for its parent to hear, and to pass on. `work` is a pickled function, whose imports take seconds.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    listen_for_signals()
+    try:
+        if os.getppid() != parent:
+            raise TerminatedError("the process that began this one is gone")
+        end_with([psutil.Process(parent)])
+        pickle.loads(work)()
+        end_if_asked()
+    except KeyboardInterrupt:
+        os._exit(exit_code(signal.SIGTERM))  # what it had to tell has been told
+    finally:
+        stop_listening()
 
 
 def end_with_project() -> str | None:

@@ -3,11 +3,12 @@
 import io
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -99,6 +100,16 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < ends, f"it did not come about in {TIME_LIMIT:g} s"
         time.sleep(0.1)
+
+
+def workers_of(folder: Path) -> set[str]:
+    """Who works on a study, read without making a database that is not there yet."""
+    try:
+        with closing(sqlite3.connect(f"file:{folder}/optuna.db?mode=ro", uri=True)) as database:
+            found = database.execute("SELECT value_json FROM trial_user_attributes WHERE key = 'worker'").fetchall()
+    except sqlite3.Error:
+        return set()
+    return {worker for (worker,) in found}
 
 
 def runs(database: str) -> list[Any]:

@@ -3,14 +3,15 @@
 import multiprocessing
 import multiprocessing.connection
 import os
+import pickle
 import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.process import BaseProcess
 
-import psutil
 import torch
 
 from sentiment_tune import signals
@@ -66,22 +67,24 @@ class _Worker:
 
     def start(self) -> None:
         spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's and MLflow's threads half
-        process = spawn.Process(target=_work, args=self._arguments, daemon=True)
+        work = pickle.dumps(partial(_work, *self._arguments))
+        process = spawn.Process(target=signals.run_as_child, args=(os.getpid(), work), daemon=True)
         with signals.held_back(), signals.unbroken(), importing_nothing_from_here():  # one that is begun is known
             process.start()
             self.process = process
 
-    def start_again(self, listener: Listener) -> None:
+    def start_again(self, listener: Listener) -> bool:
         """Start it again if it may be, and tell what has happened."""
         fate = f"worker {self._number} died ({self.end})"
         if self._exit_code == GAVE_UP:
-            return
+            return False
         if not self._restarts:
             listener(WarningMessage(f"{fate} once more and is not started again"))
-            return
+            return False
         self._restarts -= 1
         listener(WarningMessage(f"{fate} and is started again; {self._restarts} restarts are left to it"))
         self.start()
+        return True
 
     @property
     def is_alive(self) -> bool:
@@ -103,16 +106,16 @@ class _Worker:
 
 
 def _wait(crew: list[_Worker], lost: Callable[[], None], listener: Listener) -> None:
-    alive = [worker for worker in crew if worker.is_alive]
+    alive = crew
     while alive:
         multiprocessing.connection.wait([worker.process.sentinel for worker in alive if worker.process], timeout=0.2)
         signals.end_if_asked()
-        died = [worker for worker in alive if not worker.is_alive and not worker.is_done]
+        ended = [worker for worker in alive if not worker.is_alive]  # asked once: it may end while this is done
+        died = [worker for worker in ended if not worker.is_done]
         if died:
             lost()
-        for worker in died:
-            worker.start_again(listener)
-        alive = [worker for worker in crew if worker.is_alive]
+        again = [worker for worker in died if worker.start_again(listener)]
+        alive = [worker for worker in alive if worker not in ended] + again
 
 
 def _end(crew: list[_Worker]) -> None:
@@ -130,19 +133,11 @@ def _end(crew: list[_Worker]) -> None:
 
 def _work(source: DataConfig | Corpus, address: str, job: Job, number: int, threads: int) -> None:
     """What a worker process does; its trainings are told and kept like any other's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the owner ends its workers itself
-    signals.listen_for_signals()
-    signals.end_with([psutil.Process(os.getppid())])
     try:
         prepare()
         torch.set_num_threads(threads)
         server.configure(address)
         job(source if isinstance(source, Corpus) else load(source), number)
-        signals.end_if_asked()
-    except KeyboardInterrupt:
-        os._exit(signals.exit_code())  # its run has been told
     except (InputError, OutageError) as error:
         print(f"sentiment-tune: {error}", file=sys.stderr)
         sys.exit(GAVE_UP)
-    finally:
-        signals.stop_listening()

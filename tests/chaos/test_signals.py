@@ -18,7 +18,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from sentiment_tune.tuning.liveness import is_interrupted
-from support import ROOT, SCRIPT, ask, runs, wait_until
+from support import ROOT, SCRIPT, ask, runs, wait_until, workers_of
 
 pytestmark = pytest.mark.chaos
 SEED = int(os.environ.get("SENTIMENT_TUNE_CHAOS_SEED", "0")) or random.randrange(10**6)
@@ -91,16 +91,6 @@ def stored_trials(folder: Path) -> list[FrozenTrial]:
     if not (folder / "optuna.db").exists() or not optuna.get_all_study_names(storage):
         return []
     return optuna.load_study(study_name=None, storage=storage).get_trials()
-
-
-def workers_of(folder: Path) -> set[str]:
-    """Who works on a study, read without making a database that is not there yet."""
-    try:
-        with closing(sqlite3.connect(f"file:{folder}/optuna.db?mode=ro", uri=True)) as database:
-            found = database.execute("SELECT value_json FROM trial_user_attributes WHERE key = 'worker'").fetchall()
-    except sqlite3.Error:
-        return set()
-    return {worker for (worker,) in found}
 
 
 def check_left(folder: Path) -> None:

@@ -19,7 +19,7 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.events import Event, WarningMessage
 from sentiment_tune.tuning.liveness import finished_trials
 from sentiment_tune.tuning.workers import RESTARTS, run_in_processes
-from support import SCRIPT, TIME_LIMIT, ended, started, wait_until
+from support import SCRIPT, TIME_LIMIT, ended, started, wait_until, workers_of
 
 pytestmark = pytest.mark.chaos
 SEED = int(os.environ.get("SENTIMENT_TUNE_CHAOS_SEED", "0")) or random.randrange(10**6)
@@ -60,18 +60,24 @@ def test_a_study_goes_on_wherever_its_process_died(here: Path) -> None:
 def test_workers_that_are_killed_at_random(here: Path) -> None:
     draw = random.Random(SEED)
     print(f"seed {SEED}")
-    process = started(here, SCRIPT, *TUNE, "--trials", "8", "--workers", "2")
+    process = started(here, SCRIPT, *TUNE, "--trials", "16", "--workers", "2")
     owner = psutil.Process(process.pid)
     for _ in range(3):
-        wait_until(lambda: process.poll() is not None or len(_workers(owner)) == 2)
-        time.sleep(draw.uniform(4, 12))
+        await_worker(here, process)
+        time.sleep(draw.uniform(0, 1))
         workers = _workers(owner)
         if process.poll() is None and workers:
             draw.choice(workers).send_signal(signal.SIGKILL)
     answer = ended(process)
     assert answer.code == 0, answer
-    check_study(here, "embedding-sample", 8)
+    check_study(here, "embedding-sample", 16)
     assert "restarts are left to it" in answer.err
+
+
+def await_worker(folder: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until one more has begun to work, or the study has ended."""
+    before = workers_of(folder)
+    wait_until(lambda: process.poll() is not None or workers_of(folder) > before)
 
 
 def _workers(owner: psutil.Process) -> list[psutil.Process]:
