@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from sentiment_tune.config import ExperimentConfig, read_settings
 from sentiment_tune.tracking import records, registry
 from sentiment_tune.tuning import backend as optuna_parts
 from sentiment_tune.tuning import liveness
+from sentiment_tune.tuning import trials as trials_module
 from sentiment_tune.tuning.liveness import finished_trials
 from support import SCRIPT, Answer, artifact, ask, ended, runs, started, wait_until
 
@@ -69,6 +71,28 @@ class Late(nn.Module):
             study = optuna.load_study(study_name="late", storage="sqlite:///o.db")
             study.tell(0, state=optuna.trial.TrialState.FAIL)  # as whoever takes its worker for dead does
             Late.told = True
+        return self.output(self.vectors(ids).sum(1)).squeeze(-1)
+"""
+
+
+FULL = """
+import errno
+from torch import nn
+from sentiment_tune.space import Width
+
+
+class Full(nn.Module):
+    steps = 0
+
+    def __init__(self, vocabulary: int, size: Width = 32):
+        super().__init__()
+        self.vectors = nn.Embedding(vocabulary, size, padding_idx=0)
+        self.output = nn.Linear(size, 1)
+
+    def forward(self, ids):
+        Full.steps += self.training
+        if STEPS == Full.steps or Full.steps > 3 > STEPS:
+            raise OSError(errno.ENOSPC, "No space left on device")
         return self.output(self.vectors(ids).sum(1)).squeeze(-1)
 """
 
@@ -354,6 +378,24 @@ def test_a_joint_study_chooses_the_network_too(here: Path) -> None:
         params = by_id[trial.user_attrs["run_id"]].data.params
         assert params["model"] == model
         assert params["hidden"] == str(trial.params[f"{model}.hidden"])
+
+
+def test_a_trial_whose_disk_was_full_is_tried_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials_module, "PAUSES", (0, 0))
+    (here / "mynet.py").write_text(FULL.replace("STEPS", "9"))
+    named = ("--study", "full", "--storage", "sqlite:///optuna.db", "--trials", "2", "--top", "0")
+    answer = ask("tune", "--model", "mynet:Full", *SMALL, *named)
+    trials = trials_of(here, "full")
+    assert (answer.code, answer.err.count("No space left on device")) == (0, 1)
+    assert [trial.state.name for trial in trials if not finished_trials([trial])] == ["FAIL"]
+    (again,) = (trial for trial in trials if trial.system_attrs.get("retry_history"))
+    assert (again.params, len(finished_trials(trials))) == (trials[again.system_attrs["retry_history"][0]].params, 2)
+    (here / "mynet.py").write_text(FULL.replace("STEPS", "0"))
+    sys.modules.pop("mynet")
+    answer = ask("tune", "--model", "mynet:Full", *SMALL, *named[2:], "--study", "away")
+    assert answer.code == 1
+    assert "the same command goes on with the study" in answer.err.splitlines()[-1]
+    assert running(here) == []
 
 
 def test_it_stops_without_progress_and_at_its_time(here: Path) -> None:
