@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sentiment_tune import signals
 from sentiment_tune.config import settings_for
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import encode_texts
@@ -131,18 +132,19 @@ def _score_in_fresh_process(
     uri: str, folder: Path, texts: Sequence[str], ids: Sequence[Sequence[int]]
 ) -> tuple[list[float], list[float]]:
     """Probabilities of the texts through both doors: raw texts, and their ids."""
-    process = subprocess.run(
-        [sys.executable, "-P", "-W", "ignore", "-c", VERIFY, str(folder)],
-        input=json.dumps([texts, ids]),
-        cwd=folder.parent,
-        env={
-            **os.environ,
-            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-            "MLFLOW_TRACKING_URI": tracking_uri(),
-        },
-        capture_output=True,
-        text=True,
-    )
+    with signals.interruptible():
+        process = subprocess.run(
+            [sys.executable, "-P", "-W", "ignore", "-c", VERIFY, str(folder)],
+            input=json.dumps([texts, ids]),
+            cwd=folder.parent,
+            env={
+                **os.environ,
+                "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+                "MLFLOW_TRACKING_URI": tracking_uri(),
+            },
+            capture_output=True,
+            text=True,
+        )
     if process.returncode:
         reason = (process.stderr.strip().splitlines() or ["no message"])[-1]
         raise InputError(f"the model at {uri} cannot be loaded in a fresh process: {reason}")

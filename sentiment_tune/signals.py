@@ -122,6 +122,17 @@ def unbroken() -> Iterator[None]:
         _wish.unbroken -= 1
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """A block that may end anywhere: one that only waits, for another process."""
+    end_if_asked()
+    opened, _wish.open = _wish.open, 0
+    try:
+        yield
+    finally:
+        _wish.open = opened
+
+
 def stop_listening() -> None:
     """What is left of this process has no more safe points, and raises nothing: all is done."""
     _wish.unbroken += 1

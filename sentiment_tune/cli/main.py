@@ -39,24 +39,30 @@ for command in (train, tune, register, ensemble, compare, score, doctor, recipes
 def run() -> None:
     """The console script: what goes wrong by the user's hand is one line and exit code 2."""
     signals.listen_for_signals("sentiment-tune: ended")
-    end_project = partial(_end_project, None)
     try:
-        end_project = partial(_end_project, signals.end_with_project())
-        with signals.last_words(end_project, safe_points=False):
-            process.prepare()
-            with without_exit():
-                main(standalone_mode=False)
-            signals.end_if_asked()
+        _run()
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         sys.exit(2)
     except BaseException as error:
-        if signals.was_asked():
-            end_project()
         _explain(error)
         raise
     finally:
         signals.stop_listening()
+
+
+def _run() -> None:
+    end_project = partial(_end_project, signals.end_with_project())
+    with signals.last_words(end_project, safe_points=False):
+        try:
+            process.prepare()
+            with without_exit():
+                main(standalone_mode=False)
+            signals.end_if_asked()
+        except BaseException:
+            if signals.was_asked():
+                end_project()
+            raise
 
 
 def _end_project(run_id: str | None) -> None:
