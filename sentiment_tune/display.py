@@ -1,5 +1,7 @@
 """How far a training or a study is, on a terminal or in a notebook."""
 
+import contextlib
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -8,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sentiment_tune.errors import TerminatedError
 from sentiment_tune.events import Event, Message, WarningMessage
 from sentiment_tune.experiment import TrainingStart
 from sentiment_tune.space import Value
@@ -22,9 +25,19 @@ if TYPE_CHECKING:
     from sentiment_tune.tuning.trials import TrialEnd
 
 
+class _Terminal(Console):
+    """A console whose reader may go, as `head` does: that ends the program as a terminal does that closes."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        with contextlib.suppress(OSError, ValueError):  # what is still in its buffer would be an error at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        raise TerminatedError("nobody reads the output any more") from None
+
+
 def terminal(stderr: bool = False) -> Console:
     """A terminal or a file, on which a text is printed as it is."""
-    return Console(stderr=stderr, soft_wrap=True, highlight=False, emoji=False, markup=False)
+    return _Terminal(stderr=stderr, soft_wrap=True, highlight=False, emoji=False, markup=False)
 
 
 def warn(text: str) -> None:

@@ -6,6 +6,7 @@ once.
 
 import contextlib
 import errno
+import signal
 import sys
 from functools import partial
 
@@ -21,7 +22,14 @@ from sentiment_tune.cli.register import register
 from sentiment_tune.cli.score import score
 from sentiment_tune.cli.train import train
 from sentiment_tune.cli.tune import tune
-from sentiment_tune.errors import DivergenceError, InputError, OutageError, hide_passwords, without_exit
+from sentiment_tune.errors import (
+    DivergenceError,
+    InputError,
+    OutageError,
+    TerminatedError,
+    hide_passwords,
+    without_exit,
+)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what a file system says without naming a file
 
@@ -78,7 +86,7 @@ def _explain(error: BaseException) -> None:
     """End with a line and a code of its own where the error is none of the program's."""
     if signals.was_asked() or isinstance(error, KeyboardInterrupt | click.Abort):
         signals.say_end()
-        sys.exit(signals.exit_code())
+        sys.exit(signals.exit_code(signal.SIGTERM if isinstance(error.__cause__ or error, TerminatedError) else None))
     if isinstance(error, click.ClickException | InputError):
         _end(error.format_message() if isinstance(error, click.ClickException) else str(error), 2)
     if isinstance(error, DivergenceError | OutageError):

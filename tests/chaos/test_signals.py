@@ -245,6 +245,19 @@ def test_what_is_ignored_stays_so(here: Path) -> None:
     check_left(here)
 
 
+def test_a_reader_that_goes(here: Path) -> None:
+    """As `head` does: the training ends like one whose terminal closes."""
+    process = begun(here, SCRIPT, *TRAIN, *LONG)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read()
+    with process:
+        assert (process.wait(), said_last(err)) == (143, "sentiment-tune: ended")
+    assert statuses(here) == [("KILLED", True)]
+
+
 def test_a_network_that_comes_to_no_safe_point(here: Path) -> None:
     """A step that never ends is not waited for."""
     (here / "mynet.py").write_text(STUCK)
