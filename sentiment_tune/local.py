@@ -51,7 +51,7 @@ def user_folder(*names: str) -> Path:
     It is below the folder of the variable SENTIMENT_TUNE_STATE, or of the user's account; where the account has none
     that can be written, below one of the temporary folder that is this user's own.
     """
-    *others, last = (*_state_folders(), _temporary_folder())
+    *others, last = (*_state_folders(), temporary_folder())
     for folder in others:
         with contextlib.suppress(OSError):
             return _private_folders(folder, names)
@@ -76,7 +76,8 @@ def _state_folders() -> list[Path]:
         return []
 
 
-def _temporary_folder() -> Path:
+def temporary_folder() -> Path:
+    """The folder of this user's own that stands in where the account has none."""
     return shared_temporary_folder() / f"sentiment_tune-{os.getuid()}"
 
 

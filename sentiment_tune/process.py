@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import functools
 import gc
+import getpass
 import logging
 import os
 import platform
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -27,6 +29,7 @@ _SAFE_PATH = "PYTHONSAFEPATH"
 
 def prepare() -> None:
     """Everything below, for a process that does nothing but what the package is asked to do."""
+    give_a_home()
     keep_freed_memory()
     collect_garbage_seldom()
     quiet_mlflow()
@@ -66,6 +69,18 @@ def collect_garbage_seldom() -> None:
     """Look through objects less often: imports make a million that stay, which costs a second at start and end."""
     gc.set_threshold(10_000)
     atexit.register(gc.freeze)
+
+
+def give_a_home() -> None:
+    """Give a user whom the system does not know, as in a container, the home and the name that MLflow and torch want."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(local.private_folder(local.temporary_folder()))
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = str(os.getuid())
 
 
 def draw_without_a_screen() -> None:

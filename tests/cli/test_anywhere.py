@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,24 @@ def test_every_command_works_in_a_folder_called(name: str, tmp_path: Path) -> No
     do("ensemble", "--data", "sample")
     assert do("score", "--model", "models:/sentiment@champion", "fine").out
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.chaos
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize(("mode", "told"), [(0o777, ""), (0o755, "cannot be written")])
+def test_a_user_whom_the_system_does_not_know(mode: int, told: str) -> None:
+    with tempfile.TemporaryDirectory() as place:  # pytest's own folders are closed to others
+        folder = Path(place, "here")
+        folder.mkdir()
+        folder.chmod(mode)
+        Path(place).chmod(0o755)
+        nobody = ("setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups")
+        variables = ("env", "-u", "HOME", f"SENTIMENT_TUNE_CACHE={folder}/cache")
+        answer = ended(started(folder, *nobody, *variables, sys.executable, "-m", "sentiment_tune", "train", *TINY))
+    if "ermission denied" in answer.err and not told:
+        pytest.skip("this Python is closed to others")
+    assert told in (answer.refusal if told else answer.err), answer
+    assert told or answer.code == 0, answer
 
 
 def test_a_folder_that_cannot_be_named_is_told(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
