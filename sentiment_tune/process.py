@@ -72,7 +72,7 @@ def collect_garbage_seldom() -> None:
 
 
 def give_a_home() -> None:
-    """Give a user whom the system does not know, as in a container, the home and the name that MLflow and torch want."""
+    """Give a user whom the system does not know, as in a container, the home and name that MLflow and torch want."""
     try:
         Path.home()
     except RuntimeError:

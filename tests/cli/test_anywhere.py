@@ -37,33 +37,9 @@ def test_commands_work_in_an_odd_folder(bare: Path, monkeypatch: pytest.MonkeyPa
     assert {"mlflow.db", "mlruns", "optuna.db"} <= {path.name for path in folder.iterdir()}
 
 
-ODD_PATHS = [
-    ODD,
-    " ",
-    "%",
-    "a%20b",
-    "#",
-    "'",
-    '"',
-    "'\"",
-    "ü",
-    "名",
-    "?",
-    "&",
-    "\\",
-    "$HOME",
-    "`ls`",
-    "{}",
-    "[x]",
-    "a\nb",
-    ";",
-]
-
-
 @pytest.mark.chaos
-@pytest.mark.parametrize("name", ODD_PATHS)
-def test_every_command_works_in_a_folder_called(name: str, tmp_path: Path) -> None:
-    folder = tmp_path / f"x{name}y"
+def test_every_command_works_in_an_odd_folder(tmp_path: Path) -> None:
+    folder = tmp_path / ODD
     folder.mkdir()
 
     def do(*words: str) -> Answer:
