@@ -105,7 +105,7 @@ def test_there_are_enough_of_them() -> None:
 
 
 def test_a_folder_that_was_tampered_with_is_refused(logged: Logged) -> None:
-    changes = {**READ_BY_SCORE, **HUGE}
+    changes = some({**READ_BY_SCORE, **HUGE}, 80)
     assert not_refused(logged, changes, "score", "--model", str(logged.model), *TEXTS) == {}
 
 
@@ -116,7 +116,7 @@ def test_what_lies_beside_the_data_does_not_matter_to_who_scores(logged: Logged)
 @pytest.mark.parametrize("named", ["plainly", "runs:/RUN/model", "models:/one@champion"])
 def test_an_address_of_mlflow_leads_to_what_was_logged_or_nowhere(logged: Logged, named: str) -> None:
     address = () if named == "plainly" else ("--model", named.replace("RUN", logged.run_id))
-    assert not_refused(logged, some(EVERYTHING, 40), "score", *address, *TEXTS) == {}
+    assert not_refused(logged, some(EVERYTHING, 15), "score", *address, *TEXTS) == {}
 
 
 def test_what_scores_otherwise_is_refused_by_its_address(logged: Logged) -> None:
@@ -134,7 +134,7 @@ def test_the_registry_takes_none_of_them(logged: Logged, changes: dict[str, Muta
 
 def test_no_ensemble_takes_them_as_members(logged: Logged) -> None:
     asked = ("ensemble", "--members", ",".join(NAMES), "--data", "sample")
-    changes = some(READ_BY_SCORE | HUGE, 15)
+    changes = some(READ_BY_SCORE | HUGE, 8)
     wrong = {name: answer for name, change in changes.items() if not refused(answer := logged.ask(change, *asked))}
     assert wrong == {}
 
@@ -144,6 +144,7 @@ def test_everything_is_refused_by_everyone(logged: Logged) -> None:
     data = {**READ_BY_SCORE, **HUGE}
     ensemble = ("ensemble", "--members", ",".join(NAMES), "--data", "sample")
     for changes, *words in (
+        (data, "score", "--model", str(logged.model), *TEXTS),
         (EVERYTHING, "score", *TEXTS),
         (EVERYTHING, "score", "--trust-code", *TEXTS),
         (EVERYTHING, "register", "--run", logged.run_id),
