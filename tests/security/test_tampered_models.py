@@ -146,11 +146,11 @@ def test_everything_is_refused_by_everyone(logged: Logged) -> None:
     for changes, *words in (
         (data, "score", "--model", str(logged.model), *TEXTS),
         (EVERYTHING, "score", *TEXTS),
-        (EVERYTHING, "score", "--trust-code", *TEXTS),
+        (some(EVERYTHING, 60), "score", "--trust-code", *TEXTS),
         (EVERYTHING, "register", "--run", logged.run_id),
-        (EVERYTHING, "register", "--trust-code", "--run", logged.run_id),
-        (data, *ensemble),
-        (data, *ensemble, "--trust-code"),
+        (some(EVERYTHING, 60), "register", "--trust-code", "--run", logged.run_id),
+        (some(data, 60), *ensemble),
+        (some(data, 30), *ensemble, "--trust-code"),
     ):
         assert not_refused(logged, changes, *words) == {}, words
 
