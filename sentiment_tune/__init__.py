@@ -28,22 +28,37 @@ if TYPE_CHECKING:
     from sentiment_tune.api import train as train
     from sentiment_tune.api import tune as tune
     from sentiment_tune.api import tune_each as tune_each
+    from sentiment_tune.api import upload as upload
     from sentiment_tune.classifier import SentimentClassifier as SentimentClassifier
     from sentiment_tune.errors import InputError as InputError
+    from sentiment_tune.errors import OutageError as OutageError
     from sentiment_tune.process import quiet_mlflow as quiet_mlflow
 
 _HOMES = {
     **dict.fromkeys(
-        ("train", "tune", "tune_each", "load_model", "leaderboard", "register", "promote", "ensemble", "doctor"), "api"
+        (
+            "train",
+            "tune",
+            "tune_each",
+            "load_model",
+            "leaderboard",
+            "register",
+            "promote",
+            "ensemble",
+            "doctor",
+            "upload",
+        ),
+        "api",
     ),
     **dict.fromkeys(("settings", "TrainedRun", "StudyResult", "Model"), "api"),
     "SentimentClassifier": "classifier",
-    "InputError": "errors",
+    **dict.fromkeys(("InputError", "OutageError"), "errors"),
     "quiet_mlflow": "process",
 }
 __all__ = [
     "InputError",
     "Model",
+    "OutageError",
     "SentimentClassifier",
     "StudyResult",
     "TrainedRun",
@@ -59,6 +74,7 @@ __all__ = [
     "train",
     "tune",
     "tune_each",
+    "upload",
 ]
 
 

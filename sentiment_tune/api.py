@@ -107,6 +107,8 @@ class TrainedRun:
         epochs: a row an epoch: epoch, train_loss, train_accuracy, val_loss, val_accuracy, seconds.
         parameters: how many numbers the network has learned.
         model: the trained model.
+        undelivered: where MLflow was away and has not taken all of the run, what to do; `model_uri` is then a folder
+            of this machine. Else None.
     """
 
     run_id: str
@@ -117,6 +119,7 @@ class TrainedRun:
     epochs: "pd.DataFrame"
     parameters: int
     model: Model
+    undelivered: str | None = None
 
 
 def train(
@@ -261,6 +264,7 @@ def _trained_run(config: "ExperimentConfig", corpus: "Corpus", result: "RunResul
         epochs=pd.DataFrame([asdict(epoch) for epoch in result.epochs]),
         parameters=result.parameters,
         model=Model(result.package),
+        undelivered=result.undelivered,
     )
 
 
@@ -594,8 +598,33 @@ def ensemble(
 
     server.connect(tracking_uri, make=False)
     source, in_memory = _source(data)
-    corpus = _load(DataConfig(data=source, **columns), in_memory, listener or display.TrainingDisplay(quiet=True))
-    return build_ensemble(members or [], corpus, RunSpec(experiment, "ensemble"), trust_code)
+    tell = listener or display.TrainingDisplay(quiet=True)
+    corpus = _load(DataConfig(data=source, **columns), in_memory, tell)
+    return build_ensemble(members or [], corpus, RunSpec(experiment, "ensemble"), trust_code, tell)
+
+
+def upload(*, tracking_uri: str | None = None) -> list[str]:
+    """Bring into MLflow what was kept on this machine while it was away.
+
+    Args:
+        tracking_uri: MLflow server or database; by default MLflow's own.
+
+    Returns:
+        The ids of the runs that are whole now. Those of processes that are still at work are left to them.
+
+    Raises:
+        InputError: MLflow does not answer.
+        OutageError: MLflow does not take what was kept, which stays where it is.
+    """
+    from sentiment_tune.tracking import server
+    from sentiment_tune.tracking.delivery import replay
+    from sentiment_tune.tracking.journal import journals
+
+    server.connect(tracking_uri, make=False)
+    left = [journal for journal in journals() if journal.is_left]
+    for journal in left:
+        replay(journal)
+    return [journal.run_id for journal in left]
 
 
 def doctor(

@@ -21,6 +21,7 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation import metrics
 from sentiment_tune.evaluation.finished_run import FinishedRun
 from sentiment_tune.evaluation.metrics import loss_and_accuracy
+from sentiment_tune.events import Listener, ignore
 from sentiment_tune.experiment import evaluate_on_test, log_model, start_model_run
 from sentiment_tune.inference.package import ModelPackage
 from sentiment_tune.inference.predict import predict, resolve_device
@@ -109,7 +110,9 @@ def _load_member(version: Version, trust_code: bool) -> Member:
     return Member(version.name, version.version, version.uri, package, _run_of(version).train_seconds)
 
 
-def build_ensemble(names: Sequence[str], corpus: Corpus, spec: RunSpec, trust_code: bool = False) -> EnsembleResult:
+def build_ensemble(
+    names: Sequence[str], corpus: Corpus, spec: RunSpec, trust_code: bool = False, listener: Listener = ignore
+) -> EnsembleResult:
     """Put champions together: one run of MLflow, with weights, validation and test accuracy, and the model."""
     members = load_members(names, corpus, trust_code)
     text_config = common_text_config([member.package.text_config for member in members])
@@ -118,7 +121,7 @@ def build_ensemble(names: Sequence[str], corpus: Corpus, spec: RunSpec, trust_co
         "members": " ".join(member.uri for member in members),
         **asdict(text_config),
     }
-    with start_model_run(ENSEMBLE, settings, SEED, corpus, spec) as run:
+    with start_model_run(ENSEMBLE, settings, SEED, corpus, spec, listener) as run:
         labels = corpus.validation.labels
         logits = np.stack([_validation_logits(member.package, corpus) for member in members], 1)  # [review, member]
         weights, bias = fit_weights(logits, labels)

@@ -32,6 +32,7 @@ from sentiment_tune.inference.predict import device_of, predict
 from sentiment_tune.local import delete
 from sentiment_tune.space import Value
 from sentiment_tune.tracking import flavor, runs, server
+from sentiment_tune.tracking.journal import Write
 from sentiment_tune.tracking.runs import ActiveRun, RunSpec
 from sentiment_tune.tracking.schema import Metric, Tag
 from sentiment_tune.training.checkpoint import MINUTES, Checkpoints
@@ -58,6 +59,7 @@ class RunResult:
     test: Mapping[str, float]  # by metric, as logged
     parameters: int
     seconds: float  # wall time of the training
+    undelivered: str | None  # what to tell where MLflow could not take all of it
 
 
 def run_experiment(
@@ -70,7 +72,7 @@ def run_experiment(
 ) -> RunResult:
     """Train what `build_network` made of the same config and corpus: one run of MLflow, with the finished model."""
     listener(TrainingStart(config, corpus))
-    with start_training_run(config, corpus, spec) as run, note_how_to_go_on(run.run_id):
+    with start_training_run(config, corpus, spec, listener) as run, note_how_to_go_on(run.run_id):
         checkpoints = open_checkpoints(run.run_id, config, corpus, listener, checkpoint_minutes)
         best = BestWeights()
         epochs = list(train_epochs(network, config, corpus, best, listener, checkpoints))
@@ -83,16 +85,22 @@ def run_experiment(
             seconds += refit_seconds
         test = evaluate_on_test(network, config.text, corpus) if len(corpus.test) else {}
         package = ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text)
-        uri = log_model(package)
-    return RunResult(run.run_id, uri, package, epochs, chosen, test, count_parameters(network), seconds)
+        model = log_model(package)
+    parameters = count_parameters(network)
+    return RunResult(run.run_id, model.location, package, epochs, chosen, test, parameters, seconds, run.undelivered)
 
 
 @contextmanager
-def start_training_run(config: ExperimentConfig, corpus: Corpus, spec: RunSpec) -> Iterator[ActiveRun]:
-    """A run of MLflow for a training, whose checkpoints go when it has ended by itself."""
+def start_training_run(
+    config: ExperimentConfig, corpus: Corpus, spec: RunSpec, listener: Listener = ignore
+) -> Iterator[ActiveRun]:
+    """A run of MLflow for a training, whose checkpoints go when it has ended by itself.
+
+    The listener hears when MLflow is away.
+    """
     settings = config.as_dict
     spec = replace(spec, tags={Tag.SETTINGS: json.dumps(settings), **spec.tags})
-    with start_model_run(config.model, settings, config.runtime.seed, corpus, spec) as run:
+    with start_model_run(config.model, settings, config.runtime.seed, corpus, spec, listener) as run:
         try:
             yield run
         except DivergenceError:  # it would come to the same end again
@@ -152,7 +160,12 @@ def note_how_to_go_on(run_id: str) -> Iterator[None]:
 
 @contextmanager
 def start_model_run(
-    model: str, settings: Mapping[str, Value | None], seed: int, corpus: Corpus, spec: RunSpec
+    model: str,
+    settings: Mapping[str, Value | None],
+    seed: int,
+    corpus: Corpus,
+    spec: RunSpec,
+    listener: Listener = ignore,
 ) -> Iterator[ActiveRun]:
     """A run of MLflow that is to end with a model, with its settings, its data and where it comes from."""
     tags = {
@@ -169,8 +182,8 @@ def start_model_run(
     }
     # All from the run's beginning: one that is cut off at once can be told from others, and resumed.
     known = {name: str(value) for name, value in tags.items() if value is not None}
-    with runs.start_run(replace(spec, tags={**known, **spec.tags})) as run:
-        runs.log_settings(settings, run.run_id)
+    with runs.start_run(replace(spec, tags={**known, **spec.tags}), listener) as run:
+        runs.log_settings(settings)
         runs.log_data(corpus)
         yield run
 
@@ -273,15 +286,14 @@ def _log_test_plots(labels: NDArray[np.uint8], probabilities: NDArray[np.float64
             runs.log_figure(name, getattr(plots, name)(labels, probabilities))
 
 
-def log_model(package: ModelPackage) -> str:
-    """Log the finished model, the seconds that took, and its scores of a few texts; the model's URI."""
+def log_model(package: ModelPackage) -> Write:
+    """Log the finished model, the seconds that took, and its scores of a few texts; it tells where the model is."""
     _check_weights(package.network)
     started = time.perf_counter()
-    model = flavor.log_model(package)
-    runs.log_metrics({Metric.PACKAGE_SECONDS: time.perf_counter() - started, Metric.MODEL_BYTES: flavor.size_of(model)})
+    model, size = flavor.log_model(package)
+    runs.log_metrics({Metric.PACKAGE_SECONDS: time.perf_counter() - started, Metric.MODEL_BYTES: size})
     runs.log_golden(GOLDEN, package.scorer.predict_proba(GOLDEN))
-    uri: str = model.model_uri
-    return uri
+    return model
 
 
 def _check_weights(network: nn.Module) -> None:

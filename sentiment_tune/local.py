@@ -10,7 +10,7 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,15 +51,20 @@ def user_folder(*names: str) -> Path:
     It is below the folder of the variable SENTIMENT_TUNE_STATE, or of the user's account; where the account has none
     that can be written, below one of the temporary folder that is this user's own.
     """
-    *others, last = (*_state_folders(), temporary_folder())
+    *others, last = user_folders()
     for folder in others:
         with contextlib.suppress(OSError):
-            return _private_folders(folder, names)
-    return _private_folders(last, names)
+            return private_folders(folder, *names)
+    return private_folders(last, *names)
 
 
-def _private_folders(folder: Path, names: Iterable[str]) -> Path:
-    """Each is looked at: what lies in a folder that another user has made is not this user's alone."""
+def user_folders() -> list[Path]:
+    """Where folders of this user can be, the best first; none is made."""
+    return [*_state_folders(), temporary_folder()]
+
+
+def private_folders(folder: Path, *names: str) -> Path:
+    """The folder below `folder`, each made and looked at: what lies in one of another user is not this user's alone."""
     private_folder(folder)
     for name in names:
         folder = private_folder(folder / name)

@@ -15,9 +15,11 @@ from filelock import FileLock, Timeout
 
 from sentiment_tune import local
 from sentiment_tune.data import store
-from sentiment_tune.errors import hide_passwords
+from sentiment_tune.errors import OutageError, hide_passwords
 from sentiment_tune.events import Event
 from sentiment_tune.tracking import leftovers, runs, server
+from sentiment_tune.tracking.delivery import replay
+from sentiment_tune.tracking.journal import journals
 from sentiment_tune.tracking.schema import Tag
 from sentiment_tune.tuning import backend, liveness
 from sentiment_tune.tuning import leftovers as trials_left
@@ -48,7 +50,7 @@ def mend(finding: Finding) -> Finding:
         return finding
     try:
         finding.mend()
-    except OSError as error:
+    except (OSError, OutageError) as error:
         return replace(finding, outcome=f"cannot be mended: {hide_passwords(str(error))}")
     return replace(finding, outcome=MENDED)
 
@@ -56,6 +58,7 @@ def mend(finding: Finding) -> Finding:
 def examine(storage: str | None = None) -> Iterator[Finding]:
     """Everything that was left, found anew as it is asked for: `storage` is Optuna's, by default beside MLflow's."""
     if not server.is_missing():
+        yield from _journals()
         yield from _runs()
         yield from _models()
     yield from _trials(storage or backend.default_storage())
@@ -64,8 +67,18 @@ def examine(storage: str | None = None) -> Iterator[Finding]:
     yield from _files()
 
 
+def _journals() -> Iterator[Finding]:
+    for journal in journals():
+        if journal.is_left:
+            line = f"run {journal.run_id} has {len(journal.pending())} writes that MLflow could not take"
+            yield Finding(line, "brings them in, as `sentiment-tune upload` does", partial(replay, journal))
+
+
 def _runs() -> Iterator[Finding]:
+    kept = {journal.run_id for journal in journals()}  # how those ended is not known before they are brought in
     for run in leftovers.running_runs():
+        if run.run_id in kept:
+            continue
         line = f"run {run.run_id} ({run.name}) is said to be running"
         if leftovers.is_abandoned(run):
             end = partial(leftovers.end_run, run.run_id)

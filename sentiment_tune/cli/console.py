@@ -11,9 +11,9 @@ from rich import box
 from rich.table import Table
 
 from sentiment_tune.display import StudyDisplay, show_table, terminal
-from sentiment_tune.errors import hide_passwords
+from sentiment_tune.errors import OutageError, hide_passwords
 from sentiment_tune.models.registry import NETWORKS
-from sentiment_tune.tracking import server
+from sentiment_tune.tracking import delivery, server
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -41,6 +41,14 @@ def trained(run: "TrainedRun") -> None:
     say(f"train another      {_command('sentiment-tune')} train --model {_another(model)}")
 
 
+def uploaded(runs: Sequence[str]) -> None:
+    """A line a run that is whole now."""
+    for run in runs:
+        say(f"run {run} is whole in MLflow now")
+    if not runs:
+        say(f"nothing is kept for {server.tracking_uri()}")
+
+
 def say(text: str) -> None:
     """Print a line as it is."""
     terminal().print(text)
@@ -66,6 +74,13 @@ class CommandDisplay(StudyDisplay):
         super().show_registration(registration)
         if registration.alias == "champion":
             say(f'score with it      {_command("sentiment-tune")} score --model {registration.uri} "a fine film"')
+
+
+def check_delivered() -> None:
+    """OutageError, after all else was shown, if MLflow has not taken all that this process had for it."""
+    left = delivery.undelivered()
+    if left:
+        raise OutageError("; ".join(left))
 
 
 def registered(registrations: "Iterable[Registration]") -> None:

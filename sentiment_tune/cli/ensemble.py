@@ -29,4 +29,5 @@ def ensemble(
         **columns,
     )
     console.ensembled(result)
+    console.check_delivered()
     console.registered(api.register(result.run_id, trust_code=trust_code, tracking_uri=tracking_uri))

@@ -22,6 +22,7 @@ from sentiment_tune.cli.register import register
 from sentiment_tune.cli.score import score
 from sentiment_tune.cli.train import train
 from sentiment_tune.cli.tune import tune
+from sentiment_tune.cli.upload import upload
 from sentiment_tune.errors import (
     DivergenceError,
     InputError,
@@ -40,7 +41,7 @@ def main() -> None:
     """Train networks on reviews, track them in MLflow, score texts with them."""
 
 
-for command in (train, tune, register, ensemble, compare, score, doctor, recipes):
+for command in (train, tune, register, ensemble, compare, score, doctor, upload, recipes):
     main.add_command(command)
 
 

@@ -51,3 +51,4 @@ def train(
         progress=not quiet,
     )
     console.trained(run)
+    console.check_delivered()

@@ -78,3 +78,4 @@ def tune(
         "listener": console.CommandDisplay(),
     }
     console.tuned([api.tune(**chosen, joint=True)] if joint else api.tune_each(**chosen))
+    console.check_delivered()

@@ -5,23 +5,18 @@ torch network for word ids [batch, word], exported, of any batch size and length
 package's code travels with the model, so both open where the package is not installed.
 """
 
-import contextlib
 import functools
 import importlib.metadata
-import os
 import sys
 import tempfile
 import types
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
 import torch
-from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model, ModelSignature
-from mlflow.models.model import ModelInfo
 from mlflow.utils.import_hooks import register_post_import_hook
 from torch import nn
 
@@ -29,6 +24,8 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.inference import package as packaging
 from sentiment_tune.inference import predict
 from sentiment_tune.inference.description import Trust
+from sentiment_tune.tracking import runs
+from sentiment_tune.tracking.journal import Write
 from sentiment_tune.tracking.logged_models import FOLDER, record_files
 from sentiment_tune.tracking.schema import Artifact
 from sentiment_tune.tracking.text_model import ANSWER, TextModel
@@ -37,7 +34,6 @@ EXAMPLE = ["a fine film", "a dull one"]
 NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "scipy", "torch")
 SIZE = "bytes"  # in the model's metadata
 _EXPORT = "network"
-_RECORD_VARIABLES = "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING"
 
 
 def _load_pyfunc(path: str) -> TextModel:
@@ -108,56 +104,13 @@ def _train(network: nn.Module, mode: bool = True) -> nn.Module:
 register_post_import_hook(_let_networks_eval, "mlflow.pytorch", overwrite=True)
 
 
-def log_model(package: packaging.ModelPackage, name: str = Artifact.MODEL) -> ModelInfo:
-    """Log the model to the active run, under `name`, or finish what the run had begun to log when it was cut off."""
-    begun = _begun_model()
-    if begun is None:
-        with _without_variables():
-            return Model.log(artifact_path=None, name=name, flavor=sys.modules[__name__], package=package)
-    if begun.status != LoggedModelStatus.READY:
-        _finish(begun, package)
-    return mlflow.models.get_model_info(begun.model_uri)
-
-
-def _begun_model() -> LoggedModel | None:
-    """The model that the active run has logged before, whole or not; what is linked to the run stays so."""
-    run = mlflow.active_run()
-    if run is None:
-        return None
-    filter_string = f"source_run_id = '{run.info.run_id}'"
-    models = mlflow.search_logged_models([run.info.experiment_id], filter_string, output_format="list")
-    return models[0] if models else None
-
-
-def _finish(begun: LoggedModel, package: packaging.ModelPackage) -> None:
-    """Log the files of a model anew, and say that it is whole."""
-    client, run_id = mlflow.MlflowClient(), str(begun.source_run_id)
-    outputs = client.get_run(run_id).outputs
-    if begun.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else ())]:
-        client.log_outputs(run_id, [LoggedModelOutput(begun.model_id, step=0)])
-    with tempfile.TemporaryDirectory() as temporary:
-        model = Model(begun.artifact_location, run_id, model_uuid=begun.model_id, model_id=begun.model_id)
-        save_model(str(Path(temporary, "model")), package, model)
-        client.log_model_artifacts(begun.model_id, str(Path(temporary, "model")))
-    client.finalize_logged_model(begun.model_id, LoggedModelStatus.READY)
-
-
-@contextlib.contextmanager
-def _without_variables() -> Iterator[None]:
-    """Keep MLflow from writing a model's files again, with names of variables that it has seen set."""
-    before = os.environ.get(_RECORD_VARIABLES)
-    os.environ[_RECORD_VARIABLES] = "false"
-    try:
-        yield
-    finally:
-        os.environ.pop(_RECORD_VARIABLES)
-        os.environ.update({} if before is None else {_RECORD_VARIABLES: before})
-
-
-def size_of(model: ModelInfo) -> int:
-    """Bytes of a logged model's files, its code and both flavors' data."""
-    metadata: dict[str, int] = model.metadata or {}
-    return metadata[SIZE]
+def log_model(package: packaging.ModelPackage) -> tuple[Write, int]:
+    """Log the model to the open run: what tells where it is once the run has ended, and the bytes of its files."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, Artifact.MODEL)
+        save_model(str(path), package)
+        metadata: dict[str, int] = Model.load(str(path)).metadata or {}
+        return runs.log_model(path, __name__), metadata[SIZE]
 
 
 def export(network: nn.Module, path: Path) -> None:

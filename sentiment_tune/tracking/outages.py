@@ -21,12 +21,21 @@ PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433, "redis": 6379, "http"
 _ASKED_WRONGLY = (exc.IntegrityError, exc.DataError, exc.ProgrammingError, exc.NotSupportedError)
 # What a server says of its database has lost its type on the way.
 _DATABASE_IS_AWAY = re.compile(r"\(\w+(\.\w+)*\.(OperationalError|DatabaseError|InternalError|InterfaceError)\)")
+# Libraries of stores and drivers, whose errors have no kind in common.
+_STORES = {"azure", "boto3", "botocore", "google", "paramiko", "psycopg", "psycopg2", "pymysql", "sqlite3", "urllib3"}
+_REFUSED = (401, 403, 404)  # by which a server says that the run, or who may write to it, is not what it was
 _LOCKED = re.compile(r"database (\w+ )?is locked")
 
 
 def is_outage(error: BaseException) -> bool:
     """Whether an error says that something is away that may be back, and not that what was asked for is wrong."""
     return any(map(_says_away, _chain(error)))
+
+
+def cannot_be_taken(error: BaseException) -> bool:
+    """Whether an error of a run's write says nothing against the write: MLflow is away, or no longer what it was."""
+    refused = isinstance(error, MlflowException) and _status(error) in _REFUSED
+    return refused or is_outage(error)
 
 
 def is_locked(error: BaseException) -> bool:
@@ -45,10 +54,16 @@ def _says_away(error: BaseException) -> bool:
     if isinstance(error, exc.DBAPIError):
         return not isinstance(error, _ASKED_WRONGLY)
     if isinstance(error, MlflowException):
-        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+        status = _status(error)
         return status >= 500 or status in (408, 429) or bool(_DATABASE_IS_AWAY.search(error.message))
+    if type(error).__module__.partition(".")[0] in _STORES:
+        return True
     # Those of requests are of the first kind; an address that is none is a ValueError too.
     return isinstance(error, OSError | OutageError | exc.TimeoutError) and not isinstance(error, ValueError)
+
+
+def _status(error: MlflowException) -> int:
+    return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
 
 
 def reason_of(error: BaseException) -> str:
@@ -101,6 +116,11 @@ class Attempt(Generic[T]):
     def is_under_way(self) -> bool:
         """Whether there is no answer yet."""
         return not self._done.is_set()
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the call has raised, if it has."""
+        return self._error
 
     def answer(self, seconds: float) -> T:
         """What the call returned, or raised; TimeoutError if it does neither for so long."""

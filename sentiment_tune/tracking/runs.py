@@ -1,22 +1,23 @@
 """Runs in MLflow: how they begin, what they hold, how they end."""
 
 import functools
+import io
 import json
 import math
 import os
 import shlex
 import subprocess
-import tempfile
+import threading
 import time
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mlflow
 import numpy as np
@@ -27,16 +28,20 @@ from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+from mlflow.tracking import fluent
 from numpy.typing import NDArray
 
 from sentiment_tune import signals
 from sentiment_tune.data.corpus import Corpus
-from sentiment_tune.errors import DivergenceError, InputError, hide_passwords, without_exit
+from sentiment_tune.errors import DivergenceError, InputError, OutageError, hide_passwords, without_exit
 from sentiment_tune.evaluation.metrics import Proportion
+from sentiment_tune.events import Listener, ignore
 from sentiment_tune.local import PROCESS_ID
 from sentiment_tune.space import Value
 from sentiment_tune.tracking import server
+from sentiment_tune.tracking.delivery import BACK, UNLOCKED, Delivery, deliver_left
+from sentiment_tune.tracking.journal import Kind, Write
+from sentiment_tune.tracking.outages import is_locked, is_outage, patiently, reason_of
 from sentiment_tune.tracking.schema import Artifact, Tag
 from sentiment_tune.training.loop import EpochRecord
 
@@ -67,49 +72,67 @@ class ActiveRun:
 
     run_id: str
     status: str = "FINISHED"  # or KILLED, of a training that was given up
+    undelivered: str | None = None  # once it has ended: what to tell where MLflow has not taken all of it
 
 
-# The points of metrics, by name and step, that a run had when it was resumed, by the run's id.
-_points_before: dict[str, set[tuple[str, int]]] = {}
+class _OpenRun(NamedTuple):
+    delivery: Delivery
+    params: Mapping[str, str]  # that it had when it was begun
+    points: set[tuple[str, int]]  # of metrics, by name and step, that it had when it was resumed
+    resumed: bool
+
+
+class _OpenRuns(threading.local):
+    """The runs that a thread has open, one within the other, as MLflow counts them too."""
+
+    def __init__(self) -> None:
+        self.stack: list[_OpenRun] = []
+
+
+_open = _OpenRuns()
 
 
 @contextmanager
-def start_run(spec: RunSpec) -> Iterator[ActiveRun]:
+def start_run(spec: RunSpec, listener: Listener = ignore) -> Iterator[ActiveRun]:
     """A run that tells how it ended: with its own status, FAILED with the reason as tag `error`, or KILLED.
 
-    Under `mlflow run` the first is the project's run, which stays in the experiment that command chose.
+    Under `mlflow run` the first is the project's run, which stays in the experiment that command chose. While MLflow is
+    away, which the listener hears, the run goes on and is made up for later. OutageError if it cannot even begin.
     """
     begun: list[str] = []
     with signals.last_words(partial(_end_begun_run, begun)):
         signals.end_if_asked()
-        run = ActiveRun(_begin_run(spec).info.run_id)
+        started = _begin_patiently(spec)
+        run = ActiveRun(started.info.run_id)
         begun.append(run.run_id)
+        delivery, points = Delivery(run.run_id, listener), set[tuple[str, int]]()
+        _open.stack.append(_OpenRun(delivery, started.data.params, points, spec.resumed))
+        deliver_left()
         try:
             signals.end_if_asked()
             if spec.resumed:
-                _points_before[run.run_id] = logged_points(run.run_id)
-            with without_exit():
+                points.update(logged_points(run.run_id))
+            with delivery.signs_of_life(), without_exit():
                 yield run
             signals.end_if_asked()
         except BaseException as error:
             with signals.unbroken():
-                _tell_end(error)
+                _tell_end(error, delivery)
             raise
-        finally:
-            _points_before.pop(run.run_id, None)
         with signals.unbroken():
-            mlflow.end_run(run.status)
+            run.undelivered = _end_run(run.status)
 
 
-def _tell_end(error: BaseException) -> None:
+def _tell_end(error: BaseException, delivery: Delivery) -> None:
     """End the open run as KILLED by a signal or FAILED by anything else, with the reason."""
     interrupted = isinstance(error, KeyboardInterrupt)
+    delivery.is_in_hurry = interrupted or is_outage(error)
     try:
-        mlflow.set_tag(Tag.ERROR, hide_passwords(f"{type(error).__name__}: {error}"))
+        set_tags({Tag.ERROR: hide_passwords(f"{type(error).__name__}: {error}")})
         if not interrupted:
-            mlflow.log_text(hide_passwords(traceback.format_exc()), Artifact.TRACEBACK)
+            log_text(hide_passwords(traceback.format_exc()), Artifact.TRACEBACK)
     finally:  # what went wrong may be that nothing can be logged
-        mlflow.end_run("KILLED" if interrupted else "FAILED")
+        _end_run("KILLED" if interrupted else "FAILED")
 
 
 def logged_points(run_id: str) -> set[tuple[str, int]]:
@@ -117,6 +140,39 @@ def logged_points(run_id: str) -> set[tuple[str, int]]:
     client = mlflow.MlflowClient()
     histories = [client.get_metric_history(run_id, name) for name in client.get_run(run_id).data.metrics]
     return {(point.key, point.step) for history in histories for point in history}
+
+
+def _begin_patiently(spec: RunSpec) -> mlflow.ActiveRun:
+    """Begin a run, once MLflow is there: it may just be locked or started again."""
+    ends, unlocked = time.monotonic() + BACK, time.monotonic() + UNLOCKED
+    while True:
+        try:
+            patiently(lambda: mlflow.search_experiments(max_results=1), BACK, UNLOCKED)
+            return _begin_run(spec)
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            if time.monotonic() > (unlocked if is_locked(error) else ends):
+                raise OutageError(f"MLflow at {server.tracking_uri()!r} is away: {reason_of(error)}") from error
+
+
+def _end_run(status: str) -> str | None:
+    """End the run that was begun last; what to tell if MLflow could not take all of it."""
+    undelivered = _open.stack.pop().delivery.end(status)
+    if undelivered is None:
+        with suppress(Exception):  # it is ended; this is for what MLflow itself holds open for it
+            mlflow.end_run(status)
+    else:
+        # MLflow would try to end it now, and again when the process ends, for minutes.
+        fluent._active_run_stack.get().pop()  # type: ignore[no-untyped-call]
+    return undelivered
+
+
+def _write(kind: Kind, values: dict[str, Any], content: bytes | None = None, path: Path | None = None) -> Write:
+    """Have a write of the open run in MLflow, or kept for it."""
+    write = Write(kind, values, content, path, is_in_doubt=_open.stack[-1].resumed)
+    _open.stack[-1].delivery.write(write)
+    return write
 
 
 def _begin_run(spec: RunSpec) -> mlflow.ActiveRun:
@@ -271,30 +327,29 @@ def _set_experiment(name: str) -> str:
 
 def set_tags(tags: Mapping[str, object]) -> None:
     signals.end_if_asked()
-    mlflow.set_tags({name: str(value) for name, value in tags.items()})
+    _write(Kind.VALUES, {"tags": {name: str(value) for name, value in tags.items()}})
 
 
-def log_settings(settings: Mapping[str, Value | None], run_id: str) -> None:
+def log_settings(settings: Mapping[str, Value | None]) -> None:
     """Log the params and the settings file that `train --settings` takes to do the same again.
 
     `mlflow run` has logged what it was given, in the user's spelling, and MLflow refuses another: that one stays.
     """
-    logged = mlflow.get_run(run_id).data.params
-    mlflow.log_params({name: value for name, value in settings.items() if name not in logged and value is not None})
-    mlflow.log_dict(dict(settings), Artifact.SETTINGS)
-    if Tag.SETTINGS in mlflow.get_run(run_id).data.tags:
-        mlflow.delete_tag(Tag.SETTINGS)
+    logged = _open.stack[-1].params
+    params = {name: value for name, value in settings.items() if name not in logged and value is not None}
+    _write(Kind.VALUES, {"params": params})
+    log_json(settings, Artifact.SETTINGS)
+    if not _open.stack[-1].delivery.is_away:
+        with suppress(MlflowException):  # a run that goes on has lost it before
+            mlflow.delete_tag(Tag.SETTINGS)
 
 
 def log_data(corpus: Corpus) -> None:
     """Log each part of the corpus as a dataset with its name, source and digest."""
     source = _source(corpus.source)
     parts = {"train": corpus.train, "validation": corpus.validation, "test": corpus.test}
-    mlflow.log_inputs(
-        [_dataset(source, f"{corpus.name}-{part}", reviews.digest) for part, reviews in parts.items()],
-        list(parts),
-        [None] * len(parts),
-    )
+    datasets = {part: _dataset(source, f"{corpus.name}-{part}", reviews.digest) for part, reviews in parts.items()}
+    _write(Kind.DATASETS, {"datasets": {part: dataset.to_dict() for part, dataset in datasets.items()}})
 
 
 def _dataset(source: DatasetSource, name: str, digest: str) -> MetaDataset:
@@ -321,9 +376,11 @@ def log_metrics(metrics: Mapping[str, float], step: int = 0) -> None:
     """
     signals.end_if_asked()
     check_finite(metrics)
-    active = mlflow.active_run()
-    before = _points_before.get(active.info.run_id, ()) if active else ()
-    mlflow.log_metrics({name: value for name, value in metrics.items() if (name, step) not in before}, step=step)
+    before, now = _open.stack[-1].points, time.time_ns() // 1_000_000
+    _write(
+        Kind.VALUES,
+        {"metrics": [(name, float(value), now, step) for name, value in metrics.items() if (name, step) not in before]},
+    )
 
 
 def check_finite(metrics: Mapping[str, float]) -> None:
@@ -337,41 +394,51 @@ def log_test_predictions(
     labels: NDArray[np.uint8], probabilities: NDArray[np.float64], lengths: NDArray[np.integer]
 ) -> None:
     """Log a model's prediction for each test review, so that two models can be compared review by review."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, Artifact.TEST_PREDICTIONS)
-        np.savez_compressed(path, labels=labels, probabilities=probabilities, lengths=lengths)
-        mlflow.log_artifact(str(path))
+    file = io.BytesIO()
+    np.savez_compressed(file, labels=labels, probabilities=probabilities, lengths=lengths)
+    _log_file(file.getvalue(), Artifact.TEST_PREDICTIONS)
 
 
 def log_error_rates(error_rates: Mapping[str, tuple[Proportion, str | None]]) -> None:
     """Log the error rate of each kind of review with an example, for the model card."""
     rows = {kind: {**asdict(rate), "example": example} for kind, (rate, example) in error_rates.items()}
-    mlflow.log_dict(rows, Artifact.ERROR_RATES)
+    log_json(rows, Artifact.ERROR_RATES)
 
 
 def log_mistakes(table: Mapping[str, Sequence[object]]) -> None:
     """Log the most confident mistakes as a table, by column, which MLflow's UI searches."""
-    # By hand: where a run that was cut off has logged them already, MLflow's log_table would append them once more.
-    mlflow.log_text(pd.DataFrame(dict(table)).to_json(orient="split", index=False), Artifact.MISTAKES_TABLE)
-    mlflow.set_tag(MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": Artifact.MISTAKES_TABLE, "type": "table"}]))
+    rows = pd.DataFrame(dict(table), dtype=object).to_json(orient="split", index=False)
+    log_text(rows, Artifact.MISTAKES_TABLE)
+    set_tags({Tag.TABLES: json.dumps([{"path": Artifact.MISTAKES_TABLE, "type": "table"}])})
 
 
 def log_golden(texts: Sequence[str], probabilities: NDArray[np.float64]) -> None:
     """Log the scores of texts, which the model has to give again wherever it is loaded."""
-    mlflow.log_dict({"texts": list(texts), "probabilities": probabilities.tolist()}, Artifact.GOLDEN)
+    log_json({"texts": list(texts), "probabilities": probabilities.tolist()}, Artifact.GOLDEN)
 
 
 def log_figure(name: str, figure: "Figure", folder: str = Artifact.PLOTS, **saving: Any) -> None:
     """Log a picture as PNG; what is more goes to matplotlib's savefig."""
-    mlflow.log_figure(figure, f"{folder}/{name}.png", save_kwargs=saving)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", **saving)
+    _log_file(file.getvalue(), f"{folder}/{name}.png")
 
 
 def log_json(values: Mapping[str, object], path: str) -> None:
-    mlflow.log_dict(dict(values), path)
+    log_text(json.dumps(dict(values), indent=2, default=str), path)
 
 
 def log_text(text: str, path: str) -> None:
-    mlflow.log_text(text, path)
+    _log_file(text.encode(), path)
+
+
+def _log_file(content: bytes, path: str) -> None:
+    _write(Kind.FILE, {"path": path}, content)
+
+
+def log_model(folder: Path, flavor: str) -> Write:
+    """Log the MLflow model in a folder, which may go afterwards; where the model is then is known at the run's end."""
+    return _write(Kind.MODEL, {"name": Artifact.MODEL, "flavor": flavor}, path=folder)
 
 
 @functools.cache  # what runs is what was there at the start

@@ -39,6 +39,7 @@ class Tag:
     RESTORED = "restored"  # where from, of a run that was lost
     # MLflow's own
     PARENT_RUN = "mlflow.parentRunId"
+    TABLES = "mlflow.loggedArtifacts"
 
 
 class VersionTag:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import mlflow
@@ -18,7 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
 from sentiment_tune.errors import InputError
-from sentiment_tune.local import lock, private_folder, user_folder
+from sentiment_tune.local import lock, private_folder, user_folder, user_folders
 from sentiment_tune.tracking.outages import REACH, Attempt, patiently, reach, reason_of
 
 FIRST_ANSWER = 30  # seconds for a server that accepts a connection to answer: it may just have been started
@@ -182,9 +183,21 @@ def database_lock() -> FileLock:
 def state_folder() -> Path:
     """Where what belongs to the runs, but not into MLflow, is kept: beside a local database, else with the user."""
     beside = _beside_database()
-    if beside:
-        return private_folder(beside)
-    return user_folder("servers", hashlib.sha256(tracking_uri().encode()).hexdigest()[:32])
+    return private_folder(beside) if beside else user_folder(*_names())
+
+
+def state_folders() -> list[tuple[Path, Sequence[str]]]:
+    """Where the state folder is, and where others can be for when its disk is full, best first; none is made.
+
+    Each is a folder that has to be this user's alone, and the names of those below it that have to be too.
+    """
+    beside = _beside_database()
+    return [*([(beside, ())] if beside else []), *((folder, _names()) for folder in user_folders())]
+
+
+def _names() -> tuple[str, str]:
+    """Names of the folder of MLflow's address among those of this user."""
+    return "servers", hashlib.sha256(tracking_uri().encode()).hexdigest()[:32]
 
 
 def _beside_database() -> Path | None:

@@ -82,7 +82,7 @@ def _crown(finished: FinishedStudy, corpus: Corpus, top: int, seeds: int, listen
     confirmations = confirm_trials(finished, corpus, top, seeds, listener)
     listener(ConfirmationEnd(confirmations))
     winner = confirmations[0]
-    evaluate_winner(winner, corpus)
+    evaluate_winner(winner, corpus, listener)
     tracking.set_tags({Tag.WINNER: winner.run_id})
     tracking.log_json(winner.config.as_dict, Artifact.BEST_SETTINGS)
     tracking.log_metrics({Metric.CONFIRMED_VAL_ACCURACY: winner.mean, Metric.CONFIRMED_SPREAD: winner.spread})

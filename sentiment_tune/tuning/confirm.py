@@ -117,7 +117,7 @@ def _train(trial: int, config: ExperimentConfig, parent: str, corpus: Corpus, li
     seed = config.runtime.seed
     tags = {Tag.TRIAL: str(trial), Tag.STAGE: CONFIRMED}
     with start_training_run(
-        config, corpus, RunSpec(name=f"trial {trial}, seed {seed}", tags=tags, parent=parent)
+        config, corpus, RunSpec(name=f"trial {trial}, seed {seed}", tags=tags, parent=parent), listener
     ) as run:
         network, best = build_network(config, corpus), BestWeights()
         epochs = list(train_epochs(network, config, corpus, best))
@@ -130,10 +130,10 @@ def _train(trial: int, config: ExperimentConfig, parent: str, corpus: Corpus, li
     return record
 
 
-def evaluate_winner(winner: Confirmation, corpus: Corpus) -> None:
+def evaluate_winner(winner: Confirmation, corpus: Corpus, listener: Listener) -> None:
     """Let the winner read the test split, unless it has; its metrics go to its run."""
     if Metric.TEST_ACCURACY in records.read_run(winner.run_id).metrics:
         return
     package = logged_models.load(f"runs:/{winner.run_id}/{Artifact.MODEL}", trust_code=winner.config.is_own)
-    with tracking.start_run(RunSpec(run_id=winner.run_id)):
+    with tracking.start_run(RunSpec(run_id=winner.run_id), listener):
         evaluate_on_test(package.network, winner.config.text, corpus)

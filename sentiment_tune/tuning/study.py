@@ -73,7 +73,7 @@ def run_study(search: StudyConfig, corpus: Corpus, spec: RunSpec, listener: List
         _join(search, study, corpus, joined, listener)
         yield FinishedStudy(search, study, joined, owned=False)
         return
-    with own_study(study), tracking.start_run(_run_spec(study, search, spec)) as run:
+    with own_study(study), tracking.start_run(_run_spec(study, search, spec), listener) as run:
         study.set_user_attr(RUN_ID, run.run_id)
         tracking.log_data(corpus)
         _run_workers(search, study, corpus, run.run_id, listener)

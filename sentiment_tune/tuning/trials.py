@@ -128,7 +128,7 @@ def _run_next_trial(
     def objective(trial: Trial) -> float:
         begun.append(trial.number)
         try:
-            return _run_trial(trial, search, corpus, study_run)
+            return _run_trial(trial, search, corpus, study_run, listener)
         except Exception as error:
             if is_outage(error):
                 away.append(error)
@@ -194,7 +194,7 @@ def _is_stale(finished: Sequence[FrozenTrial], patience: int | None) -> bool:
     return patience is not None and bool(ranked) and len(finished) + max(ranked)[1] > patience
 
 
-def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str) -> float:
+def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str, listener: Listener) -> float:
     """Best validation accuracy of one trial, in a run of its own below the study's run; raises TrialPruned.
 
     Whatever else ends it is told to the trial: interrupted, it is tried again; failed, it holds the reason.
@@ -208,7 +208,7 @@ def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str
     spec, state = RunSpec(name=f"trial {trial.number}", tags=tags, parent=study_run), TrialState.FAIL
     try:
         config = search.trial_config(suggest_settings(trial, search))
-        with alive(trial), start_training_run(config, corpus, spec) as run:
+        with alive(trial), start_training_run(config, corpus, spec, listener) as run:
             trial.set_user_attr(RUN_ID, run.run_id)
             try:
                 state, accuracy = _train_trial(trial, config, corpus)

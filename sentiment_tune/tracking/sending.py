@@ -1,0 +1,135 @@
+"""How each kind of write is made in MLflow, so that made twice it is there once."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import mlflow
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModel, Metric, Param, RunTag
+from mlflow.models import Model
+
+from sentiment_tune.tracking.journal import Kind, Write
+from sentiment_tune.tracking.logged_models import record_files
+
+_OF_MODEL = ("flavors", "signature", "saved_input_example_info", "metadata", "env_vars")  # what its file says of itself
+_RECORD_VARIABLES = "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING"
+
+
+def send(run_id: str, write: Write) -> None:
+    """Make a write of a run."""
+    _SEND[write.kind](mlflow.MlflowClient(), run_id, write)
+
+
+def _send_values(client: mlflow.MlflowClient, run_id: str, write: Write) -> None:
+    """Params and tags overwrite themselves; a metric that is there already is left out."""
+    values = write.values
+    metrics = [Metric(*metric) for metric in values.get("metrics", ())]
+    if write.is_in_doubt:
+        metrics = [metric for metric in metrics if not _is_logged(client, run_id, metric)]
+    params = [Param(name, str(value)) for name, value in values.get("params", {}).items()]
+    tags = [RunTag(name, value) for name, value in values.get("tags", {}).items()]
+    client.log_batch(run_id, metrics, params, tags)
+
+
+def _is_logged(client: mlflow.MlflowClient, run_id: str, metric: Metric) -> bool:
+    history = client.get_metric_history(run_id, metric.key)
+    return any((other.step, other.timestamp) == (metric.step, metric.timestamp) for other in history)
+
+
+def _send_datasets(client: mlflow.MlflowClient, run_id: str, write: Write) -> None:
+    """A run's datasets are told apart by name and digest."""
+    datasets = [
+        DatasetInput(Dataset(**dataset), [InputTag("mlflow.data.context", part)])
+        for part, dataset in write.values["datasets"].items()
+    ]
+    client.log_inputs(run_id, datasets)
+
+
+def _send_file(client: mlflow.MlflowClient, run_id: str, write: Write) -> None:
+    """A file overwrites the one of its name."""
+    path = PurePosixPath(write.values["path"])
+    with _file(path.name, write) as file:
+        client.log_artifact(run_id, str(file), str(path.parent) if path.parent.name else None)
+
+
+@contextmanager
+def _file(name: str, write: Write) -> Iterator[Path]:
+    """The file of a write, under its own name."""
+    content, path = write.content, write.path  # another thread may move the one to the other
+    if content is None and path is not None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, name)
+        file.write_bytes(content or b"")
+        yield file
+
+
+def _send_model(client: mlflow.MlflowClient, run_id: str, write: Write) -> None:
+    """The run's model of this name, unless it is there; what a try before has left half-done goes."""
+    name, folder = write.values["name"], write.path
+    if write.is_in_doubt:
+        for model in _logged_models(client, run_id, name):
+            if str(model.status) == "READY":
+                write.uri = model.model_uri
+                return
+            client.delete_logged_model(model.model_id)
+    if folder is None:
+        raise ValueError("a model to log needs a folder")
+    flavor = _SavedModel(folder)
+    with _without_variables():
+        info = Model.log(
+            None, flavor, name=name, run_id=run_id, flavor_name=write.values["flavor"], validate_serving_input=False
+        )
+    write.uri = info.model_uri
+
+
+def _logged_models(client: mlflow.MlflowClient, run_id: str, name: str) -> list[LoggedModel]:
+    """Models that a run has begun to log, whole or not, whether or not the run knows of them."""
+    experiment = client.get_run(run_id).info.experiment_id
+    return list(client.search_logged_models([experiment], f"source_run_id = '{run_id}' AND name = '{name}'"))
+
+
+@contextmanager
+def _without_variables() -> Iterator[None]:
+    """Keep MLflow from writing a model's files again, with names of variables that it has seen set."""
+    before = os.environ.get(_RECORD_VARIABLES)
+    os.environ[_RECORD_VARIABLES] = "false"
+    try:
+        yield
+    finally:
+        os.environ.pop(_RECORD_VARIABLES)
+        os.environ.update({} if before is None else {_RECORD_VARIABLES: before})
+
+
+class _SavedModel:
+    """A flavor, as MLflow calls what writes models, of a model that has been written before."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def save_model(self, path: str, mlflow_model: Model, **_: Any) -> None:
+        """Write the model into the folder `path`, with the ids that MLflow has given it since."""
+        shutil.copytree(self._folder, path)
+        saved = Model.load(str(self._folder))
+        for name in _OF_MODEL:
+            setattr(mlflow_model, name, getattr(saved, name))
+        mlflow_model.save(str(Path(path, "MLmodel")))
+        record_files(Path(path), mlflow_model.model_id)
+
+
+def _send_end(client: mlflow.MlflowClient, run_id: str, write: Write) -> None:
+    client.set_terminated(run_id, write.values["status"], write.values["time"])
+
+
+_SEND = {
+    Kind.VALUES: _send_values,
+    Kind.DATASETS: _send_datasets,
+    Kind.FILE: _send_file,
+    Kind.MODEL: _send_model,
+    Kind.END: _send_end,
+}
