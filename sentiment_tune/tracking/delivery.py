@@ -45,7 +45,7 @@ class Delivery:
     """The writes of one run on their way to MLflow."""
 
     def __init__(self, run_id: str, listener: Listener = ignore):
-        self.run_id = run_id
+        self.run_id, self.address = run_id, server.tracking_uri()
         self.is_in_hurry = False
         self._listener = listener
         self._database = _identity()
@@ -145,11 +145,11 @@ class Delivery:
         self._keep()
 
     def _send_pending(self) -> None:
-        """Send the pending writes in their order. Files that find no place hold up the run's end, but no figures."""
+        """Send the pending writes in their order. Files that find no place hold up nothing but a run's good end."""
         _expect_database(self._database)
         failed: Exception | None = None
         for write in list(self._pending):
-            if write.kind == Kind.END and failed:
+            if failed and write.values.get("status") == "FINISHED":  # without its model it is not
                 break
             try:
                 send(self.run_id, write)
@@ -222,12 +222,14 @@ class Delivery:
 
 def deliver_left() -> None:
     """Try once more what MLflow has not taken of this process's runs that have ended."""
-    _told.left[:] = [delivery for delivery in _told.left if not delivery.deliver_left()]
+    here = [delivery for delivery in _told.left if delivery.address == server.tracking_uri()]
+    delivered = [delivery for delivery in here if delivery.deliver_left()]
+    _told.left[:] = [delivery for delivery in _told.left if delivery not in delivered]
 
 
 def undelivered() -> list[str]:
     """What is to be told of this process's runs of which MLflow has not taken all."""
-    return [delivery.told for delivery in _told.left]
+    return [delivery.told for delivery in _told.left if delivery.address == server.tracking_uri()]
 
 
 def replay(journal: Journal) -> None:

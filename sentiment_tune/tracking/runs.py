@@ -125,8 +125,7 @@ def start_run(spec: RunSpec, listener: Listener = ignore) -> Iterator[ActiveRun]
 
 def _tell_end(error: BaseException, delivery: Delivery) -> None:
     """End the open run as KILLED by a signal or FAILED by anything else, with the reason."""
-    interrupted = isinstance(error, KeyboardInterrupt)
-    delivery.is_in_hurry = interrupted or is_outage(error)
+    interrupted, delivery.is_in_hurry = isinstance(error, KeyboardInterrupt), True
     try:
         set_tags({Tag.ERROR: hide_passwords(f"{type(error).__name__}: {error}")})
         if not interrupted:
