@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -177,6 +178,11 @@ def words_of(entry_point: str, given: dict[str, str]) -> list[str]:
     return words
 
 
+def stop() -> None:
+    """End a command, well, before it does anything."""
+    raise click.exceptions.Exit(0)
+
+
 @pytest.mark.parametrize("entry_point", ["main", "tune"])
 @pytest.mark.parametrize(
     "given", [{}, {"model": "embedding"}, {"data": "imdb"}, {"model": "", "data": "", "settings": ""}]
@@ -191,7 +197,7 @@ def test_what_is_given_goes_before_the_settings_file_and_that_before_a_default(
 ) -> None:
     heard: dict[str, Any] = {}
     door = {"main": "train", "tune": "tune_each"}[entry_point]
-    monkeypatch.setattr(f"sentiment_tune.api.{door}", lambda **chosen: heard.update(chosen) or sys.exit(0))
+    monkeypatch.setattr(f"sentiment_tune.api.{door}", lambda **chosen: heard.update(chosen) or stop())
     settings = tmp_path / "its settings.json"
     settings.write_text(json.dumps(in_file))
     if in_file.get("filters") and given.get("model"):
@@ -212,7 +218,7 @@ def test_other_entry_points_take_the_program_s_default(
 
     def hear(data: str | None = None, *_: Any, **__: Any) -> None:
         heard.append(data)
-        sys.exit(0)
+        stop()
 
     monkeypatch.setattr("sentiment_tune.tracking.server.connect", lambda *_, **__: None)
     monkeypatch.setattr("sentiment_tune.ranking.rank_runs", hear)
