@@ -72,6 +72,4 @@ def without_exit() -> Iterator[None]:
     try:
         yield
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # a reader that went away, as click tells it
-            raise
         raise RuntimeError(f"SystemExit({end.code!r}) was raised where nothing may end the program") from end

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import click
 import pytest
@@ -178,7 +178,7 @@ def words_of(entry_point: str, given: dict[str, str]) -> list[str]:
     return words
 
 
-def stop() -> None:
+def stop() -> NoReturn:
     """End a command, well, before it does anything."""
     raise click.exceptions.Exit(0)
 

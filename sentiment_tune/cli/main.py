@@ -29,7 +29,6 @@ from sentiment_tune.errors import (
     OutageError,
     TerminatedError,
     hide_passwords,
-    without_exit,
 )
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what a file system says without naming a file
@@ -65,8 +64,7 @@ def _run() -> None:
     with signals.last_words(end_project, safe_points=False):
         try:
             process.prepare()
-            with without_exit():
-                main(standalone_mode=False)
+            main(standalone_mode=False)
             signals.end_if_asked()
         except BaseException:
             if signals.was_asked():

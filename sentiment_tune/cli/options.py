@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sentiment_tune.errors import without_exit
+
 if TYPE_CHECKING:
     from sentiment_tune.space import Setting
 
@@ -32,6 +34,16 @@ class OptionThatMayBeEmpty(Option):
 
 class GroupedCommand(click.Command):
     """A command whose help lists its options under headings, in the order of GROUPS."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the arguments; a network of the user's own, which tells its settings, cannot end the program."""
+        with without_exit():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, with the same care; what click itself ends the program for is around it."""
+        with without_exit():
+            return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each group of options that the command has."""
