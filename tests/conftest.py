@@ -60,6 +60,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.tracking.fluent._active_experiment_id = None  # one that a test outside of such a folder has left
     yield tmp_path
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # back to the default
     mlflow.tracking.fluent._active_experiment_id = None  # which was one of this folder

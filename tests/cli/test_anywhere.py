@@ -150,7 +150,7 @@ def test_a_picture_that_fails_costs_no_model(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr("mlflow.log_figure", fail)
+    monkeypatch.setattr("sentiment_tune.tracking.runs.log_figure", fail)
     assert ask("train", *TINY).code == 0
     told = [record.getMessage() for record in caplog.records if record.name == "sentiment_tune.experiment"]
     assert len(told) == 4
