@@ -6,6 +6,7 @@ run and `train_epochs`, and its winner is tested later.
 
 import json
 import logging
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -34,7 +35,7 @@ from sentiment_tune.space import Value
 from sentiment_tune.tracking import flavor, runs, server
 from sentiment_tune.tracking.journal import Write
 from sentiment_tune.tracking.runs import ActiveRun, RunSpec
-from sentiment_tune.tracking.schema import Metric, Tag
+from sentiment_tune.tracking.schema import Artifact, Metric, Tag
 from sentiment_tune.training.checkpoint import MINUTES, Checkpoints
 from sentiment_tune.training.loop import BestWeights, EpochRecord, early_stopping, fit
 
@@ -94,9 +95,9 @@ def run_experiment(
 def start_training_run(
     config: ExperimentConfig, corpus: Corpus, spec: RunSpec, listener: Listener = ignore
 ) -> Iterator[ActiveRun]:
-    """A run of MLflow for a training, whose checkpoints go when it has ended by itself.
+    """A run of MLflow for a training, whose checkpoints go when it has ended by itself; the listener hears of outages.
 
-    The listener hears when MLflow is away.
+    They stay where MLflow is away and no disk has taken what it was to have.
     """
     settings = config.as_dict
     spec = replace(spec, tags={Tag.SETTINGS: json.dumps(settings), **spec.tags})
@@ -106,7 +107,8 @@ def start_training_run(
         except DivergenceError:  # it would come to the same end again
             remove_checkpoints(run.run_id)
             raise
-    remove_checkpoints(run.run_id)
+    if not run.is_lost:
+        remove_checkpoints(run.run_id)
 
 
 def open_checkpoints(
@@ -290,7 +292,10 @@ def log_model(package: ModelPackage) -> Write:
     """Log the finished model, the seconds that took, and its scores of a few texts; it tells where the model is."""
     _check_weights(package.network)
     started = time.perf_counter()
-    model, size = flavor.log_model(package)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, Artifact.MODEL)
+        flavor.save_model(str(path), package)
+        model, size = runs.log_model(path), flavor.size_of(path)
     runs.log_metrics({Metric.PACKAGE_SECONDS: time.perf_counter() - started, Metric.MODEL_BYTES: size})
     runs.log_golden(GOLDEN, package.scorer.predict_proba(GOLDEN))
     return model

@@ -70,6 +70,8 @@ class Delivery:
         begun = time.monotonic()
         while self._pending and time.monotonic() - begun < self._patience:
             time.sleep(0.2)
+            if signals.was_asked():
+                self.is_in_hurry = True
             self._deliver(PROBE, 1)
         if not self._pending:
             return None
@@ -77,13 +79,8 @@ class Delivery:
         return self.told
 
     @property
-    def is_away(self) -> bool:
-        """Whether MLflow did not take the last write."""
-        return self._is_away
-
-    @property
     def _patience(self) -> float:
-        if self.is_in_hurry or signals.was_asked():
+        if self.is_in_hurry:
             return HURRY
         return UNLOCKED if self._is_locked else BACK
 
@@ -94,10 +91,15 @@ class Delivery:
         return waits or (self._error is not None and is_locked(self._error))
 
     @property
+    def is_lost(self) -> bool:
+        """Whether something has not been delivered that is on no disk either."""
+        return any(write.journal is None for write in self._pending)
+
+    @property
     def told(self) -> str:
         """What became of a run that could not be delivered."""
-        lost = sum(write.journal is None for write in self._pending)
-        if lost:
+        if self.is_lost:
+            lost = sum(write.journal is None for write in self._pending)
             return f"run {self.run_id}: MLflow is away ({self._reason}), and no disk takes {lost} of the run's writes"
         return (
             f"run {self.run_id}: MLflow is away ({self._reason}); what it has not taken is in "
@@ -111,8 +113,9 @@ class Delivery:
         return reason_of(self._error) if self._error else "no answer"
 
     def deliver_left(self) -> bool:
-        """Try once more what was left at the run's end; whether all of it is there now."""
-        self._deliver(ANSWER, 0)
+        """Try once more what was kept; whether all of it is there now."""
+        if self._pending:
+            self._deliver(ANSWER, 0)
         return not self._pending
 
     def replay(self) -> None:
@@ -149,8 +152,8 @@ class Delivery:
         _expect_database(self._database)
         failed: Exception | None = None
         for write in list(self._pending):
-            if failed and write.values.get("status") == "FINISHED":  # without its model it is not
-                break
+            if failed and (write.values.get("status") == "FINISHED" or "untag" in write.values):  # they stand for files
+                continue
             try:
                 send(self.run_id, write)
             except Exception as error:
@@ -243,7 +246,7 @@ def _identity() -> tuple[int, int] | None:
     path = server.database_path()
     if path is None:
         return None
-    about = path.stat()
+    about = path.absolute().stat()
     return about.st_dev, about.st_ino
 
 

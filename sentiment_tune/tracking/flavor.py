@@ -24,16 +24,14 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.inference import package as packaging
 from sentiment_tune.inference import predict
 from sentiment_tune.inference.description import Trust
-from sentiment_tune.tracking import runs
-from sentiment_tune.tracking.journal import Write
 from sentiment_tune.tracking.logged_models import FOLDER, record_files
-from sentiment_tune.tracking.schema import Artifact
 from sentiment_tune.tracking.text_model import ANSWER, TextModel
 
 EXAMPLE = ["a fine film", "a dull one"]
 NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "scipy", "torch")
 SIZE = "bytes"  # in the model's metadata
 _EXPORT = "network"
+_RECORD_VARIABLES = "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING"
 
 
 def _load_pyfunc(path: str) -> TextModel:
@@ -104,13 +102,10 @@ def _train(network: nn.Module, mode: bool = True) -> nn.Module:
 register_post_import_hook(_let_networks_eval, "mlflow.pytorch", overwrite=True)
 
 
-def log_model(package: packaging.ModelPackage) -> tuple[Write, int]:
-    """Log the model to the open run: what tells where it is once the run has ended, and the bytes of its files."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, Artifact.MODEL)
-        save_model(str(path), package)
-        metadata: dict[str, int] = Model.load(str(path)).metadata or {}
-        return runs.log_model(path, __name__), metadata[SIZE]
+def size_of(path: Path) -> int:
+    """Bytes of the files of a model that was saved, its code and both flavors' data."""
+    metadata: dict[str, int] = Model.load(str(path)).metadata or {}
+    return metadata[SIZE]
 
 
 def export(network: nn.Module, path: Path) -> None:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
@@ -29,6 +29,7 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import fluent
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from numpy.typing import NDArray
 
 from sentiment_tune import signals
@@ -73,13 +74,14 @@ class ActiveRun:
     run_id: str
     status: str = "FINISHED"  # or KILLED, of a training that was given up
     undelivered: str | None = None  # once it has ended: what to tell where MLflow has not taken all of it
+    is_lost: bool = False  # and no disk has either
 
 
-class _OpenRun(NamedTuple):
+@dataclass
+class _OpenRun:
     delivery: Delivery
     params: Mapping[str, str]  # that it had when it was begun
-    points: set[tuple[str, int]]  # of metrics, by name and step, that it had when it was resumed
-    resumed: bool
+    points: set[tuple[str, int]] = field(default_factory=set)  # of metrics, by name and step, before it was resumed
 
 
 class _OpenRuns(threading.local):
@@ -103,29 +105,31 @@ def start_run(spec: RunSpec, listener: Listener = ignore) -> Iterator[ActiveRun]
     with signals.last_words(partial(_end_begun_run, begun)):
         signals.end_if_asked()
         started = _begin_patiently(spec)
-        run = ActiveRun(started.info.run_id)
+        delivery, run = Delivery(started.info.run_id, listener), ActiveRun(started.info.run_id)
         begun.append(run.run_id)
-        delivery, points = Delivery(run.run_id, listener), set[tuple[str, int]]()
-        _open.stack.append(_OpenRun(delivery, started.data.params, points, spec.resumed))
-        deliver_left()
+        _open.stack.append(_OpenRun(delivery, started.data.params))
         try:
             signals.end_if_asked()
+            deliver_left()
+            delivery.deliver_left()  # what its process before this one has kept
             if spec.resumed:
-                points.update(logged_points(run.run_id))
+                _open.stack[-1].points = logged_points(run.run_id)
             with delivery.signs_of_life(), without_exit():
                 yield run
             signals.end_if_asked()
         except BaseException as error:
+            delivery.is_in_hurry = True
             with signals.unbroken():
-                _tell_end(error, delivery)
+                _tell_end(error)
             raise
         with signals.unbroken():
             run.undelivered = _end_run(run.status)
+            run.is_lost = delivery.is_lost
 
 
-def _tell_end(error: BaseException, delivery: Delivery) -> None:
+def _tell_end(error: BaseException) -> None:
     """End the open run as KILLED by a signal or FAILED by anything else, with the reason."""
-    interrupted, delivery.is_in_hurry = isinstance(error, KeyboardInterrupt), True
+    interrupted = isinstance(error, KeyboardInterrupt)
     try:
         set_tags({Tag.ERROR: hide_passwords(f"{type(error).__name__}: {error}")})
         if not interrupted:
@@ -143,7 +147,7 @@ def logged_points(run_id: str) -> set[tuple[str, int]]:
 
 def _begin_patiently(spec: RunSpec) -> mlflow.ActiveRun:
     """Begin a run, once MLflow is there: it may just be locked or started again."""
-    ends, unlocked = time.monotonic() + BACK, time.monotonic() + UNLOCKED
+    begun, project_run = time.monotonic(), os.environ.get(_PROJECT_RUN)
     while True:
         try:
             patiently(lambda: mlflow.search_experiments(max_results=1), BACK, UNLOCKED)
@@ -151,8 +155,10 @@ def _begin_patiently(spec: RunSpec) -> mlflow.ActiveRun:
         except Exception as error:
             if not is_outage(error):
                 raise
-            if time.monotonic() > (unlocked if is_locked(error) else ends):
-                raise OutageError(f"MLflow at {server.tracking_uri()!r} is away: {reason_of(error)}") from error
+            if time.monotonic() - begun > (UNLOCKED if is_locked(error) else BACK):
+                raise OutageError(f"MLflow at {server.tracking_uri()} is away: {reason_of(error)}") from error
+            os.environ.update({} if project_run is None else {_PROJECT_RUN: project_run})  # MLflow reads it once
+        signals.wait(0.5)
 
 
 def _end_run(status: str) -> str | None:
@@ -168,8 +174,9 @@ def _end_run(status: str) -> str | None:
 
 
 def _write(kind: Kind, values: dict[str, Any], content: bytes | None = None, path: Path | None = None) -> Write:
-    """Have a write of the open run in MLflow, or kept for it."""
-    write = Write(kind, values, content, path, is_in_doubt=_open.stack[-1].resumed)
+    """Have a write of the open run in MLflow, or kept for it; a safe point."""
+    signals.end_if_asked()
+    write = Write(kind, values, content, path)
     _open.stack[-1].delivery.write(write)
     return write
 
@@ -325,7 +332,6 @@ def _set_experiment(name: str) -> str:
 
 
 def set_tags(tags: Mapping[str, object]) -> None:
-    signals.end_if_asked()
     _write(Kind.VALUES, {"tags": {name: str(value) for name, value in tags.items()}})
 
 
@@ -338,9 +344,7 @@ def log_settings(settings: Mapping[str, Value | None]) -> None:
     params = {name: value for name, value in settings.items() if name not in logged and value is not None}
     _write(Kind.VALUES, {"params": params})
     log_json(settings, Artifact.SETTINGS)
-    if not _open.stack[-1].delivery.is_away:
-        with suppress(MlflowException):  # a run that goes on has lost it before
-            mlflow.delete_tag(Tag.SETTINGS)
+    _write(Kind.VALUES, {"untag": [Tag.SETTINGS]})  # which stood for the file
 
 
 def log_data(corpus: Corpus) -> None:
@@ -373,13 +377,10 @@ def log_metrics(metrics: Mapping[str, float], step: int = 0) -> None:
 
     MLflow keeps an infinite one as the largest number there is, which then leads every ranking.
     """
-    signals.end_if_asked()
     check_finite(metrics)
-    before, now = _open.stack[-1].points, time.time_ns() // 1_000_000
-    _write(
-        Kind.VALUES,
-        {"metrics": [(name, float(value), now, step) for name, value in metrics.items() if (name, step) not in before]},
-    )
+    now, before = time.time_ns() // 1_000_000, _open.stack[-1].points
+    points = [(name, float(value), now, step) for name, value in metrics.items() if (name, step) not in before]
+    _write(Kind.VALUES, {"metrics": points})
 
 
 def check_finite(metrics: Mapping[str, float]) -> None:
@@ -406,9 +407,9 @@ def log_error_rates(error_rates: Mapping[str, tuple[Proportion, str | None]]) ->
 
 def log_mistakes(table: Mapping[str, Sequence[object]]) -> None:
     """Log the most confident mistakes as a table, by column, which MLflow's UI searches."""
-    rows = pd.DataFrame(dict(table), dtype=object).to_json(orient="split", index=False)
-    log_text(rows, Artifact.MISTAKES_TABLE)
-    set_tags({Tag.TABLES: json.dumps([{"path": Artifact.MISTAKES_TABLE, "type": "table"}])})
+    # By hand: where a run that was cut off has logged them already, MLflow's log_table would append them once more.
+    log_text(pd.DataFrame(dict(table)).to_json(orient="split", index=False), Artifact.MISTAKES_TABLE)
+    set_tags({MLFLOW_LOGGED_ARTIFACTS: json.dumps([{"path": Artifact.MISTAKES_TABLE, "type": "table"}])})
 
 
 def log_golden(texts: Sequence[str], probabilities: NDArray[np.float64]) -> None:
@@ -435,9 +436,9 @@ def _log_file(content: bytes, path: str) -> None:
     _write(Kind.FILE, {"path": path}, content)
 
 
-def log_model(folder: Path, flavor: str) -> Write:
+def log_model(folder: Path) -> Write:
     """Log the MLflow model in a folder, which may go afterwards; where the model is then is known at the run's end."""
-    return _write(Kind.MODEL, {"name": Artifact.MODEL, "flavor": flavor}, path=folder)
+    return _write(Kind.MODEL, {"name": Artifact.MODEL}, path=folder)
 
 
 @functools.cache  # what runs is what was there at the start

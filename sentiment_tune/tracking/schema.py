@@ -39,7 +39,6 @@ class Tag:
     RESTORED = "restored"  # where from, of a run that was lost
     # MLflow's own
     PARENT_RUN = "mlflow.parentRunId"
-    TABLES = "mlflow.loggedArtifacts"
 
 
 class VersionTag:

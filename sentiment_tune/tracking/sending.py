@@ -1,6 +1,5 @@
 """How each kind of write is made in MLflow, so that made twice it is there once."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,14 +8,25 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import mlflow
-from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModel, Metric, Param, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModel,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    RunTag,
+)
 from mlflow.models import Model
 
 from sentiment_tune.tracking.journal import Kind, Write
 from sentiment_tune.tracking.logged_models import record_files
 
 _OF_MODEL = ("flavors", "signature", "saved_input_example_info", "metadata", "env_vars")  # what its file says of itself
-_RECORD_VARIABLES = "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING"
+
+_FLAVOR = "sentiment_tune.tracking.flavor"  # which has written it
 
 
 def send(run_id: str, write: Write) -> None:
@@ -33,6 +43,9 @@ def _send_values(client: mlflow.MlflowClient, run_id: str, write: Write) -> None
     params = [Param(name, str(value)) for name, value in values.get("params", {}).items()]
     tags = [RunTag(name, value) for name, value in values.get("tags", {}).items()]
     client.log_batch(run_id, metrics, params, tags)
+    for name in values.get("untag", ()):
+        if name in client.get_run(run_id).data.tags:
+            client.delete_tag(run_id, name)
 
 
 def _is_logged(client: mlflow.MlflowClient, run_id: str, metric: Metric) -> bool:
@@ -70,40 +83,39 @@ def _file(name: str, write: Write) -> Iterator[Path]:
 
 
 def _send_model(client: mlflow.MlflowClient, run_id: str, write: Write) -> None:
-    """The run's model of this name, unless it is there; what a try before has left half-done goes."""
-    name, folder = write.values["name"], write.path
-    if write.is_in_doubt:
-        for model in _logged_models(client, run_id, name):
-            if str(model.status) == "READY":
-                write.uri = model.model_uri
-                return
-            client.delete_logged_model(model.model_id)
-    if folder is None:
+    """The run's model, unless it is there; one that was begun and not ended is finished, and stays linked to it."""
+    if write.path is None:
         raise ValueError("a model to log needs a folder")
-    flavor = _SavedModel(folder)
-    with _without_variables():
+    flavor, begun = _SavedModel(write.path), _begun_model(client, run_id)
+    if begun is None:
         info = Model.log(
-            None, flavor, name=name, run_id=run_id, flavor_name=write.values["flavor"], validate_serving_input=False
+            None, flavor, name=write.values["name"], run_id=run_id, flavor_name=_FLAVOR, validate_serving_input=False
         )
-    write.uri = info.model_uri
+        write.uri = info.model_uri
+        return
+    if begun.status != LoggedModelStatus.READY:
+        _finish(client, begun, flavor)
+    write.uri = begun.model_uri
 
 
-def _logged_models(client: mlflow.MlflowClient, run_id: str, name: str) -> list[LoggedModel]:
-    """Models that a run has begun to log, whole or not, whether or not the run knows of them."""
-    experiment = client.get_run(run_id).info.experiment_id
-    return list(client.search_logged_models([experiment], f"source_run_id = '{run_id}' AND name = '{name}'"))
+def _begun_model(client: mlflow.MlflowClient, run_id: str) -> LoggedModel | None:
+    """The model that the run has logged before, whole or not."""
+    experiment, mine = client.get_run(run_id).info.experiment_id, f"source_run_id = '{run_id}'"
+    models = mlflow.search_logged_models([experiment], mine, output_format="list")
+    return models[0] if models else None
 
 
-@contextmanager
-def _without_variables() -> Iterator[None]:
-    """Keep MLflow from writing a model's files again, with names of variables that it has seen set."""
-    before = os.environ.get(_RECORD_VARIABLES)
-    os.environ[_RECORD_VARIABLES] = "false"
-    try:
-        yield
-    finally:
-        os.environ.pop(_RECORD_VARIABLES)
-        os.environ.update({} if before is None else {_RECORD_VARIABLES: before})
+def _finish(client: mlflow.MlflowClient, begun: LoggedModel, flavor: "_SavedModel") -> None:
+    """Log the files of a model anew, and say that it is whole."""
+    run_id = str(begun.source_run_id)
+    outputs = client.get_run(run_id).outputs
+    if begun.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else ())]:
+        client.log_outputs(run_id, [LoggedModelOutput(begun.model_id, step=0)])
+    with tempfile.TemporaryDirectory() as temporary:
+        model = Model(begun.artifact_location, run_id, model_uuid=begun.model_id, model_id=begun.model_id)
+        flavor.save_model(str(Path(temporary, "model")), model)
+        client.log_model_artifacts(begun.model_id, str(Path(temporary, "model")))
+    client.finalize_logged_model(begun.model_id, LoggedModelStatus.READY)
 
 
 class _SavedModel:

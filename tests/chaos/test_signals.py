@@ -128,7 +128,7 @@ MOMENTS = [
     (TRAIN, "commit ANY", TERM, 1),
     (TRAIN, "commit ANY", INT, 2),
     (TRAIN, "call sentiment_tune.experiment:evaluate_on_test", HUP, 1),
-    (TRAIN, "call sentiment_tune.tracking.flavor:log_model", TERM, 3),
+    (TRAIN, "call sentiment_tune.tracking.flavor:save_model", TERM, 3),
     (TUNE, "import optuna", TERM, 1),
     (TUNE, "commit ANY", INT, 2),
     (TUNE, "commit ANY", HUP, 1),
