@@ -62,7 +62,12 @@ class Delivery:
         with self._lock:
             self._pending.append(write)
         answer = FILES_ANSWER if write.kind in (Kind.FILE, Kind.MODEL) else ANSWER
-        self._deliver(PROBE if self._is_away else HURRY if self.is_in_hurry else answer, PAUSE)
+        try:
+            self._deliver(PROBE if self._is_away else HURRY if self.is_in_hurry else answer, PAUSE)
+        except KeyboardInterrupt:
+            if write.kind == Kind.MODEL:  # its folder goes now, and a training that is resumed makes it anew
+                self._drop(write)
+            raise
 
     def end(self, status: str) -> str | None:
         """End the run; what is to be told if MLflow has not taken all, for which it may be back in a while."""
@@ -163,11 +168,16 @@ class Delivery:
                 if write.kind not in (Kind.FILE, Kind.MODEL):
                     raise
             else:
-                with self._lock:
-                    self._pending.remove(write)
-                    note_taken(write)
+                self._drop(write)
         if failed:
             raise failed
+
+    def _drop(self, write: Write) -> None:
+        """Have a write done with."""
+        with self._lock:
+            if write in self._pending:
+                self._pending.remove(write)
+                note_taken(write)
 
     def _refuse(self, write: Write, error: Exception) -> None:
         """Raise what is wrong with a write; one that is kept stays, and so does all behind it."""
