@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_NAMES = "password|passwd|pwd|passphrase|secret|token|api_?key"
 # What stands before the @ of an address behind a name or alone, then what an address or a driver calls a secret.
 _SECRETS = (
     (re.compile(r"(//[^\s/:@'\"]*:)[^\s]*@"), r"\1***@"),

@@ -1,7 +1,7 @@
 """What processes that are gone have left behind, in MLflow, in Optuna's storage and on this machine, and its mending.
 
 Nothing that a live process works on is touched: of this machine's processes that is known, one of another machine
-counts as gone after ten minutes without a sign of life.
+counts as gone after minutes without a sign of life: ten for a run, five for a trial.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from sentiment_tune import local
 from sentiment_tune.data import store
 from sentiment_tune.errors import OutageError, hide_passwords
 from sentiment_tune.events import Event
-from sentiment_tune.tracking import leftovers, runs, server
+from sentiment_tune.tracking import leftovers, records, runs, server
 from sentiment_tune.tracking.delivery import replay
 from sentiment_tune.tracking.journal import journals
 from sentiment_tune.tracking.schema import Tag
@@ -76,7 +76,7 @@ def _journals() -> Iterator[Finding]:
 
 def _runs() -> Iterator[Finding]:
     kept = {journal.run_id for journal in journals()}  # how those ended is not known before they are brought in
-    for run in leftovers.running_runs():
+    for run in records.find_running():
         if run.run_id in kept:
             continue
         line = f"run {run.run_id} ({run.name}) is said to be running"
@@ -97,7 +97,8 @@ def _trials(storage: str) -> Iterator[Finding]:
     for study in trials_left.stored_studies(storage):
         for trial in trials_left.lost_trials(study):
             line = f"trial {trial.number} of study {study.study_name} is said to be running, and its process is gone"
-            yield Finding(line, "has it tried again when the study goes on", partial(liveness.reclaim_trials, study))
+            again = partial(liveness.reclaim_trials, study, which=liveness.is_dead)
+            yield Finding(line, "has it tried again when the study goes on", again)
         for trial in trials_left.trials_without_run(study):
             line = f"trial {trial.number} of study {study.study_name} has no run"
             yield Finding(

@@ -66,16 +66,20 @@ def ask(*words: str, stdin: str | bytes = "") -> Answer:
     return Answer(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 
-def started(folder: Path, *command: str) -> subprocess.Popen[str]:
-    """A process in `folder` that knows nothing of the MLflow of this one, and can be interrupted."""
+def started(folder: Path, *command: str, session: bool = False, **more: str) -> subprocess.Popen[str]:
+    """A process in `folder` that knows nothing of the MLflow of this one, and can be interrupted.
+
+    In a session of its own what it leaves can be found. `more` goes to its environment.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     return subprocess.Popen(
         command,
         cwd=folder,
-        env=environment,
+        env=environment | more,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=session,
         preexec_fn=_hear_signals,
     )
 

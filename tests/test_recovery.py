@@ -1,6 +1,9 @@
 """What dead processes left is found and mended; what a live one works on is not touched."""
 
+import signal
 import socket
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -8,6 +11,7 @@ from typing import Any
 
 import mlflow
 import optuna
+import psutil
 import pytest
 from mlflow.entities import LoggedModelStatus
 
@@ -105,6 +109,20 @@ def test_trials_of_dead_processes_are_tried_again_and_lost_runs_are_written_anew
     history: list[Any] = mlflow.MlflowClient().get_metric_history(run.info.run_id, "best_val_accuracy")
     assert [(point.step, point.value) for point in history] == [(1, 0.75), (2, 0.875)]
     assert outcomes() == {}
+
+
+def test_a_trial_whose_process_stands_still_is_left_to_it(study: optuna.Study) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        process.send_signal(signal.SIGSTOP)
+        begun = psutil.Process(process.pid).create_time()
+        still = {"worker": f"{socket.gethostname()}:{process.pid}:{begun:.2f}", "seen": time.time() - 3600}
+        running_trial = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING, user_attrs=still)
+        number = study._storage.get_trial(study._storage.create_new_trial(study._study_id, running_trial)).number
+        outcomes()
+        assert study.get_trials()[number].state.name == "RUNNING"
+        process.kill()
+    assert any(f"trial {number} " in what for what in outcomes())
+    assert study.get_trials()[number].state.name == "FAIL"
 
 
 def test_half_written_files_and_checkpoints_nobody_needs_are_deleted(here: Path) -> None:

@@ -31,7 +31,6 @@ EXAMPLE = ["a fine film", "a dull one"]
 NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "scipy", "torch")
 SIZE = "bytes"  # in the model's metadata
 _EXPORT = "network"
-_RECORD_VARIABLES = "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING"
 
 
 def _load_pyfunc(path: str) -> TextModel:
@@ -93,7 +92,7 @@ def _let_networks_eval(pytorch: Any) -> None:
 
 def _train(network: nn.Module, mode: bool = True) -> nn.Module:
     if mode:
-        raise NotImplementedError("exported as it scores: to train on, take sentiment_tune.load_model(uri).network")
+        raise InputError("exported as it scores: to train on, take sentiment_tune.load_model(uri).network")
     for module in network.modules():
         module.training = False
     return network

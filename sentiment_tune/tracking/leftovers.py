@@ -26,18 +26,6 @@ class HalfWrittenModel:
     folder: Path | None  # of its files, where they are on this machine
 
 
-def running_runs() -> list[RunRecord]:
-    """Runs of this package that are said to be running."""
-    found = mlflow.search_runs(
-        search_all_experiments=True,
-        filter_string="attributes.status = 'RUNNING'",
-        max_results=10_000,
-        output_format="list",
-    )
-    running = map(read_record, found)
-    return [run for run in running if run.tags.keys() & {Tag.PROCESS, Tag.NETWORK, Tag.STAGE}]
-
-
 def is_abandoned(run: RunRecord) -> bool:
     """Whether the process of a running run is gone: on this machine that is known, on another it is long silence."""
     process = run.tags.get(Tag.PROCESS)
@@ -56,7 +44,7 @@ def end_run(run_id: str) -> None:
 
 def notice() -> str | None:
     """A line about what was left, for who begins something else; None where nothing was."""
-    abandoned = sum(map(is_abandoned, running_runs()))
+    abandoned = sum(map(is_abandoned, records.find_running()))
     if not abandoned:
         return None
     some = "a run is" if abandoned == 1 else f"{abandoned} runs are"

@@ -112,26 +112,12 @@ def quoted(value: object) -> str:
 def find_runs(conditions: Mapping[str, object], *, newest: int = 10_000) -> list[RunRecord]:
     """Finished runs with these tags, in whatever experiment, the newest first."""
     tags = [f"tags.`{name}` = {quoted(value)}" for name, value in conditions.items()]
-    runs = mlflow.search_runs(
-        search_all_experiments=True,
-        filter_string=" and ".join(["attributes.status = 'FINISHED'", f"tags.{Tag.NETWORK} LIKE '%'", *tags]),
-        order_by=["attributes.start_time DESC"],
-        max_results=newest,
-        output_format="list",
-    )
-    return list(map(read_record, runs))
+    return _search("attributes.status = 'FINISHED'", f"tags.{Tag.NETWORK} LIKE '%'", *tags, newest=newest)
 
 
-def find_unfinished(newest: int = 100) -> list[RunRecord]:
+def find_unfinished() -> list[RunRecord]:
     """Runs of trainings that have not ended well, in whatever experiment, the newest first."""
-    runs = mlflow.search_runs(
-        search_all_experiments=True,
-        filter_string=f"attributes.status != 'FINISHED' and tags.{Tag.NETWORK} LIKE '%'",
-        order_by=["attributes.start_time DESC"],
-        max_results=newest,
-        output_format="list",
-    )
-    return list(map(read_record, runs))
+    return _search("attributes.status != 'FINISHED'", f"tags.{Tag.NETWORK} LIKE '%'", newest=100)
 
 
 def find_child(parent: str, conditions: Mapping[str, object]) -> RunRecord | None:
@@ -139,28 +125,24 @@ def find_child(parent: str, conditions: Mapping[str, object]) -> RunRecord | Non
     return next(iter(find_runs({Tag.PARENT_RUN: parent, **conditions}, newest=1)), None)
 
 
-def find_runs_under_way(conditions: Mapping[str, object]) -> list[RunRecord]:
-    """Runs with these tags that are said to be running, in whatever experiment."""
-    tags = [f"tags.`{name}` = '{value}'" for name, value in conditions.items()]
-    runs = mlflow.search_runs(
-        search_all_experiments=True,
-        filter_string=" and ".join(["attributes.status = 'RUNNING'", *tags]),
-        output_format="list",
-    )
-    return list(map(read_record, runs))
-
-
-def find_running(parent: str) -> list[RunRecord]:
-    """Runs that belong to `parent` and are said to be running."""
-    return [run for run in find_children(parent) if run.status == "RUNNING"]
+def find_running() -> list[RunRecord]:
+    """Runs of this package that are said to be running, in whatever experiment."""
+    own = {Tag.PROCESS, Tag.NETWORK, Tag.STAGE}
+    return [run for run in _search("attributes.status = 'RUNNING'") if run.tags.keys() & own]
 
 
 def find_children(parent: str) -> list[RunRecord]:
     """Runs that belong to `parent`, whatever became of them."""
+    return _search(f"tags.`{Tag.PARENT_RUN}` = {quoted(parent)}")
+
+
+def _search(*conditions: str, newest: int = 50_000) -> list[RunRecord]:
+    """Runs of all experiments that fulfil these conditions of MLflow's filter, the newest first."""
     runs = mlflow.search_runs(
         search_all_experiments=True,
-        filter_string=f"tags.`{Tag.PARENT_RUN}` = {quoted(parent)}",
-        max_results=50_000,
+        filter_string=" and ".join(conditions),
+        order_by=["attributes.start_time DESC"],
+        max_results=newest,
         output_format="list",
     )
     return list(map(read_record, runs))

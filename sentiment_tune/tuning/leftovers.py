@@ -11,7 +11,7 @@ from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.schema import Metric, Tag
 from sentiment_tune.tuning.backend import open_storage
-from sentiment_tune.tuning.liveness import FACTS, RUN_ID, is_abandoned
+from sentiment_tune.tuning.liveness import FACTS, RUN_ID, is_dead
 from sentiment_tune.tuning.trials import SEARCHED
 
 
@@ -29,7 +29,7 @@ def stored_studies(storage: str) -> Iterator[optuna.Study]:
 
 def lost_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that are said to be running whose process is gone."""
-    return list(filter(is_abandoned, study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))))
+    return list(filter(is_dead, study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))))
 
 
 def trials_without_run(study: optuna.Study) -> list[FrozenTrial]:

@@ -21,7 +21,7 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from sentiment_tune import signals
-from sentiment_tune.local import PROCESS_ID, is_process_gone, lock
+from sentiment_tune.local import PROCESS_ID, is_of_this_machine, is_process_gone, lock
 from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.schema import Tag
@@ -153,15 +153,6 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
         RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, retry)
 
 
-def reclaim_trials(study: optuna.Study, again: bool = True) -> None:
-    """End the trials and runs of processes that are gone; the trials are tried `again` where the study goes on."""
-    with turn(study.study_name):
-        _give_up(study, is_abandoned)
-        if again:
-            _queue_interrupted(study)
-    end_abandoned_runs(study)
-
-
 def give_up_own(study: optuna.Study) -> None:
     """End the trials of this process without a result, and have them tried again."""
     with turn(study.study_name):
@@ -192,11 +183,29 @@ def is_abandoned(trial: FrozenTrial) -> bool:
     return is_process_gone(trial.user_attrs.get(WORKER)) or time.time() - seen > SILENCE
 
 
+def is_dead(trial: FrozenTrial) -> bool:
+    """Whether the process of a running trial is gone: one of this machine that stands still is not."""
+    worker = trial.user_attrs.get(WORKER)
+    return is_process_gone(worker) if worker and is_of_this_machine(worker) else is_abandoned(trial)
+
+
+def reclaim_trials(
+    study: optuna.Study, again: bool = True, which: Callable[[FrozenTrial], bool] = is_abandoned
+) -> None:
+    """End the trials and runs of processes that are gone; the trials are tried `again` where the study goes on."""
+    with turn(study.study_name):
+        _give_up(study, which)
+        if again:
+            _queue_interrupted(study)
+    end_abandoned_runs(study)
+
+
 def _is_ours_to_queue(trial: FrozenTrial) -> bool:
     """Whether no process of another machine is about to queue an interrupted trial again."""
-    host = PROCESS_ID.rsplit(":", 2)[0]
-    is_here = str(trial.user_attrs.get(WORKER, PROCESS_ID)).startswith(f"{host}:")
-    return is_here or time.time() - _seconds(trial.datetime_complete) > BEAT
+    return (
+        is_of_this_machine(trial.user_attrs.get(WORKER, PROCESS_ID))
+        or time.time() - _seconds(trial.datetime_complete) > BEAT
+    )
 
 
 def _seconds(moment: datetime | None) -> float:
@@ -208,6 +217,7 @@ def end_abandoned_runs(study: optuna.Study) -> None:
     if RUN_ID not in study.user_attrs:
         return
     interrupted = {str(trial.number) for trial in study.get_trials(deepcopy=False) if is_interrupted(trial)}
-    for run in records.find_running(study.user_attrs[RUN_ID]):
-        if is_process_gone(run.tags.get(Tag.PROCESS)) or run.tags.get(Tag.TRIAL) in interrupted:
+    for run in records.find_children(study.user_attrs[RUN_ID]):
+        left = is_process_gone(run.tags.get(Tag.PROCESS)) or run.tags.get(Tag.TRIAL) in interrupted
+        if left and run.status == "RUNNING":
             tracking.end_abandoned_run(run.run_id, "the process that ran this training is gone")

@@ -140,7 +140,7 @@ def _run_spec(study: optuna.Study, search: StudyConfig, spec: RunSpec) -> RunSpe
 
 def _lost_run(tags: Mapping[str, str]) -> str | None:
     """The run of a process that is gone, and that the study has not been told of."""
-    for run in records.find_runs_under_way({Tag.STAGE: tags[Tag.STAGE]}):
+    for run in records.find_running():
         if tags.items() <= run.tags.items() and is_process_gone(run.tags.get(Tag.PROCESS)):
             return run.run_id
     return None

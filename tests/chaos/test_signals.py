@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -18,7 +19,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from sentiment_tune.tuning.liveness import is_interrupted
-from support import ROOT, SCRIPT, ask, runs, wait_until, workers_of
+from support import ROOT, SCRIPT, ask, runs, started, wait_until, workers_of
 
 pytestmark = pytest.mark.chaos
 SEED = int(os.environ.get("SENTIMENT_TUNE_CHAOS_SEED", "0")) or random.randrange(10**6)
@@ -29,21 +30,7 @@ TRAIN = ("train", "--model", "embedding", *SMALL)
 TUNE = ("tune", "--model", "embedding", *SMALL, "--epochs", "2", "--trials", "3", "--top", "1", "--seeds", "2")
 AT_MOMENT = (sys.executable, str(Path(__file__).with_name("at_moment.py")))
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-
-
-def begun(folder: Path, *command: str, **more: str) -> subprocess.Popen[str]:
-    """A process in a session of its own, so that what it leaves can be found."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")} | more
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in (INT, HUP)] and None,
-    )
+begun = partial(started, session=True)  # so that what it leaves can be found
 
 
 def left_of(session: int) -> list[str]:

@@ -359,7 +359,7 @@ def test_the_exported_network_takes_eval(saved: Path) -> None:
     assert network.eval() is network
     assert torch.equal(network.to("cpu").train(False)(ids), logits)
     assert not any(module.training for module in network.modules())
-    with pytest.raises(NotImplementedError, match=r"sentiment_tune\.load_model\(uri\)\.network"):
+    with pytest.raises(InputError, match=r"sentiment_tune\.load_model\(uri\)\.network"):
         network.train()
 
 
