@@ -126,10 +126,10 @@ def _files() -> Iterator[Finding]:
     for folder in (*beside, local.user_folder(), store.cache_folder()):
         for path in local.partial_paths_left(folder):
             yield Finding(f"{path} is half written", "deletes it", partial(local.delete, path))
-    for path in local.temporary_folders_left():
-        line = f"{path} is the temporary folder of a process that is gone"
-        yield Finding(line, "deletes it", partial(local.delete, path))
     shared = local.shared_temporary_folder()
+    if folders := local.temporary_folders_left():
+        line = f"temporary folders in {shared} of {len(folders)} processes that are gone"
+        yield Finding(line, "deletes them", partial(_delete_all, folders))
     if locks := list(filter(_is_free, shared.glob("sentiment_tune-*.lock"))):
         line = f"{len(locks)} locks of an earlier version in {shared} that nobody holds"
         yield Finding(line, "deletes them", partial(_delete_all, locks))
