@@ -129,13 +129,6 @@ def open_checkpoints(
         return None
 
 
-def has_checkpoints(run_id: str) -> bool:
-    """Whether a training that was cut off has left checkpoints on this machine."""
-    with suppress(OSError):
-        return _checkpoint_folder(run_id).is_dir()
-    return False
-
-
 def remove_checkpoints(run_id: str) -> None:
     """Remove the checkpoints of a run that is not to go on."""
     with suppress(OSError):

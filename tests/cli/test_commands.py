@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import signal
 import socket
@@ -11,13 +12,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlflow import MlflowClient
 
 from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.data.tables import read_table, write_table
-from sentiment_tune.inference.package import load_package as load_package
+from sentiment_tune.inference.package import load_package
 from sentiment_tune.models import registry as models
 from sentiment_tune.space import Range, Setting
 from support import SCRIPT, Answer, artifact, ask, ended, runs, started
@@ -62,6 +65,32 @@ class Fragile(Tiny):
         self.steps += self.training and len(ids) == 64
         if self.steps == 3:
             raise RuntimeError("no third step")
+        return super().forward(ids)
+
+
+class Lost(Tiny):
+    epochs = 0
+
+    def eval(self):
+        self.epochs += self.training
+        return super().eval()
+
+    def forward(self, ids):
+        answers = super().forward(ids)
+        return answers if self.training or self.epochs < 2 else answers * float("nan")
+
+
+class Leaving(Tiny):
+    def forward(self, ids):
+        if self.training and len(ids) == 64:
+            raise SystemExit(0)
+        return super().forward(ids)
+
+
+class Dividing(Tiny):
+    def forward(self, ids):
+        if self.training and len(ids) == 64:
+            1 / 0
         return super().forward(ids)
 """
 
@@ -383,6 +412,47 @@ def test_an_exception_is_the_reason_of_a_failed_run(here: Path) -> None:
     (failed,) = runs(f"sqlite:///{here}/mlflow.db")
     assert (failed.info.status, failed.data.tags["error"]) == ("FAILED", "RuntimeError: no third step")
     assert failed.info.end_time
+
+
+def test_answers_that_are_no_numbers_end_a_training_in_that_epoch(here: Path) -> None:
+    (here / "mynet.py").write_text(OWN)
+    code, _, err = ask("train", "--model", "mynet:Lost", "--data", "sample", "--epochs", "5")
+    (failed,) = runs(f"sqlite:///{here}/mlflow.db")
+    assert (code, err.count("\n"), failed.info.status) == (1, 1, "FAILED")
+    assert "200 of 200 answers to the validation reviews in epoch 2" in err
+    assert all(map(math.isfinite, failed.data.metrics.values()))
+    history = MlflowClient(f"sqlite:///{here}/mlflow.db").get_metric_history(failed.info.run_id, "val_loss")
+    assert [point.step for point in history] == [1]
+    assert not MlflowClient(f"sqlite:///{here}/mlflow.db").search_logged_models([failed.info.experiment_id])
+
+
+def test_a_trial_whose_answers_are_no_numbers_has_failed_and_wins_nothing(here: Path) -> None:
+    (here / "mynet.py").write_text(OWN)
+    tune = ("tune", "--model", "mynet:Lost", "--data", "sample", "--trials", "1", "--storage", "sqlite:///optuna.db")
+    assert "no trial of study 'mynet:Lost-sample' was finished" in ask(*tune).refusal
+    (trial,) = optuna.load_study(study_name=None, storage="sqlite:///optuna.db").trials
+    assert (trial.state.name, trial.value) == ("FAIL", None)
+    assert "are no finite numbers" in trial.user_attrs["error"]
+    failed = [run for run in runs(f"sqlite:///{here}/mlflow.db") if "trial" in run.data.tags]
+    assert [run.info.status for run in failed] == ["FAILED"]
+
+
+@pytest.mark.parametrize(
+    ("network", "kind", "reason"),
+    [
+        ("Leaving", RuntimeError, r"SystemExit\(0\) was raised where nothing may end the program"),
+        ("Dividing", ZeroDivisionError, "division by zero"),
+    ],
+)
+def test_a_network_that_ends_the_program_or_errs_has_failed(
+    here: Path, network: str, kind: type[Exception], reason: str
+) -> None:
+    (here / "mynet.py").write_text(OWN)
+    with pytest.raises(kind, match=reason):  # which Python shows with its traceback, and ends with 1
+        ask("train", "--model", f"mynet:{network}", "--data", "sample", "--epochs", "1")
+    (failed,) = runs(f"sqlite:///{here}/mlflow.db")
+    assert (failed.info.status, failed.data.tags["error"].partition(":")[0]) == ("FAILED", kind.__name__)
+    assert "mynet.py" in artifact(failed, "traceback.txt").decode()
 
 
 def test_a_run_that_cannot_be_logged_to_ends_all_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
