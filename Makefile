@@ -14,7 +14,7 @@ tune: export GIVEN_TRIALS = $(value TRIALS)
 GIVEN = $${GIVEN_MODEL:+-P "model=$$GIVEN_MODEL"} $${GIVEN_DATA:+-P "data=$$GIVEN_DATA"} $(SETTINGS)
 VENV := .venv
 BIN := $(VENV)/bin
-export MLFLOW_EXPERIMENT_NAME ?= sentiment
+train tune: export MLFLOW_EXPERIMENT_NAME ?= sentiment
 
 .PHONY: train tune test test-slow test-postgresql chaos wheel-test lint audit check clean
 

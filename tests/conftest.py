@@ -24,6 +24,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment() -> Iterator[None]:
+    """Nothing of the environment tests are started in, `make test` or a shell with an MLflow of its own, reaches them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("MLFLOW_", "MAKE", "MFLAGS")):
+                patch.delenv(name)
+        yield
+
+
 @pytest.fixture(scope="session")
 def imdb_folder() -> Path:
     """The folder of imdb.npz, its word index and the raw texts."""

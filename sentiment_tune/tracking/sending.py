@@ -26,7 +26,7 @@ from sentiment_tune.tracking.logged_models import record_files
 
 _OF_MODEL = ("flavors", "signature", "saved_input_example_info", "metadata", "env_vars")  # what its file says of itself
 
-_FLAVOR = "sentiment_tune.tracking.flavor"  # which has written it
+_ORIGIN = ("mlflow.user", "mlflow.source.")  # tags that say who began what, from where
 
 
 def send(run_id: str, write: Write) -> None:
@@ -86,16 +86,20 @@ def _send_model(client: mlflow.MlflowClient, run_id: str, write: Write) -> None:
     """The run's model, unless it is there; one that was begun and not ended is finished, and stays linked to it."""
     if write.path is None:
         raise ValueError("a model to log needs a folder")
-    flavor, begun = _SavedModel(write.path), _begun_model(client, run_id)
-    if begun is None:
-        info = Model.log(
-            None, flavor, name=write.values["name"], run_id=run_id, flavor_name=_FLAVOR, validate_serving_input=False
-        )
-        write.uri = info.model_uri
-        return
-    if begun.status != LoggedModelStatus.READY:
-        _finish(client, begun, flavor)
-    write.uri = begun.model_uri
+    flavor, model = _SavedModel(write.path), _begun_model(client, run_id)
+    if model is None:
+        model = _begin_model(client, run_id, write.values["name"])
+        Model.log(None, flavor, model_id=model.model_id, run_id=run_id, validate_serving_input=False)
+    elif model.status != LoggedModelStatus.READY:
+        _finish(client, model, flavor)
+    write.uri = model.model_uri
+
+
+def _begin_model(client: mlflow.MlflowClient, run_id: str, name: str) -> LoggedModel:
+    """A model beside its run, with the run's origin: MLflow takes both from the process that sends, if left to it."""
+    run = client.get_run(run_id)
+    origin = {tag: value for tag, value in run.data.tags.items() if tag.startswith(_ORIGIN)}
+    return client.create_logged_model(run.info.experiment_id, name, run_id, origin, run.data.params)
 
 
 def _begun_model(client: mlflow.MlflowClient, run_id: str) -> LoggedModel | None:

@@ -154,6 +154,20 @@ def test_a_model_that_was_being_written_is_finished_and_not_begun_anew(
     assert len(api.load_model(f"runs:/{run_id}/model").predict(["word1 word2"])) == 1  # its files are those recorded
 
 
+def test_a_model_lands_beside_its_run_whoever_sends_it(
+    here: Path, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = kept(saved)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
+    mlflow.set_experiment("a third")
+    delivery.replay(Journal(run_id))
+    assert held(run_id)["begun models"] == 1
+    run = mlflow.get_run(run_id)
+    model = mlflow.get_logged_model(run.outputs.model_outputs[0].model_id)  # type: ignore[union-attr]
+    assert model.params == run.data.params
+    assert model.tags.get("mlflow.user") == run.data.tags.get("mlflow.user")
+
+
 def test_a_line_that_was_being_written_is_as_if_it_had_not_been(here: Path, saved: Path) -> None:
     run_id = kept(saved)
     (folder,) = Journal(run_id).folders
