@@ -582,7 +582,7 @@ def ensemble(
         experiment: MLflow experiment; by default MLflow's own variable or `sentiment`.
         tracking_uri: MLflow server or database; by default MLflow's own.
         listener: called with each event.
-        **columns: text, label, split and test, of a table.
+        **columns: text, label, split and test, of a table; and `unpack_limit`.
 
     Returns:
         The run, the members with their weights, and the accuracies; `register` takes its `run_id`.

@@ -55,7 +55,7 @@ class ExperimentConfig:
         for name in given:
             if name not in settings and name not in DATA_NAMES:
                 raise unknown_name(f"setting of {model}", name, [*settings, *DATA_NAMES])
-            if name in DATA_NAMES and not isinstance(given[name], str):
+            if name in DATA_NAMES and not isinstance(given[name], str | int if name == "unpack_limit" else str):
                 raise InputError(f"{name} cannot be {given[name]!r}: give a text")
         chosen = {**preferred_settings(model), **given}
         return cls(

@@ -146,9 +146,18 @@ def settings_option(text: str) -> Callable[[F], F]:
     return option("--settings", group="network", metavar="FILE|RECIPE", help=f"{text}; options go before it")
 
 
+unpack_limit = option(
+    "--unpack-limit",
+    group="data",
+    metavar="SIZE",
+    help="that a packed file may unpack to, such as 500MB or 2GiB  [default: 64MiB, or 20 times its own size]",
+)
+
+
 def data_options(command: F) -> F:
     """Options that say where the reviews come from."""
     for decorate in (
+        unpack_limit,
         option("--test", group="data", metavar="FILE", help="file of the test reviews"),
         option("--split", group="data", metavar="COLUMN", help="column that says train or test  [default: split]"),
         option("--label", group="data", metavar="COLUMN", help="column of the labels  [default: label]"),

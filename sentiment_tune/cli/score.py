@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     "--input", "source", metavar="FILE", help="table of texts to score, or - for one text a line from stdin"
 )
 @options.option("--column", default="text", show_default=True, help="column of the texts in a table")
+@options.unpack_limit
 @options.option("--output", metavar="FILE", help="table to write  [default: standard output]")
 @options.trust_code
 @options.tracking_uri
@@ -34,6 +35,7 @@ def score(
     model: str | None,
     source: str | None,
     column: str,
+    unpack_limit: str | None,
     output: str | None,
     trust_code: bool,
     tracking_uri: str | None,
@@ -43,7 +45,7 @@ def score(
     from sentiment_tune.cli import console
     from sentiment_tune.data import tables
 
-    table = _table((*texts, text) if text else texts, source)
+    table = _table((*texts, text) if text else texts, source, unpack_limit)
     reviews = table.texts(column if source not in (None, "", "-") else "text", "--column")
     scores = api.load_model(model or None, trust_code=trust_code, tracking_uri=tracking_uri).predict(reviews)
     if not source and not output:
@@ -53,14 +55,15 @@ def score(
     tables.write_table(Path(output) if output else None, scored.columns, scored.rows)
 
 
-def _table(texts: tuple[str, ...], source: str | None) -> "Table":
+def _table(texts: tuple[str, ...], source: str | None, unpack_limit: str | None) -> "Table":
     """The texts to score as a table: those of the command line, of the standard input, or of a file."""
     from sentiment_tune.data import tables
 
     if bool(source) == any(texts):
         raise InputError("give either texts, or --input FILE, or --input - for one text a line from standard input")
     if source:
-        return tables.read_lines() if Path(source) == tables.STANDARD else tables.read_table(Path(source))
+        path = Path(source)
+        return tables.read_lines() if path == tables.STANDARD else tables.read_table(path, unpack_limit)
     for number, text in enumerate(texts, 1):
         try:
             text.encode()  # what is not UTF-8 arrives as half characters, which nothing can be written with

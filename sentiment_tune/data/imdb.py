@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.data.corpus import EncodedReviews, RawReviews
+from sentiment_tune.data.packing import archive_size, too_large, unpack_limit
 from sentiment_tune.data.splits import train_then_test
 from sentiment_tune.data.text import FIRST_WORD, START, UNKNOWN
 from sentiment_tune.errors import InputError
@@ -27,7 +28,6 @@ SHA256 = "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"  # o
 WORD_INDEX_SHA256 = "027313fe9a320280f3bf0fac5baf58c4a683cf39a7ed9c3d3d3912bde4284cf6"
 SHUFFLE_SEED = 113  # of keras.datasets.imdb.load_data
 PATIENCE = 10.0  # seconds without an answer of the network after which a download has failed
-LARGEST_MEMBER = 2**26  # bytes of an array in the file; the largest of IMDB has 14 million
 MOST_WORDS = 10**8  # of a half; IMDB has 6 million
 
 # Keras takes its backend from the environment, knows no timeout but the process's and prints to the standard output:
@@ -69,16 +69,23 @@ def download() -> tuple[Path, Path]:
     )
 
 
-def read(path: Path, index: Path) -> RawReviews:
-    """What keras.datasets.imdb.load_data would make of such a file and its word index; nothing in them can run code."""
+def read(path: Path, index: Path, most: str | int | None = None) -> RawReviews:
+    """What keras.datasets.imdb.load_data would make of such a file and its word index; nothing in them can run code.
+
+    `most` is what the file may unpack to, as of `unpack_limit`.
+    """
     try:
         words = _order_by_rank(json.loads(index.read_bytes()))
     except Exception as error:
         raise InputError(f"cannot read {index} ({_describe(error)}): fetch Keras' {WORD_INDEX} again") from error
     try:
         with zipfile.ZipFile(path) as archive:
+            if archive_size(archive) > (limit := unpack_limit(path, most)):
+                raise too_large(path, limit)
             rng = np.random.RandomState(SHUFFLE_SEED)
             halves = [_read_half(archive, name, rng, len(words)) for name in ("train", "test")]
+    except InputError:
+        raise
     except Exception as error:  # an archive, array headers and a pickle, perhaps hostile, can fail in any way
         raise InputError(
             f"cannot read {path} ({_describe(error)}): fetch {URL} (SHA-256 {SHA256}) again, or choose data=sample"
@@ -121,8 +128,6 @@ def _read_half(
 def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     """An array of the archive; its header is checked before memory is taken by it."""
     size = archive.getinfo(name).file_size  # zipfile gives no byte more than this
-    if size > LARGEST_MEMBER:
-        raise ValueError(f"{name} claims {size:,} bytes, more than {LARGEST_MEMBER:,}")
     file = io.BytesIO(archive.read(name))
     shape, dtype = _read_header(file)
     if len(shape) != 1 or not (dtype.hasobject or shape[0] * dtype.itemsize == size - file.tell()):

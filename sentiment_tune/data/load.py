@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sentiment_tune.data import imdb
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews, encode_texts
 from sentiment_tune.data.labels import parse_labels
+from sentiment_tune.data.packing import parse_size
 from sentiment_tune.data.splits import check_parts, draw_test, draw_validation, parse_parts, train_then_test
 from sentiment_tune.data.store import (
     TRAIN,
@@ -49,6 +50,11 @@ class DataConfig:
     label: str = "label"
     split: str = "split"  # under this name a column need not exist: then a share is drawn for the test
     test: str | None = None  # path of a second table
+    unpack_limit: str | int | None = None  # that a packed file may unpack to, as of `parse_size`; None: by its own size
+
+    def __post_init__(self) -> None:
+        if self.unpack_limit is not None:
+            parse_size(self.unpack_limit)
 
 
 def load(config: DataConfig, cache: Path | None = None) -> Corpus:
@@ -126,7 +132,7 @@ def _choose(config: DataConfig) -> _Source:
             f"test={config.test} goes with a table; {config.data!r} is none, it has a test part of its own"
         )
     if path.suffix.lower() == ".npz":
-        return _npz(path)
+        return _npz(path, config.unpack_limit)
     if config.data not in NAMES:
         raise _unknown_data(config.data)
     return _sample() if config.data == "sample" else _imdb()
@@ -154,18 +160,18 @@ def _imdb() -> _Source:
     return _Source("imdb", imdb.URL, store_key("imdb", imdb.SHA256), lambda: imdb.read(*imdb.download()))
 
 
-def _npz(path: Path) -> _Source:
+def _npz(path: Path, unpack_limit: str | int | None) -> _Source:
     index = path.with_name(imdb.WORD_INDEX)
     if path.is_file() and not index.is_file():
         raise InputError(f"{path} needs the words of its ranks: place Keras' {index.name} in {path.parent}")
     key = store_key("npz", _hash_file(path), _hash_file(index))
-    return _Source(path.stem, str(path.absolute()), key, lambda: imdb.read(path, index))
+    return _Source(path.stem, str(path.absolute()), key, lambda: imdb.read(path, index, unpack_limit))
 
 
 def _table(path: Path, config: DataConfig) -> _Source:
     files = [path, *_test_files(config)]
     key = store_key("table", [_hash_file(file) for file in files], config.text, config.label, config.split)
-    return _Source(stem(path), str(path.absolute()), key, lambda: _read_tables(map(read_table, files), config))
+    return _Source(stem(path), str(path.absolute()), key, lambda: _read_tables(_tables(files, config), config))
 
 
 def _frame(frame: "pd.DataFrame", config: DataConfig) -> _Source:
@@ -174,7 +180,7 @@ def _frame(frame: "pd.DataFrame", config: DataConfig) -> _Source:
         if columns.count(name) > 1:
             raise InputError(f"frame has more than one column {name!r}: rename all but one")
     rows = list(frame.itertuples(index=False, name=None))
-    tables = [Table("frame", columns, rows), *map(read_table, _test_files(config))]
+    tables = [Table("frame", columns, rows), *_tables(_test_files(config), config)]
     return _in_memory("frame", _read_tables(tables, config))
 
 
@@ -211,6 +217,10 @@ def _test_files(config: DataConfig) -> list[Path]:
     if config.split != DataConfig.split:
         raise InputError(f"split={config.split} and test={config.test} both say what is tested on: leave one out")
     return [Path(config.test).expanduser()]
+
+
+def _tables(files: Iterable[Path], config: DataConfig) -> Iterable[Table]:
+    return (read_table(file, config.unpack_limit) for file in files)
 
 
 def _read_tables(tables: Iterable[Table], config: DataConfig) -> RawReviews:

@@ -4,12 +4,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from sentiment_tune import local
@@ -20,6 +25,9 @@ VARIABLE = "SENTIMENT_TUNE_CACHE"
 PARTS = TRAIN, VALIDATION, TEST = 0, 1, 2
 _ARRAYS = ("ids", "offsets", "targets", "part")
 _FILES = (*(f"{name}.npy" for name in _ARRAYS), "words.txt")
+_ABOUT = "about.json"
+_BLOCK = 2**22  # bytes that have a checksum of their own
+_CLOCK = 2 * 10**9  # nanoseconds; no file system's clock is coarser
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +52,13 @@ class Store:
     ) -> "Store":
         """A store of reviews of the given lengths [review], in words, with its digests."""
         digests = [_digest_of_part(ids, lengths, targets, part == number) for number in PARTS]
-        whole = hashlib.sha256("\n".join([*digests, *words]).encode()).hexdigest()[:16]
-        return cls(ids, np.concatenate([[0], np.cumsum(lengths)]), targets, part, words, [*digests, whole])
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return cls(ids, offsets, targets, part, words, [*digests, _digest_of_whole(digests, words)])
+
+
+def _digest_of_whole(digests: Sequence[str], words: Sequence[str]) -> str:
+    """Digest over those of the parts and the words."""
+    return hashlib.sha256("\n".join([*digests, *words]).encode()).hexdigest()[:16]
 
 
 def _digest_of_part(
@@ -81,17 +94,82 @@ def cache_folder() -> Path:
 
 
 def open_store(folder: Path) -> Store | None:
-    """The store in `folder`, its arrays memory-mapped; None where there is no whole one."""
+    """The store in `folder`, its arrays memory-mapped; None where there is no whole one.
+
+    What its files hold is compared with what was written, once per start of the machine and after every change of a
+    file.
+    """
     try:
-        description = json.loads((folder / "about.json").read_bytes())
-        if {name: (folder / name).stat().st_size for name in _FILES} != description["sizes"]:
-            return None
+        states = {name: _state(folder / name) for name in (*_FILES, _ABOUT)}
+        description = json.loads((folder / _ABOUT).read_bytes())
+        words = (folder / "words.txt").read_bytes().decode().split("\n")
+        if not _was_checked(folder, states):
+            if not _is_as_written(folder, description, words):
+                return None
+            _note_check(folder, states)
         # A view, because indexing a plain array is several times as fast as a np.memmap; the file stays mapped.
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in _ARRAYS}
-        words = (folder / "words.txt").read_bytes().decode().split("\n")
         return Store(**arrays, words=words, digests=description["digests"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _is_as_written(folder: Path, description: Mapping[str, Any], words: Sequence[str]) -> bool:
+    """Whether the files hold what the description says, the description itself is whole and is of this store."""
+    *parts, whole = description["digests"]
+    return (
+        description["key"] == folder.name
+        and {name: (folder / name).stat().st_size for name in _FILES} == description["sizes"]
+        and _digest_of_whole(parts, words) == whole
+        and all(_checksums(folder / name) == description["checksums"][name] for name in _FILES)
+    )
+
+
+def _checksums(path: Path) -> list[int]:
+    """One a block, which several processors compute; no more of the file is in memory than each of them has read."""
+    with path.open("rb") as file, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        starts = range(0, path.stat().st_size, _BLOCK)
+        return list(pool.map(lambda start: zlib.crc32(os.pread(file.fileno(), _BLOCK, start)), starts))
+
+
+def _state(path: Path) -> list[int]:
+    """What tells that a file was changed or replaced; the time of its last change can be set by nobody."""
+    about = path.stat()
+    return [about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+
+
+def _was_checked(folder: Path, states: Mapping[str, list[int]]) -> bool:
+    """Whether the files in these states were found whole since the machine was started."""
+    return _checks().get(str(folder.absolute())) == states
+
+
+def _note_check(folder: Path, states: Mapping[str, list[int]]) -> None:
+    """Note that the files in these states are whole; not of files just written, whose next change may look the same."""
+    if time.time_ns() - max(max(state[-2:]) for state in states.values()) < _CLOCK:
+        return
+    noted = {"machine_start": _machine_start(), "stores": {**_checks(), str(folder.absolute()): states}}
+    with suppress(OSError), local.replacing(_notes()) as file:  # else it is looked at again the next time
+        file.write(json.dumps(noted).encode())
+
+
+def _checks() -> dict[str, Any]:
+    """The states of files found whole since the machine was started, by the folder of their store."""
+    try:
+        noted = json.loads(_notes().read_bytes())
+        return dict(noted["stores"]) if noted["machine_start"] == _machine_start() else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
+def _notes() -> Path:
+    return local.user_folder("caches") / "checked.json"
+
+
+def _machine_start() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return str(int(psutil.boot_time()))
 
 
 @contextmanager
@@ -110,17 +188,40 @@ def write_store(store: Store, folder: Path) -> Store:
     partial = local.partial_path(folder)
     with _naming_the_variable(folder.parent), _scratch_folder(partial):
         for name in _ARRAYS:
-            np.save(partial / f"{name}.npy", getattr(store, name))
-        (partial / "words.txt").write_bytes("\n".join(store.words).encode())
-        sizes = {name: (partial / name).stat().st_size for name in _FILES}
-        (partial / "about.json").write_text(json.dumps({"sizes": sizes, "digests": list(store.digests)}))
+            with _file_on_disk(partial / f"{name}.npy") as file:
+                np.save(file, getattr(store, name))
+        with _file_on_disk(partial / "words.txt") as file:
+            file.write("\n".join(store.words).encode())
+        with _file_on_disk(partial / _ABOUT) as file:
+            file.write(json.dumps(_description(partial, folder.name, store.digests)).encode())
+        local.sync_folder(partial)
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         try:
             partial.rename(folder)
         except OSError:
             if open_store(folder) is None:  # else another user who shares the cache was faster
                 raise
+        local.sync_folder(folder.parent)
     return open_store(folder) or store
+
+
+def _description(folder: Path, key: str, digests: Sequence[str]) -> dict[str, Any]:
+    """What `open_store` compares the files of that folder with, once it has the name `key`."""
+    return {
+        "key": key,
+        "sizes": {name: (folder / name).stat().st_size for name in _FILES},
+        "checksums": {name: _checksums(folder / name) for name in _FILES},
+        "digests": list(digests),
+    }
+
+
+@contextmanager
+def _file_on_disk(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write, which is on the disk when the block ends."""
+    with path.open("xb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _make_cache(cache: Path) -> None:

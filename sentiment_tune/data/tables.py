@@ -4,26 +4,23 @@ Cells stay as they stand in the file: `NA`, `null` and an empty cell of a CSV ar
 """
 
 import csv
-import gzip
 import io
 import json
-import lzma
 import os
 import sys
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any
 
+from sentiment_tune.data.packing import DAMAGED, PACKINGS, check_packed, open_packed
 from sentiment_tune.errors import InputError
 
 STANDARD = Path("-")  # the standard input or output
 LONGEST_CELL = 10_000_000  # characters of a CSV cell; a longer one comes from a quote that nobody closed
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_PACKINGS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
-SUFFIXES = (*(form + packing for form in (".csv", ".tsv", ".jsonl") for packing in ("", *_PACKINGS)), ".parquet")
+SUFFIXES = (*(form + packing for form in (".csv", ".tsv", ".jsonl") for packing in ("", *PACKINGS)), ".parquet")
 
 Row = tuple[Any, ...]  # texts from CSV and TSV; whatever JSON and Parquet hold from the others
 
@@ -86,11 +83,15 @@ def stem(path: Path) -> str:
     return next(path.name[: -len(suffix)] for suffix in SUFFIXES if path.name.lower().endswith(suffix))
 
 
-def read_table(path: Path) -> Table:
-    """All of a table; InputError names the file, the line or row where there is one, and the way out."""
+def read_table(path: Path, unpack_limit: str | int | None = None) -> Table:
+    """All of a table; InputError names the file, the line or row where there is one, and the way out.
+
+    A packed one that unpacks to more than the limit is refused before any of it is kept.
+    """
     form = _form(path)
     if not path.is_file():
         raise InputError(f"cannot read {path}: {'it is a folder' if path.is_dir() else 'there is no such file'}")
+    check_packed(path, unpack_limit)
     columns, rows = _READERS[form](path)
     if len(set(columns)) < len(columns):
         duplicate = min(column for column in columns if columns.count(column) > 1)
@@ -130,43 +131,43 @@ def _form(path: Path) -> str:
     raise InputError(f"cannot tell what {path} is: its name must end in one of {', '.join(SUFFIXES)}")
 
 
-def _open(path: Path, mode: Literal["rb", "wb"]) -> IO[bytes]:
-    packing: Callable[..., IO[bytes]] = _PACKINGS.get(path.suffix.lower(), Path.open)
-    return packing(path, mode)
-
-
 def _lines(path: Path) -> Iterator[str]:
     """Lines with their ends; decoded one by one, so that an error knows its line."""
     name, number = "standard input" if path == STANDARD else path, 0
     try:
-        with _open(path, "rb") if path != STANDARD else nullcontext(sys.stdin.buffer) as file:
+        with open_packed(path, "rb") if path != STANDARD else nullcontext(sys.stdin.buffer) as file:
             for number, line in enumerate(file, 1):  # the handlers below tell the number
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError:
         raise InputError(f"{name}, line {number}: this is not UTF-8; save it in that encoding") from None
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+    except DAMAGED as error:
         raise InputError(f"{path} is damaged behind line {number} ({error}): pack or fetch it again") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[Row]]:
-    records = list(_records(path))
-    while records and not records[-1][1]:  # empty lines at the end are no rows
-        records.pop()
-    if not records:
+    columns: list[str] = []
+    rows: list[Row] = []
+    gap = 0  # the first of the empty lines behind the last row; at the end of the file they are no rows
+    with closing(_records(path)) as records:
+        for line, cells in records:
+            if not cells:
+                gap = gap or line
+                continue
+            columns = columns or cells
+            if gap or len(cells) != len(columns):
+                raise InputError(
+                    f"{path}, line {gap or line}: {0 if gap else len(cells)} cells, but {len(columns)} columns; quote "
+                    "fields that hold a delimiter or a quote, and remove empty lines"
+                )
+            rows.append(tuple(cells))
+    if not columns:
         raise InputError(f"{path} is empty: its first line must name the columns")
-    columns = records[0][1]
-    for line, cells in records:
-        if len(cells) != len(columns):
-            raise InputError(
-                f"{path}, line {line}: {len(cells)} cells, but {len(columns)} columns; quote fields that hold a "
-                "delimiter or a quote, and remove empty lines"
-            )
-    return columns, [tuple(cells) for _, cells in records[1:]]
+    return columns, rows[1:]
 
 
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _records(path: Path) -> Generator[tuple[int, list[str]]]:
     """Cells of each row, behind the number of the line it starts in."""
     reader = csv.reader(_lines(path), delimiter=_DELIMITERS[_form(path)], strict=True)
     line = 1
@@ -235,7 +236,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with _open(path, "wb") as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+    with open_packed(path, "wb") as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
         _write_records(csv.writer(text, delimiter=_DELIMITERS[_form(path)]), columns, rows)
 
 
@@ -254,7 +255,7 @@ def _write_records(writer: Any, columns: Sequence[str], rows: Iterable[Sequence[
 
 
 def _write_jsonl(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with _open(path, "wb") as file:
+    with open_packed(path, "wb") as file:
         for row in rows:
             record = dict(zip(columns, row, strict=True))
             file.write(json.dumps(record, ensure_ascii=False, default=_plain).encode() + b"\n")

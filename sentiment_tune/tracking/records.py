@@ -14,6 +14,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from sentiment_tune.data.packing import archive_size, unpack_limit
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
 from sentiment_tune.evaluation.metrics import Proportion
@@ -186,6 +187,8 @@ def read_error_rates(run_id: str) -> dict[str, tuple[Proportion, str | None]]:
 def read_test_predictions(run_id: str) -> dict[str, NDArray[Any]]:
     """A model's predictions of the test reviews: labels, probabilities and lengths [review]."""
     with _artifact(run_id, Artifact.TEST_PREDICTIONS) as path, np.load(path, allow_pickle=False) as arrays:
+        if archive_size(arrays.zip) > unpack_limit(path, None):
+            raise ValueError("it unpacks to far more than predictions can be")
         return {name: arrays[name] for name in ("labels", "probabilities", "lengths")}
 
 

@@ -106,6 +106,7 @@ def test_junk_is_read_or_refused_in_one_line(
         ("a.csv", "text,label\na,1\n".encode("utf-16"), ["line 1", "UTF-8"]),
         ("a.csv", b"", ["is empty", "name the columns"]),
         ("a.csv", b"\n\n", ["is empty"]),
+        ("a.csv", b"\ntext,label\na,1\n", ["line 1", "remove empty lines"]),
         ("a.csv", b"text,text\na,b\n", ["more than one column 'text'", "rename"]),
         ("a.csv", b'text\n"' + b"x" * 10_000_001 + b'"\n', ["line 2", "field larger"]),
         ("a.tsv", b"text\tlabel\na b\n", ["line 2", "1 cells"]),

@@ -1,0 +1,121 @@
+"""Packed files: how they are opened, and how much they may unpack to."""
+
+import gzip
+import lzma
+import re
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, Literal
+from zipfile import ZipFile
+
+from sentiment_tune.errors import InputError
+
+PACKINGS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
+# What reading a packed file raises that is not whole.
+DAMAGED = (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile)
+LEAST = 2**26  # bytes that every file may unpack to
+RATIO = 20  # times its own size that a larger one may; reviews pack to a third or a quarter
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
+_BLOCK = 2**20
+_ROW = 64  # bytes that a row takes beside its content, and more: of rows of two letters these are most
+_ROWS = 2**14  # of a Parquet file, looked at together
+
+
+def open_packed(path: Path, mode: Literal["rb", "wb"]) -> IO[bytes]:
+    """The file, unpacked or packed on the way as its suffix says."""
+    packing: Callable[..., IO[bytes]] = PACKINGS.get(path.suffix.lower(), Path.open)
+    return packing(path, mode)
+
+
+def parse_size(size: str | int) -> int:
+    """Bytes of a size such as 500MB, 2GiB or a bare number; InputError for what is none."""
+    match = _SIZE.fullmatch(str(size).strip())
+    number = float(match[1]) if match else 0
+    if match and match[2]:
+        number *= (1024 if match[3] else 1000) ** ("kmgt".index(match[2].lower()) + 1)
+    if not 1 <= number < 2**63:
+        raise InputError(f"unpack_limit cannot be {size!r:.40}: give a size such as 500MB or 2GiB")
+    return int(number)
+
+
+def unpack_limit(path: Path, given: str | int | None) -> int:
+    """Bytes that a file may unpack to: what was given, else by its own size."""
+    return parse_size(given) if given is not None else max(LEAST, RATIO * path.stat().st_size)
+
+
+def too_large(path: Path, limit: int) -> InputError:
+    """What is said of a file that unpacks to more than it may."""
+    return InputError(
+        f"{path} has {path.stat().st_size:,} bytes and unpacks to more than {limit:,}, with {_ROW} for each row: if it "
+        "is what you expect, allow more with --unpack-limit or unpack_limit=, such as 2GiB"
+    )
+
+
+def check_packed(path: Path, given: str | int | None) -> None:
+    """InputError where a packed table unpacks to more than it may; it is looked at in pieces, before it is read.
+
+    What is wrong with it otherwise is for its reader to say.
+    """
+    suffix = path.suffix.lower()
+    if suffix != ".parquet" and suffix not in PACKINGS:
+        return
+    try:
+        limit = unpack_limit(path, given)
+        exceeds = _parquet_exceeds if suffix == ".parquet" else _exceeds
+        too_much = exceeds(path, limit)
+    except (*DAMAGED, OSError):
+        return
+    if too_much:
+        raise too_large(path, limit)
+
+
+def archive_size(archive: ZipFile) -> int:
+    """Bytes that all members of a ZIP archive unpack to; reading one gives no more than it claims here."""
+    return sum(member.file_size for member in archive.infolist())
+
+
+def _exceeds(path: Path, limit: int) -> bool:
+    left = limit
+    with open_packed(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            left -= len(block) + _ROW * block.count(b"\n")
+            if left < 0:
+                return True
+    return False
+
+
+def _parquet_exceeds(path: Path, limit: int) -> bool:
+    """The same of a Parquet file, which can say in a few bytes that a long text stands in a million rows."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        about = parquet.read_metadata(path)
+        columns = [about.schema.column(index) for index in range(about.num_columns)]
+        texts = [
+            column.path for column in columns if column.physical_type == "BYTE_ARRAY" and column.path == column.name
+        ]
+        groups = map(about.row_group, range(about.num_row_groups))
+        if max(sum(group.total_byte_size for group in groups), _ROW * about.num_rows) > limit:
+            return True
+        left = limit
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:  # each text once, however often it occurs
+            for batch in file.iter_batches(_ROWS):
+                left -= sum(map(_decoded_size, batch.columns)) + _ROW * len(batch)
+                if left < 0:
+                    return True
+    except (pyarrow.ArrowException, ValueError):  # it is for its reader to say what is wrong
+        pass
+    return False
+
+
+def _decoded_size(column: Any) -> int:
+    """Bytes of a column of a batch, with every text as often as it occurs."""
+    import pyarrow
+    from pyarrow import compute
+
+    if not pyarrow.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    lengths = compute.binary_length(column.dictionary)
+    return compute.sum(compute.take(lengths, column.indices)).as_py() or 0
