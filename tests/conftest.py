@@ -26,7 +26,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Nothing of the environment tests are started in, `make test` or a shell with an MLflow of its own, reaches them."""
+    """Nothing of the environment that tests are started in, `make test` or a shell with an MLflow, reaches them."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(("MLFLOW_", "MAKE", "MFLAGS")):
