@@ -1,12 +1,16 @@
 """What a run costs beside its training, and scoring beside the network.
 
     python scripts/benchmark_cost.py --data PATH/imdb.npz
+    python scripts/benchmark_cost.py --data PATH/imdb.npz --parts checkpoints
 
-For every network the command a user types, at the defaults, in a folder where MLflow's database and the data's cache
-are there already: wall seconds, seconds from the start of the process to the first step, and the rest, which is neither
+`commands`: for every network the command a user types, at the defaults, in a folder where MLflow's database and the
+data's cache are there already: wall seconds, seconds from the start of the process to the first step, and the rest, which is neither
 that nor an epoch nor reading the test reviews: tracking, figures, pictures, packaging. Then reviews scored a second
 from their texts, with the logged model, against the bare network on the same reviews, encoded and in batches; all at
 once on one machine, so in turn, several times.
+
+`checkpoints`: the first epochs of a training at the defaults with checkpoints and without, in turn; seconds of the
+whole loop, the wait for the last checkpoint included, and the size of one.
 """
 
 import os
@@ -14,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -22,12 +27,16 @@ import click
 import mlflow
 import torch
 
+from sentiment_tune.build import build_network
+from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data import load as data
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.load import DataConfig
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.tracking import logged_models, records, server
+from sentiment_tune.training.checkpoint import Checkpoints
+from sentiment_tune.training.loop import BestWeights, fit
 
 TEXTS = 2_000
 
@@ -44,10 +53,20 @@ class Cost(NamedTuple):
 @click.command()
 @click.option("--data", "source", default="imdb", show_default=True)
 @click.option("--networks", default=",".join(NETWORKS), show_default=True)
-@click.option("--rounds", default=3, show_default=True, help="of scoring")
-def main(source: str, networks: str, rounds: int) -> None:
-    """Measure and print a Markdown table."""
-    corpus = data.load(DataConfig(source))
+@click.option("--rounds", default=3, show_default=True, help="of scoring, and with checkpoints")
+@click.option("--epochs", default=3, show_default=True, help="of a training with checkpoints")
+@click.option("--parts", default="commands", show_default=True, help="commands, checkpoints")
+def main(source: str, networks: str, rounds: int, epochs: int, parts: str) -> None:
+    """Measure and print Markdown tables."""
+    corpus, chosen = data.load(DataConfig(source)), networks.split(",")
+    if "commands" in parts:
+        show_commands(corpus, source, chosen, rounds)
+    if "checkpoints" in parts:
+        show_checkpoints(corpus, source, chosen, rounds, epochs)
+
+
+def show_commands(corpus: Corpus, source: str, networks: Sequence[str], rounds: int) -> None:
+    """Print what whole commands and scoring cost."""
     print(
         "| network | whole command s | to the first step s | rest s | rest, share | texts scored a second "
         "| bare network, reviews a second |\n|---|---|---|---|---|---|---|",
@@ -55,7 +74,7 @@ def main(source: str, networks: str, rounds: int) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         server.connect(f"sqlite:///{folder}/mlflow.db")
-        for network in networks.split(","):
+        for network in networks:
             cost = measure_command(Path(folder), source, network, len(corpus.test))
             scored, bare = measure_scoring(cost.run_id, corpus, rounds)
             print(
@@ -64,6 +83,43 @@ def main(source: str, networks: str, rounds: int) -> None:
                 flush=True,
             )
     print(f"\nScoring: {TEXTS:,} test reviews, median of {rounds}.")
+
+
+def show_checkpoints(corpus: Corpus, source: str, networks: Sequence[str], rounds: int, epochs: int) -> None:
+    """Print what checkpoints cost."""
+    print("| network | without s | with checkpoints s | longer by (least to most) | MB each |\n|---|---|---|---|---|")
+    for network in networks:
+        config = ExperimentConfig.of(network, {"data": source, "epochs": epochs, "patience": epochs})
+        pairs = [[train_seconds(config, corpus, kept) for kept in (False, True)] for _ in range(rounds)]
+        longer = sorted(with_them[0] / without[0] - 1 for without, with_them in pairs)
+        without, with_them = (median(pair[kept][0] for pair in pairs) for kept in (0, 1))
+        print(
+            f"| `{network}` | {without:.1f} | {with_them:.1f} "
+            f"| {median(longer):.1%} ({longer[0]:.1%} to {longer[-1]:.1%}) | {pairs[0][1][1] / 1e6:.0f} |",
+            flush=True,
+        )
+
+
+def train_seconds(config: ExperimentConfig, corpus: Corpus, kept: bool) -> tuple[float, int]:
+    """Wall seconds of a training's epochs, and the bytes of its last checkpoint."""
+    network, best = build_network(config, corpus), BestWeights()
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:  # on the disk where checkpoints would be
+        checkpoints = Checkpoints(Path(folder, "kept"), {}) if kept else None
+        seed, started = config.runtime.seed, time.perf_counter()
+        epochs = fit(
+            network,
+            corpus.train,
+            corpus.validation,
+            config.training,
+            config.text,
+            seed,
+            checkpoints=checkpoints,
+            best=best,
+        )
+        for epoch in epochs:
+            best.update(epoch, network)
+        seconds = time.perf_counter() - started
+        return seconds, max((path.stat().st_size for path in Path(folder).glob("kept/*")), default=0)
 
 
 def measure_command(folder: Path, source: str, network: str, test_reviews: int) -> Cost:

@@ -129,6 +129,11 @@ def open_checkpoints(
         return None
 
 
+def has_checkpoints(run_id: str) -> bool:
+    """Whether a training of that run can go on from a checkpoint of this machine."""
+    return server.has_state() and any(_checkpoint_folder(run_id).glob("*/*"))
+
+
 def remove_checkpoints(run_id: str) -> None:
     """Remove the checkpoints of a run that is not to go on."""
     with suppress(OSError):

@@ -113,11 +113,11 @@ def _checkpoints(state: Path) -> Iterator[Finding]:
             why = "that is finished" if status else "that is not there"
             yield Finding(f"checkpoints of run {folder.name}, {why}", "deletes them", partial(shutil.rmtree, folder))
         elif status != "RUNNING":
-            yield Finding(
-                f"checkpoints of run {folder.name}, which is {status}",
-                f"go on with it: sentiment-tune train --resume {folder.name}",
-                None,
-            )
+            tags = records.read_run(folder.name).tags
+            command = f"sentiment-tune train --resume {folder.name}"
+            if Tag.STAGE in tags:
+                command = "the `tune` command of its study"
+            yield Finding(f"checkpoints of run {folder.name}, which is {status}", f"go on with it: {command}", None)
 
 
 def _files() -> Iterator[Finding]:

@@ -39,7 +39,7 @@ def is_abandoned(run: RunRecord) -> bool:
 def end_run(run_id: str) -> None:
     """End an abandoned run as KILLED, unless somebody has gone on with it in the meantime."""
     if is_abandoned(records.read_run(run_id)):
-        runs.end_abandoned_run(run_id, "the process that ran this training is gone")
+        runs.end_abandoned_run(run_id, runs.ABANDONED)
 
 
 def notice() -> str | None:

@@ -26,7 +26,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import fluent
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPERIMENT = "sentiment"
-ENDED = "ended by a signal"
+ENDED, ABANDONED = "ended by a signal", "the process that ran this training is gone"
 _PROJECT_RUN = "MLFLOW_RUN_ID"  # the variable in which `mlflow run` names the run it has begun
 
 
@@ -185,7 +185,9 @@ def _begin_run(spec: RunSpec) -> mlflow.ActiveRun:
     # Set with the run's beginning: one that is cut off at once can still be told from others.
     tags = {Tag.PROCESS: PROCESS_ID, Tag.SEEN: f"{time.time():.0f}", **spec.tags}
     if spec.run_id:
-        run = mlflow.start_run(run_id=spec.run_id, run_name=spec.name, nested=True, tags=tags)
+        # Before it is said to be running: others end the running ones of a process that is gone.
+        mlflow.MlflowClient().log_batch(spec.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        run = mlflow.start_run(run_id=spec.run_id, run_name=spec.name, nested=True)
         if Tag.ERROR in run.data.tags:
             mlflow.delete_tag(Tag.ERROR)
         return run
@@ -275,9 +277,10 @@ def record_run(
     client.set_terminated(run, status, ended)
 
 
-def end_abandoned_run(run_id: str, reason: str) -> None:
-    """End a run whose process is gone, if it is still said to be running."""
-    if mlflow.get_run(run_id).info.status == "RUNNING":
+def end_abandoned_run(run_id: str, reason: str, process: str | None = None) -> None:
+    """End a run whose process is gone, if it is still said to be running, by that `process` where one is named."""
+    run = mlflow.get_run(run_id)
+    if run.info.status == "RUNNING" and process in (None, run.data.tags.get(Tag.PROCESS)):
         client = mlflow.MlflowClient()
         client.set_tag(run_id, Tag.ERROR, reason)
         client.set_terminated(run_id, "KILLED")

@@ -54,6 +54,7 @@ class Checkpoints:
         self, folder: Path, origin: Mapping[str, Any], minutes: float = MINUTES, listener: Listener = ignore
     ) -> None:
         self.listener = listener
+        self.epochs_behind = 0  # of the training, when it went on
         self._folder = folder
         self._origin = json.loads(json.dumps(dict(origin)))
         self._minutes = minutes
@@ -100,6 +101,7 @@ class Checkpoints:
                 self.listener(WarningMessage(f"{path} is no whole checkpoint: {error}; the one before is taken"))
                 continue
             self._check_origin(about)
+            self.epochs_behind = int(path.name.partition("-")[0])
             return checkpoint
         return None
 

@@ -19,6 +19,7 @@ from sentiment_tune.experiment import (
     finish_training,
     log_learning_curves,
     log_model,
+    open_checkpoints,
     start_training_run,
     train_epochs,
 )
@@ -30,6 +31,7 @@ from sentiment_tune.tracking.runs import RunSpec
 from sentiment_tune.tracking.schema import Artifact, Metric, Tag
 from sentiment_tune.training.loop import BestWeights
 from sentiment_tune.tuning.liveness import end_abandoned_runs
+from sentiment_tune.tuning.retries import run_to_go_on
 from sentiment_tune.tuning.study import FinishedStudy
 from sentiment_tune.tuning.trials import best_trials
 from sentiment_tune.tuning.workers import run_in_processes
@@ -113,14 +115,15 @@ def _find(trial: int, config: ExperimentConfig, parent: str) -> RunRecord | None
 
 
 def _train(trial: int, config: ExperimentConfig, parent: str, corpus: Corpus, listener: Listener) -> RunRecord:
-    """Train a trial's settings with another seed, in a run below the study's."""
+    """Train a trial's settings with another seed, in a run below the study's: in the one that was cut off, if any."""
     seed = config.runtime.seed
-    tags = {Tag.TRIAL: str(trial), Tag.STAGE: CONFIRMED}
-    with start_training_run(
-        config, corpus, RunSpec(name=f"trial {trial}, seed {seed}", tags=tags, parent=parent), listener
-    ) as run:
+    tags = {Tag.TRIAL: str(trial), Tag.STAGE: CONFIRMED, Tag.SEED: str(seed)}
+    begun = run_to_go_on(parent, lambda run: tags.items() <= run.tags.items())
+    spec = RunSpec(name=f"trial {trial}, seed {seed}", tags=tags, parent=parent, run_id=begun, resumed=bool(begun))
+    with start_training_run(config, corpus, spec, listener) as run:
         network, best = build_network(config, corpus), BestWeights()
-        epochs = list(train_epochs(network, config, corpus, best))
+        checkpoints = open_checkpoints(run.run_id, config, corpus, listener)
+        epochs = list(train_epochs(network, config, corpus, best, checkpoints=checkpoints))
         finish_training(network, best, epochs)
         log_learning_curves(epochs)
         log_model(ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text))

@@ -220,4 +220,4 @@ def end_abandoned_runs(study: optuna.Study) -> None:
     for run in records.find_children(study.user_attrs[RUN_ID]):
         left = is_process_gone(run.tags.get(Tag.PROCESS)) or run.tags.get(Tag.TRIAL) in interrupted
         if left and run.status == "RUNNING":
-            tracking.end_abandoned_run(run.run_id, "the process that ran this training is gone")
+            tracking.end_abandoned_run(run.run_id, tracking.ABANDONED, run.tags.get(Tag.PROCESS))

@@ -2,7 +2,8 @@
 
 A trial is what `train` does up to the finished training: its settings come from Optuna, and after each epoch Optuna is
 asked whether it is hopeless. States map truthfully: COMPLETE is FINISHED, PRUNED is KILLED, FAIL is FAILED with its
-reason, and a trial that somebody interrupted is KILLED and tried again.
+reason, and a trial that somebody interrupted is KILLED and tried again: in the same run, from its last checkpoint,
+where that is on this machine.
 
 The storage is all that processes share: any number of them, on any machines, work on one study until it has the
 trials it is to have.
@@ -27,12 +28,19 @@ from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import OutageError, hide_passwords
 from sentiment_tune.events import Event, Listener, WarningMessage
-from sentiment_tune.experiment import finish_training, start_training_run, train_epochs
+from sentiment_tune.experiment import (
+    finish_training,
+    open_checkpoints,
+    remove_checkpoints,
+    start_training_run,
+    train_epochs,
+)
 from sentiment_tune.space import Range
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.outages import is_outage, patiently, reason_of
 from sentiment_tune.tracking.runs import RunSpec
 from sentiment_tune.tracking.schema import Tag
+from sentiment_tune.training.checkpoint import Checkpoints
 from sentiment_tune.training.loop import BestWeights
 from sentiment_tune.tuning.backend import create_sampler
 from sentiment_tune.tuning.liveness import (
@@ -46,6 +54,7 @@ from sentiment_tune.tuning.liveness import (
     is_interrupted,
     reclaim_trials,
 )
+from sentiment_tune.tuning.retries import run_of_earlier_attempt
 from sentiment_tune.tuning.search import MODEL, StudyConfig
 
 PAUSES = (2, 10, 30, 60)  # seconds to wait, one after the other, while something is away
@@ -205,13 +214,19 @@ def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str
         Tag.STUDY: search.study,
         Tag.STAGE: SEARCHED,
     }
-    spec, state = RunSpec(name=f"trial {trial.number}", tags=tags, parent=study_run), TrialState.FAIL
+    state, run_id = TrialState.FAIL, None
     try:
         config = search.trial_config(suggest_settings(trial, search))
+        earlier = run_of_earlier_attempt(_trials(trial.study)[trial.number], study_run, SEARCHED)
+        spec = RunSpec(
+            name=f"trial {trial.number}", tags=tags, parent=study_run, run_id=earlier, resumed=earlier is not None
+        )
         with alive(trial), start_training_run(config, corpus, spec, listener) as run:
-            trial.set_user_attr(RUN_ID, run.run_id)
+            run_id = run.run_id
+            trial.set_user_attr(RUN_ID, run_id)
+            checkpoints = open_checkpoints(run_id, config, corpus, listener)
             try:
-                state, accuracy = _train_trial(trial, config, corpus)
+                state, accuracy = _train_trial(trial, config, corpus, checkpoints)
             finally:
                 with signals.unbroken():
                     tracking.set_tags({Tag.OPTUNA_STATE: state.name})
@@ -222,20 +237,28 @@ def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str
     except Exception as error:
         if not is_outage(error):
             trial.set_user_attr(ERROR, hide_passwords(f"{type(error).__name__}: {error}")[:500])
+            if run_id:
+                remove_checkpoints(run_id)  # a trial that has failed is not tried again
         raise
     if state == TrialState.PRUNED:
         raise TrialPruned
     return accuracy
 
 
-def _train_trial(trial: Trial, config: ExperimentConfig, corpus: Corpus) -> tuple[TrialState, float]:
-    """Train until the end or until Optuna finds it hopeless: COMPLETE or PRUNED, and the best validation accuracy."""
+def _train_trial(
+    trial: Trial, config: ExperimentConfig, corpus: Corpus, checkpoints: Checkpoints | None
+) -> tuple[TrialState, float]:
+    """Train until the end or until Optuna finds it hopeless: COMPLETE or PRUNED, and the best validation accuracy.
+
+    Of the epochs before a checkpoint that it goes on from, Optuna is told; it was asked when they ended.
+    """
     network, best, epochs = build_network(config, corpus), BestWeights(), []
     accuracy = 0.0
-    for epoch in train_epochs(network, config, corpus, best):
+    for epoch in train_epochs(network, config, corpus, best, checkpoints=checkpoints):
         epochs.append(epoch)
         accuracy = max(accuracy, epoch.val_accuracy)
-        if _is_hopeless(trial, accuracy, epoch.epoch):
+        is_behind = checkpoints is not None and epoch.epoch <= checkpoints.epochs_behind
+        if _is_hopeless(trial, accuracy, epoch.epoch) and not is_behind:
             tracking.set_tags({Tag.PRUNED_AT_EPOCH: epoch.epoch})
             return TrialState.PRUNED, accuracy
     return TrialState.COMPLETE, finish_training(network, best, epochs).val_accuracy

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -410,6 +410,18 @@ def test_it_stops_without_progress_and_at_its_time(here: Path) -> None:
 # ---- signals and deaths
 
 
+def assert_goes_on(folder: Path, trial: FrozenTrial) -> None:
+    """A trial that was cut off has one run, which is as if it had not been, and leaves no checkpoint."""
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    run = client.get_run(trial.user_attrs["run_id"])
+    assert (run.info.status, run.data.tags["trial"]) == ("FINISHED", str(trial.number))
+    assert (run.info.run_name, "error" in run.data.tags) == (f"trial {trial.number}", False)
+    points = client.get_metric_history(run.info.run_id, "val_accuracy")
+    assert [point.step for point in points] == sorted(trial.intermediate_values)
+    assert max(point.value for point in points) == pytest.approx(trial.value)
+    assert not any((folder / ".sentiment_tune" / "checkpoints").glob("*"))
+
+
 def running(folder: Path) -> list[Any]:
     return [run for run in runs(f"sqlite:///{folder}/mlflow.db") if run.info.status == "RUNNING"]
 
@@ -422,13 +434,48 @@ def trials_if_any(folder: Path) -> list[FrozenTrial]:
         return []
 
 
+def test_what_a_study_trains_goes_on_in_its_run_where_it_was_cut_off(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*TUNING[:3], *SMALL[:6], "--epochs", "3", "--device", "cpu", "--trials", "1", "--top", "1", "--seeds", "1")
+    assert ask(*words, "--study", "whole").code == 0
+    whole = trials_of(here, "whole")[0]
+    for name, times in (("tuning.trials._is_hopeless", 2), ("tracking.runs.log_epoch", 6)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"sentiment_tune.{name}", interrupting(f"sentiment_tune.{name}", times))
+            assert ask(*words, "--study", "cut").code == 130
+    answer = ask(*words, "--study", "cut")
+    assert (answer.code, answer.err) == (0, "")
+    assert "goes on after epoch" in answer.out
+    first, retried = trials_of(here, "cut")
+    assert (first.state, first.user_attrs["run_id"]) == (TrialState.FAIL, retried.user_attrs["run_id"])
+    assert (retried.value, retried.intermediate_values) == (whole.value, whole.intermediate_values)
+    assert_goes_on(here, retried)
+    repeats = [run for run in runs(f"sqlite:///{here}/mlflow.db") if run.data.tags.get("stage") == "confirm"]
+    one, other = (run.data.metrics["best_val_loss"] for run in repeats)
+    assert one == other
+
+
+def interrupting(name: str, times: int) -> Callable[..., Any]:
+    """The function of that name, which Ctrl-C interrupts when it is called so often."""
+    module, _, function = name.rpartition(".")
+    original, left = getattr(sys.modules[module], function), iter(range(times - 1))
+
+    def call(*given: Any) -> Any:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return original(*given)
+
+    return call
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_study_that_is_killed_goes_on_with_the_trial_it_was_at(tmp_path: Path, number: int) -> None:
     words = "tune --model rnn --data sample --device cpu --top 0 --study embedding-sample --trials 2 --epochs 4"
     slow = (*words.split(), "--patience", "4", "--length", "100", "--embedding", "32")
     process = started(tmp_path, SCRIPT, *slow)
-    wait_until(lambda: any(trial.intermediate_values for trial in trials_if_any(tmp_path)))
+    wait_until(lambda: any(tmp_path.glob(".sentiment_tune/checkpoints/*/training/*.safetensors")))
     process.send_signal(number)
     answer = ended(process)
     if number == signal.SIGTERM:
@@ -442,8 +489,8 @@ def test_a_study_that_is_killed_goes_on_with_the_trial_it_was_at(tmp_path: Path,
     retried = next(trial for trial in trials if trial.system_attrs.get("retry_history"))
     assert retried.params == trials[0].params
     assert running(tmp_path) == []
-    by_id = {run.info.run_id: run for run in runs(f"sqlite:///{tmp_path}/mlflow.db")}
-    assert by_id[trials[0].user_attrs["run_id"]].info.status == "KILLED"
+    assert retried.user_attrs["run_id"] == trials[0].user_attrs["run_id"]
+    assert_goes_on(tmp_path, retried)
 
 
 @pytest.mark.slow
