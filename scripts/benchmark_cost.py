@@ -4,10 +4,10 @@
     python scripts/benchmark_cost.py --data PATH/imdb.npz --parts checkpoints
 
 `commands`: for every network the command a user types, at the defaults, in a folder where MLflow's database and the
-data's cache are there already: wall seconds, seconds from the start of the process to the first step, and the rest, which is neither
-that nor an epoch nor reading the test reviews: tracking, figures, pictures, packaging. Then reviews scored a second
-from their texts, with the logged model, against the bare network on the same reviews, encoded and in batches; all at
-once on one machine, so in turn, several times.
+data's cache are there already: wall seconds, seconds from the start of the process to the first step, and the rest,
+which is neither that nor an epoch nor reading the test reviews: tracking, figures, pictures, packaging. Then reviews
+scored a second from their texts, with the logged model, against the bare network on the same reviews, encoded and in
+batches; all at once on one machine, so in turn, several times.
 
 `checkpoints`: the first epochs of a training at the defaults with checkpoints and without, in turn; seconds of the
 whole loop, the wait for the last checkpoint included, and the size of one.
