@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from sentiment_tune import arguments
+from sentiment_tune.arguments import checked
 from sentiment_tune.errors import InputError
 from sentiment_tune.events import Listener, WarningMessage, ignore
 
@@ -87,6 +89,8 @@ def _column(texts: Iterable[str]) -> "pd.Series[str]":
 
     from sentiment_tune.inference.scorer import unreadable
 
+    if not isinstance(texts, Iterable):
+        raise InputError(f"texts cannot be {texts!r:.100}: give a list of them")
     column = texts if isinstance(texts, pd.Series) else pd.Series([texts] if isinstance(texts, str) else list(texts))
     error = next(filter(None, map(unreadable, itertools.count(), column)), None)
     if error:
@@ -122,6 +126,7 @@ class TrainedRun:
     undelivered: str | None = None
 
 
+@checked
 def train(
     model: str | None = None,
     data: "Data | None" = None,
@@ -217,9 +222,15 @@ def _source(data: "Data") -> "tuple[str, Data | None]":
     """What the settings call the data, and the data itself where it is in memory."""
     from sentiment_tune.config import IN_MEMORY
 
+    if isinstance(data, tuple) and not (len(data) == 2 and all(map(_is_column, data))):
+        raise InputError(f"data cannot be {data!r:.100}: give a pair, of texts and of labels")
     if isinstance(data, tuple) or hasattr(data, "columns"):
         return IN_MEMORY, data
     return str(data) if isinstance(data, PathLike) else data, None
+
+
+def _is_column(column: object) -> bool:
+    return isinstance(column, Iterable)
 
 
 def _load(config: "DataConfig", in_memory: "Data | None", tell: Listener) -> "Corpus":
@@ -295,6 +306,7 @@ class StudyResult:
     registrations: "Sequence[Registration]"
 
 
+@checked
 def tune(
     model: str = "rnn",
     data: "Data" = "auto",
@@ -358,6 +370,7 @@ def tune(
     return result
 
 
+@checked
 def tune_each(model: str = "all", data: "Data" = "auto", **options: Any) -> list[StudyResult]:
     """Search the best settings of several networks, each in a study of its own, one after another.
 
@@ -374,6 +387,7 @@ def tune_each(model: str = "all", data: "Data" = "auto", **options: Any) -> list
     """
     from sentiment_tune.models.registry import parse_names
 
+    options = arguments.check(tune, options)
     own = {name: options.pop(name) for name in _STUDY_OPTIONS & options.keys()}
     progress, listener = options.pop("progress", True), options.pop("listener", None)
     groups = [(network,) for network in parse_names(model)]
@@ -469,6 +483,7 @@ def _study_result(outcome: "StudyOutcome", digest: str) -> StudyResult:
     )
 
 
+@checked
 def load_model(uri: str | None = None, *, trust_code: bool = False, tracking_uri: str | None = None) -> Model:
     """Load a model that a run has logged; nothing in it is run unless `trust_code` says so.
 
@@ -483,11 +498,10 @@ def load_model(uri: str | None = None, *, trust_code: bool = False, tracking_uri
         InputError: there is no such model, or its files are not what was saved.
     """
     import sys
-    from pathlib import Path
 
     from sentiment_tune.tracking import logged_models, registry, server
 
-    if uri and Path(uri).is_dir():
+    if uri and logged_models.is_folder(uri):
         server.configure(tracking_uri)
     else:
         server.connect(tracking_uri, make=False)
@@ -499,6 +513,7 @@ def load_model(uri: str | None = None, *, trust_code: bool = False, tracking_uri
     return model
 
 
+@checked
 def leaderboard(
     data: str | None = None, *, sort: str = "validation", every: bool = False, tracking_uri: str | None = None
 ) -> "pd.DataFrame":
@@ -526,6 +541,7 @@ def leaderboard(
     return pd.DataFrame([ranking.record(row) for row in ranking.rank_runs(data, sort, best_only=not every)])
 
 
+@checked
 def register(
     run: TrainedRun | str, name: str | None = None, *, trust_code: bool = False, tracking_uri: str | None = None
 ) -> "list[Registration]":
@@ -551,6 +567,7 @@ def register(
     return publish.register_run(run.run_id if isinstance(run, TrainedRun) else run, name, trust_code)
 
 
+@checked
 def promote(name: str, version: int, *, tracking_uri: str | None = None) -> "Registration":
     """Make a version the champion of its registered name on purpose.
 
@@ -563,6 +580,7 @@ def promote(name: str, version: int, *, tracking_uri: str | None = None) -> "Reg
     return registry.promote(name, version)
 
 
+@checked
 def ensemble(
     members: Sequence[str] | None = None,
     data: "Data" = "auto",
@@ -591,7 +609,7 @@ def ensemble(
         InputError: fewer than two champions fit, or they cannot be put together.
     """
     from sentiment_tune import display
-    from sentiment_tune.data.load import DataConfig
+    from sentiment_tune.config import data_config
     from sentiment_tune.ensembling import build_ensemble
     from sentiment_tune.tracking import server
     from sentiment_tune.tracking.runs import RunSpec
@@ -599,10 +617,11 @@ def ensemble(
     server.connect(tracking_uri, make=False)
     source, in_memory = _source(data)
     tell = listener or display.TrainingDisplay(quiet=True)
-    corpus = _load(DataConfig(data=source, **columns), in_memory, tell)
+    corpus = _load(data_config({**columns, "data": source}), in_memory, tell)
     return build_ensemble(members or [], corpus, RunSpec(experiment, "ensemble"), trust_code, tell)
 
 
+@checked
 def upload(*, tracking_uri: str | None = None) -> list[str]:
     """Bring into MLflow what was kept on this machine while it was away.
 
@@ -627,6 +646,7 @@ def upload(*, tracking_uri: str | None = None) -> list[str]:
     return [journal.run_id for journal in left]
 
 
+@checked
 def doctor(
     fix: bool = False,
     *,
@@ -665,6 +685,7 @@ def doctor(
     return findings
 
 
+@checked
 def settings(recipe: str) -> dict[str, Any]:
     """The settings of a recipe that comes with the package, or of a settings file, by name.
 

@@ -1,15 +1,18 @@
 """Everything that decides a training, by name: what a command, a file or a study gives, checked and complete."""
 
-import json
+import os
+import select
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
+from sentiment_tune.arguments import check_text
 from sentiment_tune.data.load import DataConfig
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError
+from sentiment_tune.inference.files import parse_json
 from sentiment_tune.models import registry as models
 from sentiment_tune.space import Doc, Fixed, Range, Setting, Value, resolve, settings_of, unknown_name
 from sentiment_tune.training.config import TrainConfig
@@ -24,6 +27,8 @@ RESERVED_NAMES = (
 DATA_NAMES = tuple(field.name for field in fields(DataConfig))
 IN_MEMORY = "memory"  # what the settings call data that no path leads to
 _RECIPES = files("sentiment_tune") / "recipes"
+_MOST = 2**20  # bytes of a file of settings
+_PATIENCE = 5  # seconds for a pipe's writer
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,10 @@ class ExperimentConfig:
         for name in given:
             if name not in settings and name not in DATA_NAMES:
                 raise unknown_name(f"setting of {model}", name, [*settings, *DATA_NAMES])
-            if name in DATA_NAMES and not isinstance(given[name], str | int if name == "unpack_limit" else str):
-                raise InputError(f"{name} cannot be {given[name]!r}: give a text")
         chosen = {**preferred_settings(model), **given}
         return cls(
             model,
-            DataConfig(**{name: value for name, value in given.items() if name in DATA_NAMES}),
+            data_config({name: value for name, value in given.items() if name in DATA_NAMES}),
             TextConfig(**resolve(TextConfig, chosen)),  # type: ignore[arg-type]  # `resolve` has checked the types
             TrainConfig(**resolve(TrainConfig, chosen)),  # type: ignore[arg-type]
             RuntimeConfig(**resolve(RuntimeConfig, chosen)),  # type: ignore[arg-type]
@@ -77,6 +80,17 @@ class ExperimentConfig:
         """Everything by name: the params of the run and the content of its settings file."""
         parts = (self.data, self.text, self.training, self.runtime)
         return {"model": self.model, **self.network} | {k: v for part in parts for k, v in asdict(part).items()}
+
+
+def data_config(given: Mapping[str, Any]) -> DataConfig:
+    """What is said of the data; InputError for an unknown name and for what is no text."""
+    for name, value in given.items():
+        if name not in DATA_NAMES:
+            raise unknown_name("setting of the data", name, DATA_NAMES)
+        if not isinstance(value, str | int if name == "unpack_limit" else str):
+            raise InputError(f"{name} cannot be {value!r:.100}: give a text")
+        check_text(name, value)
+    return DataConfig(**given)
 
 
 def settings_for(model: str) -> dict[str, Setting]:
@@ -113,14 +127,27 @@ def read_settings(source: str | Path) -> dict[str, Any]:
     path = Path(source)
     recipe = _RECIPES / f"{source}.json"
     try:
-        settings = json.loads((recipe if _is_recipe(source) else path).read_text(encoding="utf-8"))
+        settings = parse_json(recipe.read_bytes() if _is_recipe(source) else _read_file(path))
     except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"no settings in {source}: {error}; give a file of settings or a recipe: {', '.join(recipe_names())}"
+            f"no settings in {source}: {reason}; give a file of settings or a recipe: {', '.join(recipe_names())}"
         ) from None
     if not isinstance(settings, dict):
         raise InputError(f"no settings in {source}: it holds no JSON object of names and values")
     return {name: value for name, value in settings.items() if value is not None}
+
+
+def _read_file(path: Path) -> bytes:
+    """The content of a file or a pipe; ValueError if nobody writes it, or more than settings are, as of a device."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not select.select([file], [], [], _PATIENCE)[0]:
+            raise ValueError(f"nobody has written to it in {_PATIENCE} s")
+        os.set_blocking(file.fileno(), True)
+        content = file.read(_MOST + 1)
+    if len(content) > _MOST:
+        raise ValueError(f"it has more than {_MOST:,} bytes")
+    return content
 
 
 def recipe_names() -> list[str]:

@@ -11,12 +11,14 @@ _SECRETS = (
     (re.compile(r"(https?://)[^\s/:@'\"]+@"), r"\1***@"),  # a token in place of a name
     (
         re.compile(
-            r"(\w*(?:password|passwd|pwd|passphrase|secret|token|api_?key)\w*=)('[^']*'|\"[^\"]*\"|[^\s&;,'\")]+)", re.I
+            r"((?:password|passwd|pwd|passphrase|secret|token|api_?key)\w*=)('[^']*'|\"[^\"]*\"|[^\s&;,'\")]+)", re.I
         ),
         r"\1***",
     ),
     (re.compile(r"(authorization\W+(?:bearer|basic)\s+)[\w.~+/=-]+", re.I), r"\1***"),
 )
+
+_LONG = re.compile(r"(.{200}).{200,}(.{100})")
 
 
 def hide_passwords(text: str) -> str:
@@ -30,6 +32,16 @@ def hide_passwords(text: str) -> str:
     return text
 
 
+def one_line(message: str) -> str:
+    """The message as a terminal can show it: in one line, without passwords, control characters and endless words.
+
+    Args:
+        message: with values in it that may be of any kind and length.
+    """
+    words = (_LONG.sub(r"\1...\2", word) for word in hide_passwords(message).split())
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in " ".join(words))
+
+
 class InputError(ValueError):
     """What was asked for cannot be done; the message is one line: the value, the place and the way out.
 
@@ -41,7 +53,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(hide_passwords(message).split()))
+        super().__init__(one_line(message))
 
 
 class OutageError(RuntimeError):
@@ -54,7 +66,7 @@ class OutageError(RuntimeError):
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(hide_passwords(message).split()))
+        super().__init__(one_line(message))
 
 
 class DivergenceError(ArithmeticError):

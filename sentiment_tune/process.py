@@ -9,6 +9,7 @@ import ctypes
 import functools
 import gc
 import getpass
+import io
 import logging
 import os
 import platform
@@ -37,6 +38,22 @@ def prepare() -> None:
     keep_passwords_secret()
     wait_for_servers_briefly()
     clear_temporary_files()
+
+
+def open_standard_streams() -> None:
+    """Let none of the three streams be closed, or stop at a character that the encoding of the output has not.
+
+    In place of a closed one the system would give the next file that is opened, a database too, to whoever prints.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @functools.cache  # once a process

@@ -28,7 +28,7 @@ from sentiment_tune.errors import (
     InputError,
     OutageError,
     TerminatedError,
-    hide_passwords,
+    one_line,
 )
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what a file system says without naming a file
@@ -46,6 +46,7 @@ for command in (train, tune, register, ensemble, compare, score, doctor, upload,
 
 def run() -> None:
     """The console script: what goes wrong by the user's hand is one line and exit code 2."""
+    process.open_standard_streams()
     signals.listen_for_signals("sentiment-tune: ended")
     try:
         _run()
@@ -95,5 +96,5 @@ def _explain(error: BaseException) -> None:
 
 
 def _end(message: str, code: int) -> None:
-    print(f"sentiment-tune: {' '.join(hide_passwords(message).split())}", file=sys.stderr)
+    print(f"sentiment-tune: {one_line(message)}", file=sys.stderr)
     sys.exit(code)

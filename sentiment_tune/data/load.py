@@ -31,7 +31,7 @@ from sentiment_tune.data.store import (
     store_key,
     write_store,
 )
-from sentiment_tune.data.tables import SUFFIXES, Table, is_table, read_table, stem
+from sentiment_tune.data.tables import SUFFIXES, Table, check_is_file, from_home, is_table, read_table, stem
 from sentiment_tune.data.text import Vocabulary
 from sentiment_tune.errors import InputError
 
@@ -124,7 +124,7 @@ def _convert(source: _Source) -> Store:
 
 
 def _choose(config: DataConfig) -> _Source:
-    path = Path(config.data).expanduser()
+    path = from_home(config.data)
     if is_table(path):
         return _table(path, config)
     if config.test is not None:
@@ -216,7 +216,7 @@ def _test_files(config: DataConfig) -> list[Path]:
         return []
     if config.split != DataConfig.split:
         raise InputError(f"split={config.split} and test={config.test} both say what is tested on: leave one out")
-    return [Path(config.test).expanduser()]
+    return [from_home(config.test)]
 
 
 def _tables(files: Iterable[Path], config: DataConfig) -> Iterable[Table]:
@@ -242,6 +242,7 @@ def _read_parts(tables: Sequence[Table], labels: Sequence[NDArray[np.uint8]], co
 
 
 def _hash_file(path: Path) -> str:
+    check_is_file(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

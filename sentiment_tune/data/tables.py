@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import stat
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -89,14 +90,32 @@ def read_table(path: Path, unpack_limit: str | int | None = None) -> Table:
     A packed one that unpacks to more than the limit is refused before any of it is kept.
     """
     form = _form(path)
-    if not path.is_file():
-        raise InputError(f"cannot read {path}: {'it is a folder' if path.is_dir() else 'there is no such file'}")
+    check_is_file(path)
     check_packed(path, unpack_limit)
     columns, rows = _READERS[form](path)
     if len(set(columns)) < len(columns):
         duplicate = min(column for column in columns if columns.count(column) > 1)
         raise InputError(f"{path} has more than one column {duplicate!r}: rename all but one")
     return Table(path, tuple(columns), rows)
+
+
+def from_home(name: str) -> Path:
+    """The path that a name means, `~` in it for a user's home; of a user who is not there it means itself."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
+def check_is_file(path: Path) -> None:
+    """InputError where there is no file to read; to open a pipe that nobody writes would take for ever."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", error)
+        raise InputError(f"cannot read {path}: {reason}") from None
+    if not stat.S_ISREG(mode):
+        raise InputError(f"cannot read {path}: {'it is a folder' if stat.S_ISDIR(mode) else 'it is no plain file'}")
 
 
 def read_lines() -> Table:

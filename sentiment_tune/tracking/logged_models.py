@@ -73,9 +73,17 @@ def load(uri: str, trust_code: bool = False) -> ModelPackage:
         return load_package(data_folder(folder, uri), Trust(folder / "code") if trust_code else None)
 
 
+def is_folder(uri: str) -> bool:
+    """Whether the address of a model is a folder of this machine."""
+    try:
+        return Path(uri).is_dir()
+    except OSError:  # a name longer than any can be
+        return False
+
+
 def find(uri: str) -> LoggedModel:
     """Where an address leads; InputError where there is no model."""
-    if Path(uri).is_dir():
+    if is_folder(uri):
         return LoggedModel(uri, uri, Path(uri), is_folder=True)
     try:
         model_id = _model_id(uri)

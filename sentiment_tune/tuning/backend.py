@@ -36,14 +36,14 @@ def check_backend(search: StudyConfig) -> None:
         create_network(config)
         if config.training.refit:
             raise InputError("refit cannot be true in a study, which compares: train its best settings with it")
-    with _explained(search.storage):
+    with explained(search.storage):
         _reach(search.storage)
 
 
 def open_storage(url: str) -> BaseStorage:
     """Optuna's storage at `url`; its tables are made once, by the first who comes. InputError where there is none."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what there is to say, the program says itself
-    with _explained(url):
+    with explained(url):
         _reach(url)
         if not url.startswith(DATABASES):
             return optuna.storages.get_storage(url)
@@ -53,7 +53,7 @@ def open_storage(url: str) -> BaseStorage:
 
 
 @contextmanager
-def _explained(url: str) -> Iterator[None]:
+def explained(url: str) -> Iterator[None]:
     """Whatever goes wrong in the block as an InputError; each kind of storage raises what its own library does."""
     try:
         yield

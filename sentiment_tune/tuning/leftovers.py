@@ -10,14 +10,15 @@ from sqlalchemy.engine import make_url
 from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.schema import Metric, Tag
-from sentiment_tune.tuning.backend import open_storage
+from sentiment_tune.tuning.backend import explained, open_storage
 from sentiment_tune.tuning.liveness import FACTS, RUN_ID, is_dead
 from sentiment_tune.tuning.trials import SEARCHED
 
 
 def stored_studies(storage: str) -> Iterator[optuna.Study]:
     """The studies of this package in a storage; none where a local one is not there."""
-    address = make_url(storage)
+    with explained(storage):
+        address = make_url(storage)
     if address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
         return
     opened = open_storage(storage)
