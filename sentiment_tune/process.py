@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 from sentiment_tune import local
 from sentiment_tune.errors import hide_passwords
@@ -31,6 +32,7 @@ _SAFE_PATH = "PYTHONSAFEPATH"
 def prepare() -> None:
     """Everything below, for a process that does nothing but what the package is asked to do."""
     give_a_home()
+    remove_quoted_folder()
     keep_freed_memory()
     collect_garbage_seldom()
     quiet_mlflow()
@@ -86,6 +88,21 @@ def collect_garbage_seldom() -> None:
     """Look through objects less often: imports make a million that stay, which costs a second at start and end."""
     gc.set_threshold(10_000)
     atexit.register(gc.freeze)
+
+
+def remove_quoted_folder() -> None:
+    """Remove the empty folder that `mlflow run` makes where the current one's path holds blanks or the like.
+
+    By its default MLflow makes `/my%20data` for a database that it then opens in `/my data`.
+    """
+    if "MLFLOW_RUN_ID" not in os.environ:
+        return
+    with contextlib.suppress(OSError, UnicodeEncodeError):  # gone already, or somebody's, who has something in it
+        here = Path.cwd()
+        quoted = Path(quote(str(here)))
+        while quoted not in (here, *here.parents):
+            quoted.rmdir()
+            quoted = quoted.parent
 
 
 def give_a_home() -> None:

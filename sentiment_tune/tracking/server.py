@@ -5,7 +5,9 @@ import os
 import shlex
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 import mlflow
 import requests
@@ -13,9 +15,9 @@ from filelock import FileLock
 from mlflow import environment_variables
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import get_uri_scheme
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from sentiment_tune.errors import InputError
@@ -64,9 +66,24 @@ def _allow_any_folder(database: Path) -> None:
     if "?" not in tracking_uri() and tracking_uri() != uri:
         mlflow.set_tracking_uri(uri)
     artifacts = Path("mlruns").absolute()
+    if unquote(str(artifacts)) != str(artifacts) and os.environ.get("MLFLOW_RUN_ID") and database.exists():
+        _mend_project_run(uri, artifacts)
     if artifacts.as_uri() != f"file://{artifacts}":
         # Where an artifact's path stands as it is, MLflow reads `%20` in it as a blank, and two quotes as SQL.
         os.environ.setdefault(_ARTIFACT_ROOT, artifacts.as_uri())
+
+
+def _mend_project_run(uri: str, artifacts: Path) -> None:
+    """Let the run that `mlflow run` has begun find its artifacts here: its path stands as it is, with `%20` in it.
+
+    MLflow has no call for it. Nothing was written there yet; other runs keep their files where they are.
+    """
+    given = {"path": f"{artifacts}/", "uri": f"{artifacts.as_uri()}/", "run": os.environ["MLFLOW_RUN_ID"]}
+    moved = "SET {0} = :uri || substr({0}, length(:path) + 1) WHERE substr({0}, 1, length(:path)) = :path"
+    engine = create_engine(uri, poolclass=NullPool)
+    with engine.begin() as database, suppress(DBAPIError):
+        database.execute(text(f"UPDATE experiments {moved.format('artifact_location')}"), given)
+        database.execute(text(f"UPDATE runs {moved.format('artifact_uri')} AND run_uuid = :run"), given)
 
 
 def connect(uri: str | None = None, make: bool = True) -> None:

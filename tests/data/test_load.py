@@ -330,7 +330,7 @@ def test_an_archive_needs_its_word_index(tmp_path: Path) -> None:
     path = archive(tmp_path)
     (tmp_path / imdb.WORD_INDEX).unlink()
     assert f"place Keras' {imdb.WORD_INDEX} in {tmp_path}" in refusal(DataConfig(str(path)))
-    assert "No such file" in refusal(DataConfig(str(tmp_path / "absent.npz")))
+    assert "there is no such file" in refusal(DataConfig(str(tmp_path / "absent.npz")))
 
 
 # ---- the download
@@ -443,7 +443,7 @@ def test_any_other_label_is_refused_by_its_row(tmp_path: Path, label: object) ->
         ("", {}, ["is empty"]),
         ("text,label\ngood, really,1\n", {}, ["line 2", "quote"]),
         ("text,label\n", {"split": "fold", "test": "b.csv"}, ["split=fold", "test=b.csv", "leave one out"]),
-        ("text,label\n", {"test": "absent.csv"}, ["absent.csv", "No such file"]),
+        ("text,label\n", {"test": "absent.csv"}, ["absent.csv", "no such file"]),
     ],
 )
 def test_a_table_that_does_not_do_is_refused(
@@ -480,7 +480,7 @@ def test_the_sample_needs_nothing(tmp_path: Path) -> None:
         ("imbd", "did you mean 'imdb'?"),
         ("reviews.txt", ".parquet"),
         ("", "auto, imdb, sample"),
-        ("a.csv", "No such file"),
+        ("a.csv", "no such file"),
     ],
 )
 def test_an_unknown_source_is_answered_with_the_known_ones(data: str, part: str) -> None:
