@@ -37,7 +37,7 @@ test-slow: $(VENV)/installed-check
 # Real kills, signals, full disks, locked databases, servers that go away.
 chaos: export OMP_NUM_THREADS = 1
 chaos: $(VENV)/installed-check
-	$(BIN)/python -m pytest -q -m chaos
+	$(BIN)/python -m pytest -q -m chaos -n 2 --dist worksteal
 
 # Four machines on one study; PostgreSQL has to be installed, and is started by the test itself.
 test-postgresql: $(VENV)/installed-check

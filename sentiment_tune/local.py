@@ -1,6 +1,7 @@
 """What belongs to this machine and this user: private folders, files that appear whole, processes and their life."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -20,14 +21,23 @@ from filelock import FileLock
 
 STATE_VARIABLE = "SENTIMENT_TUNE_STATE"
 _HOST = socket.gethostname()
-PROCESS_ID = f"{_HOST}:{os.getpid()}:{psutil.Process().create_time():.2f}"
 _WRITER = re.compile(r"~([^~]*:\d+:\d+\.\d\d)~[0-9a-f]{8}\.partial$")
 _TEMPORARY = "sentiment_tune"
 _FORGOTTEN = 3600  # seconds after which what a process of another machine has not gone on writing is left
 
 
+def process_id() -> str:
+    """The name of this process, which no other one of any machine has ever had; a fork has one of its own."""
+    return _name(os.getpid())
+
+
+@functools.cache
+def _name(pid: int) -> str:
+    return f"{_HOST}:{pid}:{psutil.Process(pid).create_time():.2f}"
+
+
 def is_process_gone(process: str | None) -> bool:
-    """Whether a process of this machine, as named by PROCESS_ID, is no more; of other machines nothing is known."""
+    """Whether a process of this machine, named as above, is no more; of other machines nothing is known."""
     if process is None:
         return False
     if not is_of_this_machine(process):
@@ -41,7 +51,7 @@ def is_process_gone(process: str | None) -> bool:
 
 
 def is_of_this_machine(process: str) -> bool:
-    """Whether a process, as named by PROCESS_ID, is or was one of this machine's."""
+    """Whether a process, named as above, is or was one of this machine's."""
     return process.rsplit(":", 2)[0] == _HOST
 
 
@@ -128,7 +138,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 def partial_path(path: Path) -> Path:
     """A name beside `path` for what is still being written: nobody can guess it, and it tells whose process writes."""
-    return path.with_name(f".{path.name[:100]}~{PROCESS_ID}~{secrets.token_hex(4)}.partial")
+    return path.with_name(f".{path.name[:100]}~{process_id()}~{secrets.token_hex(4)}.partial")
 
 
 def partial_paths_left(folder: Path) -> list[Path]:
@@ -148,7 +158,7 @@ def _is_left(path: Path) -> bool:
 
 def make_temporary_folder() -> Path:
     """A temporary folder for all that this process puts there and forgets; its name tells whose it is."""
-    return Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}~{PROCESS_ID}~"))
+    return Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}~{process_id()}~"))
 
 
 def temporary_folders_left() -> list[Path]:

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from sentiment_tune import local
+from sentiment_tune import local, signals
 from sentiment_tune.errors import hide_passwords
 
 _SAFE_PATH = "PYTHONSAFEPATH"
@@ -65,12 +65,13 @@ def clear_temporary_files() -> None:
     Libraries leave copies of what they download, which nobody would ever remove. A process below another, such as a
     study's worker, has its folder within that one's, so that it goes even where the worker was killed.
     """
-    try:
-        folder = local.make_temporary_folder()
-    except OSError:  # a full disk: whoever needs a file will say so
-        return
+    with signals.unbroken():  # whoever makes it has it removed
+        try:
+            folder = local.make_temporary_folder()
+        except OSError:  # a full disk: whoever needs a file will say so
+            return
+        signals.at_end(functools.partial(shutil.rmtree, folder, ignore_errors=True))
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def keep_freed_memory() -> None:

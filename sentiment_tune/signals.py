@@ -8,6 +8,7 @@ Without `listen_for_signals` nothing here does anything, and Ctrl-C is Python's 
 """
 
 import _thread
+import atexit
 import contextlib
 import os
 import pickle
@@ -43,6 +44,7 @@ class _Wish:
     raised: bool = False
     unbroken: int = 0
     last_words: dict[object, Callable[[], None]] = field(default_factory=dict)
+    ends: list[Callable[[], None]] = field(default_factory=list)  # what is done behind the last words
     open: int = 0  # blocks that end at safe points only
     line: str | None = None  # for the standard error, once
     awake: threading.Event = field(default_factory=threading.Event)
@@ -100,6 +102,12 @@ def last_words(tell: Callable[[], None], safe_points: bool = True) -> Iterator[N
     finally:
         _wish.last_words.pop(key, None)
         _wish.open -= safe_points
+
+
+def at_end(do: Callable[[], None]) -> None:
+    """Have something done when this process ends, by itself or suddenly."""
+    atexit.register(do)
+    _wish.ends.append(do)
 
 
 @contextlib.contextmanager
@@ -303,6 +311,8 @@ def _end_suddenly(number: int) -> None:
     for speaker in speakers:
         speaker.join(max(0.0, ends - time.monotonic()))
     psutil.wait_procs(children, max(0.0, ends - time.monotonic()))
+    for do in _wish.ends:
+        _speak(do)
     if sys.stderr.isatty():
         os.write(2, b"\r\x1b[K\x1b[?25h")  # a progress bar hides the cursor
     say_end()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import forks
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # importing MLflow warns, of what is not ours
     import mlflow.pyfunc  # noqa: F401
@@ -31,6 +33,13 @@ def _own_environment() -> Iterator[None]:
         for name in list(os.environ):
             if name.startswith(("MLFLOW_", "MAKE", "MFLAGS")):
                 patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def forking() -> Iterator[None]:
+    """A process to fork commands of; no test that measures a time is the one that waits for its imports."""
+    with forks.forking():
         yield
 
 

@@ -129,6 +129,9 @@ def artifact(run: Any, name: str) -> bytes:
     return Path(run.info.artifact_uri, name).read_bytes()
 
 
+# A name of a folder, of what shells, addresses and paths take for something else.
+ODD = '100% a%20b #1 it\'s "fine" ü名 ?&$HOME`ls`\\[x]{y}'
+
 VOCABULARY, A, B = 50, 10, 11
 READING = TextConfig(vocabulary=VOCABULARY, length=200)
 SMALL = {"embedding": 16, "hidden": 16, "filters": 16}

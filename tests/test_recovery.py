@@ -49,7 +49,7 @@ def outcomes() -> dict[str, str]:
 
 def test_runs_of_dead_processes_are_ended_and_those_of_live_ones_never(here: Path) -> None:
     dead, silent = running(DEAD), running(ELSEWHERE, seen=leftovers.SILENCE + 60)
-    alive = [running(local.PROCESS_ID, seen=1e6), running(ELSEWHERE, seen=60)]
+    alive = [running(local.process_id(), seen=1e6), running(ELSEWHERE, seen=60)]
     unknown, foreign = running(None), mlflow.MlflowClient().create_run("0").info.run_id
     assert [finding.outcome for finding in api.doctor()] == [LEFT] * 3
     assert set(map(status, (dead, silent, *alive))) == {"RUNNING"}  # to look changes nothing
@@ -63,7 +63,7 @@ def test_runs_of_dead_processes_are_ended_and_those_of_live_ones_never(here: Pat
 def test_a_run_that_somebody_goes_on_with_in_the_meantime_is_left_alone(here: Path) -> None:
     run = running(DEAD)
     (found,) = api.doctor()
-    mlflow.MlflowClient().set_tag(run, "process", local.PROCESS_ID)
+    mlflow.MlflowClient().set_tag(run, "process", local.process_id())
     recovery.mend(found)
     assert status(run) == "RUNNING"
 
@@ -87,10 +87,10 @@ def study(here: Path) -> optuna.Study:
         storage = f"sqlite:///{here}/optuna.db"
         study = optuna.create_study(storage=storage, study_name="cnn on sample", direction="maximize")
         study.set_user_attr(liveness.FACTS, {})
-        study.set_user_attr(liveness.RUN_ID, running(local.PROCESS_ID))
+        study.set_user_attr(liveness.RUN_ID, running(local.process_id()))
         dropout: dict[str, optuna.distributions.BaseDistribution] = {}
         dropout["dropout"] = optuna.distributions.FloatDistribution(0, 1)
-        for worker in (DEAD, local.PROCESS_ID, DEAD):
+        for worker in (DEAD, local.process_id(), DEAD):
             study.ask(dropout).set_user_attr(liveness.WORKER, worker)
         trial = optuna.trial.Trial(study, study.trials[2]._trial_id)
         trial.report(0.75, 1)
@@ -127,14 +127,14 @@ def test_a_trial_whose_process_stands_still_is_left_to_it(study: optuna.Study) -
 
 def test_half_written_files_and_checkpoints_nobody_needs_are_deleted(here: Path) -> None:
     state = server.state_folder()
-    finished, killed = running(local.PROCESS_ID), running(local.PROCESS_ID)
+    finished, killed = running(local.process_id()), running(local.process_id())
     for run, end in ((finished, "FINISHED"), (killed, "KILLED")):
         mlflow.MlflowClient().set_terminated(run, end)
         (state / "checkpoints" / run).mkdir(parents=True)
     (state / "checkpoints" / ("0" * 32)).mkdir()
     for folder in (state, store.cache_folder()):
         (folder / f".a~{DEAD}~01234567.partial").mkdir()
-        (folder / f".b~{local.PROCESS_ID}~01234567.partial").touch()
+        (folder / f".b~{local.process_id()}~01234567.partial").touch()
     assert sorted(outcomes().values()) == [LEFT, *[MENDED] * 4]
     assert [path.name for path in (state / "checkpoints").iterdir()] == [killed]
     for folder in (state, store.cache_folder()):

@@ -169,6 +169,8 @@ class Delivery:
                     raise
             else:
                 self._drop(write)
+                if write.is_new:  # so nothing behind it was taken before
+                    self._trust_later()
         if failed:
             raise failed
 
@@ -178,6 +180,11 @@ class Delivery:
             if write in self._pending:
                 self._pending.remove(write)
                 note_taken(write)
+
+    def _trust_later(self) -> None:
+        """Values are sent in their order: once some have not been there, no later ones are looked for."""
+        for write in list(self._pending):
+            write.is_in_doubt = write.is_in_doubt and write.kind != Kind.VALUES
 
     def _refuse(self, write: Write, error: Exception) -> None:
         """Raise what is wrong with a write; one that is kept stays, and so does all behind it."""

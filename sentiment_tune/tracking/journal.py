@@ -15,12 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sentiment_tune.local import (
-    PROCESS_ID,
     delete,
     is_process_gone,
     partial_path,
     private_folder,
     private_folders,
+    process_id,
     replacing,
     sync_folder,
 )
@@ -49,6 +49,7 @@ class Write:
     path: Path | None = None  # of a file, or of a model's folder
     uri: str | None = None  # of a model that MLflow has taken
     is_in_doubt: bool = False  # it was tried, and nobody knows what became of it
+    is_new: bool = False  # it was in doubt, and MLflow had nothing of it
     number: int = 0
     journal: Path | None = None  # where it is kept, if it is
 
@@ -125,7 +126,7 @@ def note_taken(write: Write) -> None:
 
 def _keep(folder: Path, number: int, write: Write) -> None:
     """The line comes last: where it is, the files are."""
-    line = {"number": number, "process": PROCESS_ID, "kind": str(write.kind), "values": write.values}
+    line = {"number": number, "process": process_id(), "kind": str(write.kind), "values": write.values}
     path = write.path
     if write.content is not None or path is not None:
         name = PurePosixPath(write.values.get("path", "model")).name

@@ -37,7 +37,7 @@ from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import DivergenceError, InputError, OutageError, hide_passwords, without_exit
 from sentiment_tune.evaluation.metrics import Proportion
 from sentiment_tune.events import Listener, ignore
-from sentiment_tune.local import PROCESS_ID
+from sentiment_tune.local import process_id
 from sentiment_tune.space import Value
 from sentiment_tune.tracking import server
 from sentiment_tune.tracking.delivery import BACK, UNLOCKED, Delivery, deliver_left
@@ -183,7 +183,7 @@ def _write(kind: Kind, values: dict[str, Any], content: bytes | None = None, pat
 
 def _begin_run(spec: RunSpec) -> mlflow.ActiveRun:
     # Set with the run's beginning: one that is cut off at once can still be told from others.
-    tags = {Tag.PROCESS: PROCESS_ID, Tag.SEEN: f"{time.time():.0f}", **spec.tags}
+    tags = {Tag.PROCESS: process_id(), Tag.SEEN: f"{time.time():.0f}", **spec.tags}
     if spec.run_id:
         # Before it is said to be running: others end the running ones of a process that is gone.
         mlflow.MlflowClient().log_batch(spec.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
@@ -249,7 +249,7 @@ def _end_begun_run(begun: Sequence[str]) -> None:
 def _running_here() -> list[str]:
     """Ids of the runs of this process that are said to be running."""
     experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
-    mine = f"attributes.status = 'RUNNING' and tags.{Tag.PROCESS} = '{PROCESS_ID}'"
+    mine = f"attributes.status = 'RUNNING' and tags.{Tag.PROCESS} = '{process_id()}'"
     return [run.info.run_id for run in mlflow.search_runs(experiments, mine, output_format="list")]
 
 

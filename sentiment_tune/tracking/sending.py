@@ -38,8 +38,9 @@ def _send_values(client: mlflow.MlflowClient, run_id: str, write: Write) -> None
     """Params and tags overwrite themselves; a metric that is there already is left out."""
     values = write.values
     metrics = [Metric(*metric) for metric in values.get("metrics", ())]
-    if write.is_in_doubt:
-        metrics = [metric for metric in metrics if not _is_logged(client, run_id, metric)]
+    if write.is_in_doubt and metrics:
+        missing = [metric for metric in metrics if not _is_logged(client, run_id, metric)]
+        write.is_new, metrics = len(missing) == len(metrics), missing
     params = [Param(name, str(value)) for name, value in values.get("params", {}).items()]
     tags = [RunTag(name, value) for name, value in values.get("tags", {}).items()]
     client.log_batch(run_id, metrics, params, tags)

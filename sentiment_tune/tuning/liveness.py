@@ -21,7 +21,7 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from sentiment_tune import signals
-from sentiment_tune.local import PROCESS_ID, is_of_this_machine, is_process_gone, lock
+from sentiment_tune.local import is_of_this_machine, is_process_gone, lock, process_id
 from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.schema import Tag
@@ -41,7 +41,7 @@ class SharedStudy(optuna.Study):
 
     def _pop_waiting_trial_id(self) -> int:
         """The next trial for this process: one that waits, else a new one."""
-        claim = {SEEN: time.time(), WORKER: PROCESS_ID}
+        claim = {SEEN: time.time(), WORKER: process_id()}
         with turn(self.study_name):
             for waiting in self.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 with suppress(UpdateFinishedTrialError):
@@ -67,12 +67,12 @@ def turn(study_name: str) -> Iterator[None]:
 
 def first_worker_number() -> int:
     """A number for the first worker of one who joins: no two who begin together are to try the same settings."""
-    return int.from_bytes(hashlib.sha256(PROCESS_ID.encode()).digest()[:4])
+    return int.from_bytes(hashlib.sha256(process_id().encode()).digest()[:4])
 
 
 def report_alive(study: optuna.Study) -> None:
     """Tell all who look at the study that this process owns it, and is there."""
-    study.set_user_attr(OWNER, {"id": PROCESS_ID, "seen": time.time()})
+    study.set_user_attr(OWNER, {"id": process_id(), "seen": time.time()})
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def own_study(study: optuna.Study) -> Iterator[None]:
 @contextmanager
 def alive(trial: Trial) -> Iterator[None]:
     """A block during which others see that somebody works on the trial."""
-    trial.set_user_attr(WORKER, PROCESS_ID)  # again, for another machine may have claimed it at the same moment
+    trial.set_user_attr(WORKER, process_id())  # again, for another machine may have claimed it at the same moment
     with _signs_of_life(lambda: trial.set_user_attr(SEEN, time.time())):
         yield
 
@@ -124,7 +124,7 @@ def run_of_other_owner(study: optuna.Study) -> str | None:
 
 def is_other_alive(owner: dict[str, Any] | None) -> bool:
     """Whether the owner is a process other than this one that has not ended, as far as can be seen from here."""
-    if not owner or owner["id"] == PROCESS_ID or is_process_gone(owner["id"]):
+    if not owner or owner["id"] == process_id() or is_process_gone(owner["id"]):
         return False
     return bool(time.time() - owner["seen"] < SILENCE)
 
@@ -156,7 +156,7 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
 def give_up_own(study: optuna.Study) -> None:
     """End the trials of this process without a result, and have them tried again."""
     with turn(study.study_name):
-        _give_up(study, lambda trial: bool(trial.user_attrs.get(WORKER) == PROCESS_ID))
+        _give_up(study, lambda trial: bool(trial.user_attrs.get(WORKER) == process_id()))
         _queue_interrupted(study)
 
 
@@ -177,7 +177,7 @@ def _queue_interrupted(study: optuna.Study) -> None:
 
 def is_abandoned(trial: FrozenTrial) -> bool:
     """Whether nobody works on a running trial: of this machine that is known at once, of others by their silence."""
-    if trial.user_attrs.get(WORKER) == PROCESS_ID:
+    if trial.user_attrs.get(WORKER) == process_id():
         return False
     seen = trial.user_attrs.get(SEEN) or _seconds(trial.datetime_start)
     return is_process_gone(trial.user_attrs.get(WORKER)) or time.time() - seen > SILENCE
@@ -203,7 +203,7 @@ def reclaim_trials(
 def _is_ours_to_queue(trial: FrozenTrial) -> bool:
     """Whether no process of another machine is about to queue an interrupted trial again."""
     return (
-        is_of_this_machine(trial.user_attrs.get(WORKER, PROCESS_ID))
+        is_of_this_machine(trial.user_attrs.get(WORKER, process_id()))
         or time.time() - _seconds(trial.datetime_complete) > BEAT
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from optuna.trial import FrozenTrial
 
 from sentiment_tune.experiment import has_checkpoints
-from sentiment_tune.local import PROCESS_ID, is_process_gone
+from sentiment_tune.local import is_process_gone, process_id
 from sentiment_tune.tracking import records, runs
 from sentiment_tune.tracking.records import RunRecord
 from sentiment_tune.tracking.schema import Tag
@@ -33,4 +33,4 @@ def _is_left(run: RunRecord) -> bool:
         return False
     process = run.tags.get(Tag.PROCESS)
     has_ended = run.status != "RUNNING" and run.tags.get(Tag.ERROR) != runs.ABANDONED
-    return has_ended or process == PROCESS_ID or is_process_gone(process)
+    return has_ended or process == process_id() or is_process_gone(process)

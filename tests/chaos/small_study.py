@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 from mlflow import set_tracking_uri
 from sqlalchemy import Engine, event
 
@@ -67,14 +66,6 @@ def die_at(commits: int) -> None:
 
 def run(folder: Path, corpus: Corpus, count: int) -> None:
     os.chdir(folder)
-    # A fork is another process: its name is made anew wherever it was imported.
-    from sentiment_tune import local
-    from sentiment_tune.tracking import runs
-    from sentiment_tune.tuning import liveness
-
-    name = f"{local.PROCESS_ID.partition(':')[0]}:{os.getpid()}:{psutil.Process().create_time():.2f}"
-    for module in (local, runs, liveness):
-        module.PROCESS_ID = name  # type: ignore[attr-defined]
     set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
 
     def train(

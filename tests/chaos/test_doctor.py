@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from forks import forked
 from sentiment_tune import local
-from support import SCRIPT, ask, ended, runs, started, wait_until
+from support import SCRIPT, ask, ended, runs, wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("forking")]
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -22,7 +23,7 @@ def test_the_doctor_mends_what_a_kill_left_and_touches_nobody_alive(
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     print(f"seed {seed}")
     train = (SCRIPT, "train", "--data", "sample", "--quiet", "--epochs", "400", "--patience", "400", "--model")
-    alive, victim = started(here, *train, "embedding"), started(here, *train, "cnn")
+    alive, victim = forked(here, *train, "embedding"), forked(here, *train, "cnn")
     database = f"sqlite:///{here}/mlflow.db"
     wait_until(lambda: len(runs(database)) == 2)
     time.sleep(random.Random(seed).uniform(0, 3))

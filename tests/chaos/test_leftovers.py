@@ -1,6 +1,5 @@
 """Nothing is left behind in the temporary folder, whatever a command or a call does and however it ends."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -9,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from support import TIME_LIMIT, runs
+from forks import forked
+from support import SCRIPT, ended, runs, started
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("forking")]
 SMALL = ("--data", "sample", "--epochs", "1", "--quiet")
 CALLS = """
 import sentiment_tune as st
@@ -35,18 +35,12 @@ class Folder:
     def left(self) -> list[str]:
         return sorted(str(path.relative_to(self.temporary)) for path in self.temporary.rglob("*"))
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
-        return subprocess.Popen(
-            [sys.executable, *words],
-            cwd=self.path,
-            env=environment | {"TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    def start(self, *words: str, at_once: bool = True) -> subprocess.Popen[str]:
+        begin, first = (forked, ()) if at_once else (started, (sys.executable,))
+        return begin(self.path, *first, *words, TMPDIR=str(self.temporary))
 
     def command(self, *words: str) -> int:
-        return self.start("-m", "sentiment_tune", *words).wait(TIME_LIMIT)
+        return ended(self.start(SCRIPT, *words)).code
 
 
 @pytest.fixture
@@ -71,18 +65,20 @@ def test_commands_leave_nothing(folder: Folder) -> None:
 
 
 def test_calls_leave_nothing(folder: Folder) -> None:
-    assert folder.start("-c", CALLS).wait(TIME_LIMIT) == 0
+    (folder.path / "calls.py").write_text(CALLS)
+    assert ended(folder.start(str(folder.path / "calls.py"))).code == 0
     # torch's one cache of this user, without a file in it, which later calls use again
     assert [name for name in folder.left if not name.startswith("torchinductor_")] == []
 
 
-@pytest.mark.parametrize("seconds", [1, 5])
+@pytest.mark.parametrize(("seconds", "at_once"), [(1, False), (0.5, True), (3, True)])
 @pytest.mark.parametrize("times", [1, 2])
-def test_what_is_ended_leaves_nothing(folder: Folder, seconds: float, times: int) -> None:
-    process = folder.start("-m", "sentiment_tune", "train", "--model", "rnn", "--data", "sample", "--epochs", "99")
+def test_what_is_ended_leaves_nothing(folder: Folder, seconds: float, at_once: bool, times: int) -> None:
+    train = ("train", "--model", "rnn", "--data", "sample", "--epochs", "99")
+    process = folder.start(SCRIPT, *train, at_once=at_once)
     time.sleep(seconds)
     for _ in range(times):
         process.send_signal(signal.SIGTERM)
         time.sleep(0.1)
-    assert process.wait(TIME_LIMIT) != 0
+    assert ended(process).code != 0
     assert folder.left == []

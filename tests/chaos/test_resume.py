@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from support import SCRIPT, ended, runs, started
+from forks import forked
+from support import SCRIPT, ended, runs
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("forking")]
 
 SEED = int(os.environ.get("SENTIMENT_TUNE_CHAOS_SEED", time.time_ns() % 2**32))
 COMMON = ("--data", "sample", "--epochs", "6", "--patience", "6", "--threads", "1")
@@ -46,9 +47,10 @@ def test_a_training_that_is_killed_at_random_and_resumed_ends_as_one_that_is_not
     chance = random.Random(f"{SEED} {variant}")
     print(f"SENTIMENT_TUNE_CHAOS_SEED={SEED}")
     database = f"sqlite:///{here}/mlflow.db"
+    client = MlflowClient(database)
     command = (SCRIPT, "train", "--model", *variant.split(), *COMMON, *OFTEN)
     begun = time.monotonic()
-    assert ended(started(here, *command)).code == 0
+    assert ended(forked(here, *command)).code == 0
     seconds = time.monotonic() - begun
     (whole,) = runs(database)
     expected = outcome(database, whole)
@@ -56,7 +58,7 @@ def test_a_training_that_is_killed_at_random_and_resumed_ends_as_one_that_is_not
     run = None
     while code == -signal.SIGKILL:
         arguments = (SCRIPT, "train", "--resume", run, *OFTEN) if run else command
-        process = started(here, *arguments)
+        process = forked(here, *arguments)
         if kills < 4:
             time.sleep(chance.uniform(0.3, 1.1) * seconds * 0.8)
             process.kill()
@@ -65,9 +67,11 @@ def test_a_training_that_is_killed_at_random_and_resumed_ends_as_one_that_is_not
         found = [one.info.run_id for one in runs(database) if one.info.run_id != whole.info.run_id]
         assert len(found) <= 1
         run = found[0] if found else None
-    assert code == 0, err
+        if run and client.get_run(run).info.status == "FINISHED":  # the kill may have come behind all that counts
+            break
+    assert code in (0, -signal.SIGKILL), err
     resumed = next(one for one in runs(database) if one.info.run_id == run)
     assert resumed.info.status == "FINISHED"
     assert "error" not in resumed.data.tags
     assert outcome(database, resumed) == expected
-    assert not list((here / ".sentiment_tune" / "checkpoints").iterdir())
+    assert code or not list((here / ".sentiment_tune" / "checkpoints").iterdir())

@@ -18,19 +18,21 @@ import psutil
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from forks import forked
 from sentiment_tune.tuning.liveness import is_interrupted
 from support import ROOT, SCRIPT, ask, runs, started, wait_until, workers_of
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("forking")]
 SEED = int(os.environ.get("SENTIMENT_TUNE_CHAOS_SEED", "0")) or random.randrange(10**6)
 BOUND = 10  # seconds within which everything is to be over
 SMALL = ("--data", "sample", "--vocabulary", "300", "--length", "60", "--device", "cpu")
 LONG = ("--epochs", "10000", "--patience", "10000")
 TRAIN = ("train", "--model", "embedding", *SMALL)
 TUNE = ("tune", "--model", "embedding", *SMALL, "--epochs", "2", "--trials", "3", "--top", "1", "--seeds", "2")
-AT_MOMENT = (sys.executable, str(Path(__file__).with_name("at_moment.py")))
+AT_MOMENT = str(Path(__file__).with_name("at_moment.py"))
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-begun = partial(started, session=True)  # so that what it leaves can be found
+# In sessions of their own, so that what they leave can be found.
+begun, begun_at_once = partial(started, session=True), partial(forked, session=True)
 
 
 def left_of(session: int) -> list[str]:
@@ -131,7 +133,9 @@ MOMENTS = [
 def test_a_signal_at_a_moment(here: Path, command: tuple[str, ...], moment: str, number: int, times: int) -> None:
     most = 60 if command[0] == "train" else 200  # commits that such a command makes, about
     moment = moment.replace("ANY", str(chance(command, moment, number, times).randint(1, most)))
-    process = begun(here, *AT_MOMENT, moment, str(int(number)), str(times), *command)
+    given = (AT_MOMENT, moment, str(int(number)), str(times), *command)
+    is_of_imports = moment.startswith("import")  # so they are not to have been done before
+    process = begun(here, sys.executable, *given) if is_of_imports else begun_at_once(here, *given)
     assert process.stderr is not None
     said = process.stderr.readline()
     since = time.monotonic()
@@ -146,15 +150,11 @@ def test_a_signal_at_a_moment(here: Path, command: tuple[str, ...], moment: str,
 
 def test_signals_at_random_to_a_training(here: Path) -> None:
     draw = chance("training")
-    for _ in range(3):
-        number, times, pause, delay = (
-            draw.choice([INT, TERM, HUP]),
-            draw.randint(1, 3),
-            draw.random(),
-            draw.random() * 12,
-        )
-        process = begun(here, SCRIPT, *TRAIN, *LONG)
-        time.sleep(0.3 + delay)
+    for begin, most in ((begun, 8), (begun_at_once, 3), (begun_at_once, 3)):
+        number, times, pause = draw.choice([INT, TERM, HUP]), draw.randint(1, 3), draw.random()
+        delay = draw.uniform(0.3, most)
+        process = begin(here, SCRIPT, *TRAIN, *LONG)
+        time.sleep(delay)
         code, err = signalled(process, number, times, pause)
         assert (code, said_last(err)) == (code_of(number), "sentiment-tune: ended"), (number, times, pause, delay)
         check_left(here)
@@ -174,7 +174,7 @@ def signalled(
 @pytest.mark.parametrize(("number", "times", "group"), [(INT, 2, True), (TERM, 1, False), (HUP, 3, True)])
 def test_a_signal_to_a_study_with_workers(here: Path, number: int, times: int, group: bool) -> None:
     draw = chance("workers", number)
-    process = begun(here, SCRIPT, *TUNE, "--trials", "50", "--pruner", "NopPruner", "--workers", "2")
+    process = begun_at_once(here, SCRIPT, *TUNE, "--trials", "50", "--pruner", "NopPruner", "--workers", "2")
     wait_until(lambda: len(workers_of(here)) == 2)
     time.sleep(draw.random() * 2)
     code, err = signalled(process, number, times, 0.7, group)
@@ -189,7 +189,7 @@ def test_a_signal_to_an_ensemble(here: Path) -> None:
     before = len(statuses(here))
     ensemble = ("ensemble", "--data", "sample")
     moment = "call sentiment_tune.ensembling:evaluate_on_test"
-    process = begun(here, *AT_MOMENT, moment, str(int(TERM)), "1", *ensemble)
+    process = begun_at_once(here, AT_MOMENT, moment, str(int(TERM)), "1", *ensemble)
     assert process.stderr is not None
     process.stderr.readline()
     code, err = ended_in_time(process, time.monotonic())
@@ -204,14 +204,14 @@ def test_a_signal_to_mlflow_run_alone(here: Path, number: int) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     words = [f"{name.strip('-').replace('-', '_')}={value}" for name, value in zip(LONG[::2], LONG[1::2], strict=True)]
     given = [word for value in ("model=embedding", "data=sample", "device=cpu", *words) for word in ("-P", value)]
-    process = begun(
+    process = begun_at_once(
         here,
         *(str(Path(sys.executable).with_name("mlflow")), "run", str(ROOT), "--env-manager", "local", *given),
         PATH=path,
         MLFLOW_TRACKING_URI=f"sqlite:///{here}/mlflow.db",
     )
     wait_until(lambda: any("sentiment_tune train" in line for line in left_of(process.pid)))
-    time.sleep(chance("project", number).random() * 12)
+    time.sleep(chance("project", number).random() * 8)
     os.kill(process.pid, number)
     ended_in_time(process, time.monotonic())
     assert [status for status, _ in statuses(here)] == ["KILLED"]
@@ -234,7 +234,7 @@ def test_what_is_ignored_stays_so(here: Path) -> None:
 
 def test_a_reader_that_goes(here: Path) -> None:
     """As `head` does: the training ends like one whose terminal closes."""
-    process = begun(here, SCRIPT, *TRAIN, *LONG)
+    process = begun_at_once(here, SCRIPT, *TRAIN, *LONG)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.readline()
@@ -245,16 +245,18 @@ def test_a_reader_that_goes(here: Path) -> None:
     assert statuses(here) == [("KILLED", True)]
 
 
-def test_a_network_that_comes_to_no_safe_point(here: Path) -> None:
-    """A step that never ends is not waited for."""
+def test_a_network_that_comes_to_no_safe_point(here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A step that never ends is not waited for, and an end that is sudden leaves no files behind."""
+    temporary = tmp_path_factory.mktemp("temporary")
     (here / "mynet.py").write_text(STUCK)
-    process = begun(here, SCRIPT, "train", "--model", "mynet:Stuck", *SMALL)
+    process = begun_at_once(here, SCRIPT, "train", "--model", "mynet:Stuck", *SMALL, TMPDIR=str(temporary))
     assert process.stderr is not None
     while (line := process.stderr.readline()) != "stuck\n":
         assert line, "it ended before it was stuck"
     code, err = signalled(process, TERM, 1, 0)
     assert (code, said_last(err)) == (143, "sentiment-tune: ended")
     assert statuses(here) == [("KILLED", True)]
+    assert list(temporary.iterdir()) == []
 
 
 STUCK = """

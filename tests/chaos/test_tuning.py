@@ -15,13 +15,14 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+from forks import forked
 from sentiment_tune.errors import InputError
 from sentiment_tune.events import Event, WarningMessage
 from sentiment_tune.tuning.liveness import finished_trials
 from sentiment_tune.tuning.workers import RESTARTS, run_in_processes
-from support import SCRIPT, TIME_LIMIT, ended, started, wait_until, workers_of
+from support import SCRIPT, TIME_LIMIT, ended, wait_until, workers_of
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("forking")]
 SEED = int(os.environ.get("SENTIMENT_TUNE_CHAOS_SEED", "0")) or random.randrange(10**6)
 KILLS = int(os.environ.get("SENTIMENT_TUNE_CHAOS_KILLS", "12"))
 COMMITS = 70  # that a study of two trials makes, about
@@ -60,7 +61,7 @@ def test_a_study_goes_on_wherever_its_process_died(here: Path) -> None:
 def test_workers_that_are_killed_at_random(here: Path) -> None:
     draw = random.Random(SEED)
     print(f"seed {SEED}")
-    process = started(here, SCRIPT, *TUNE, "--trials", "16", "--workers", "2")
+    process = forked(here, SCRIPT, *TUNE, "--trials", "16", "--workers", "2")
     owner = psutil.Process(process.pid)
     for _ in range(3):
         await_worker(here, process)
@@ -89,7 +90,7 @@ def _workers(owner: psutil.Process) -> list[psutil.Process]:
 
 def test_an_owner_that_is_killed_leaves_nobody(here: Path) -> None:
     words = (SCRIPT, *TUNE, "--trials", "4", "--workers", "2")
-    process = started(here, *words)
+    process = forked(here, *words)
     owner = psutil.Process(process.pid)
     wait_until(lambda: len(_workers(owner)) == 2)
     workers = _workers(owner)
@@ -97,7 +98,7 @@ def test_an_owner_that_is_killed_leaves_nobody(here: Path) -> None:
     process.send_signal(signal.SIGKILL)
     assert psutil.wait_procs(workers, 10)[1] == []
     ended(process)
-    answer = ended(started(here, *words))
+    answer = ended(forked(here, *words))
     assert answer.code == 0, answer
     check_study(here, "embedding-sample", 4)
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ import pytest
 
 import sentiment_tune as st
 from sentiment_tune.errors import InputError
-from support import Answer, ask, ended, started
+from support import ODD, ask, ended, started
 
 TINY = ("--model", "embedding", "--data", "sample", "--epochs", "1", "--vocabulary", "300", "--embedding", "8")
-ODD = '100% a%20b #1 it\'s "fine" ü名 ?&$HOME`ls`\\[x]{y}'
 
 
 # ---- where
@@ -35,61 +33,6 @@ def test_commands_work_in_an_odd_folder(bare: Path, monkeypatch: pytest.MonkeyPa
     assert ask("tune", *TINY, "--trials", "1", "--top", "0").code == 0
     assert list(bare.iterdir()) == [folder]
     assert {"mlflow.db", "mlruns", "optuna.db"} <= {path.name for path in folder.iterdir()}
-
-
-@pytest.mark.chaos
-def test_every_command_works_in_an_odd_folder(tmp_path: Path) -> None:
-    folder = tmp_path / ODD
-    folder.mkdir()
-
-    def do(*words: str) -> Answer:
-        answer = ended(started(folder, sys.executable, "-m", "sentiment_tune", *words))
-        assert (answer.code, answer.err) == (0, ""), answer
-        return answer
-
-    do("train", *TINY)
-    do(
-        "tune",
-        "--model",
-        "linear",
-        "--data",
-        "sample",
-        "--epochs",
-        "1",
-        "--trials",
-        "2",
-        "--top",
-        "1",
-        "--workers",
-        "2",
-    )
-    trained = do("compare", "--csv", "ranked.csv")
-    assert "linear" in trained.out
-    (run,) = (
-        line.split(",")[-1] for line in (folder / "ranked.csv").read_text().splitlines()[1:] if "embedding" in line
-    )
-    do("register", "--run", run)
-    do("ensemble", "--data", "sample")
-    assert do("score", "--model", "models:/sentiment@champion", "fine").out
-    assert list(tmp_path.iterdir()) == [folder]
-
-
-@pytest.mark.chaos
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
-@pytest.mark.parametrize(("mode", "told"), [(0o777, ""), (0o755, "name a writable folder in SENTIMENT_TUNE_CACHE")])
-def test_a_user_whom_the_system_does_not_know(mode: int, told: str) -> None:
-    with tempfile.TemporaryDirectory() as place:  # pytest's own folders are closed to others
-        folder = Path(place, "here")
-        folder.mkdir()
-        folder.chmod(mode)
-        Path(place).chmod(0o755)
-        nobody = ("setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups")
-        variables = ("env", "-u", "HOME", f"SENTIMENT_TUNE_CACHE={folder}/cache")
-        answer = ended(started(folder, *nobody, *variables, sys.executable, "-m", "sentiment_tune", "train", *TINY))
-    if "sentiment-tune: " not in answer.err and answer.code:
-        pytest.skip("this Python is closed to others")
-    assert told in (answer.refusal if told else answer.err), answer
-    assert told or answer.code == 0, answer
 
 
 def test_a_folder_that_cannot_be_named_is_told(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:

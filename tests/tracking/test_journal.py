@@ -27,7 +27,7 @@ from sentiment_tune.tracking.sending import send
 from support import READING, SMALL, VOCABULARY, ask, built
 
 FULL = OSError(28, "No space left on device")
-GONE = f"{local.PROCESS_ID.partition(':')[0]}:{2**22 + 1}:1.00"
+GONE = f"{local.process_id().partition(':')[0]}:{2**22 + 1}:1.00"
 
 
 class KilledError(BaseException):
