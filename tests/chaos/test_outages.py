@@ -22,7 +22,7 @@ from support import SCRIPT, TIME_LIMIT, Answer, ended, started, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("forking")]
 
-EPOCHS, FIRST = 40, 3  # and the epoch in which MLflow goes away
+EPOCHS, FIRST = 30, 3  # and the epoch in which MLflow goes away
 SMALL = ("--model", "embedding", "--embedding", "8", "--hidden", "8", "--vocabulary", "2000", "--length", "80")
 LONG = (*SMALL, "--epochs", str(EPOCHS), "--patience", str(EPOCHS))
 TRAIN = (SCRIPT, "train", "--data", "sample", *LONG)
@@ -402,7 +402,7 @@ def test_a_server_that_is_none_of_mlflow_is_told_in_a_line(here: Path, state: Pa
     assert other.stdout
     uri = f"http://127.0.0.1:{int(other.stdout.readline())}"
     train = (SCRIPT, "train", "--data", "sample", "--tracking-uri", uri)
-    answer = ended(forked(here, *train, MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR="0"))
+    answer = ended(forked(here, *train, constants={"sentiment_tune.tracking.server:FIRST_ANSWER": 2}))
     ended_proxy(other)
     assert (answer.code, answer.err.count("\n")) == (2, 1), answer.err
     assert status[:3] in answer.err

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from forks import forked
+from sentiment_tune import local
 from support import ODD, SCRIPT, Answer, ended, started
 
 pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("forking")]
@@ -38,7 +39,8 @@ def test_every_command_works_in_an_odd_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("mode", "told"), [(0o777, ""), (0o755, "name a writable folder in SENTIMENT_TUNE_CACHE")])
 def test_a_user_whom_the_system_does_not_know(mode: int, told: str) -> None:
     """One who may read everything, also where this Python lies, and write where others may."""
-    with tempfile.TemporaryDirectory() as place:  # pytest's own folders are closed to others
+    shared = local.shared_temporary_folder()
+    with tempfile.TemporaryDirectory(dir=shared) as place:  # pytest's own folders are closed to others
         folder = Path(place, "here")
         folder.mkdir()
         folder.chmod(mode)
@@ -47,6 +49,6 @@ def test_a_user_whom_the_system_does_not_know(mode: int, told: str) -> None:
         reads = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
         variables = ("env", "-u", "HOME", "-u", "SENTIMENT_TUNE_STATE", f"SENTIMENT_TUNE_CACHE={folder}/cache")
         command = (sys.executable, "-m", "sentiment_tune", "train", "--model", "embedding", *TINY)
-        answer = ended(started(folder, *nobody, *reads, *variables, *command))
+        answer = ended(started(folder, *nobody, *reads, *variables, *command, TMPDIR=str(shared)))
     assert told in (answer.refusal if told else answer.err), answer
     assert told or answer.code == 0, answer

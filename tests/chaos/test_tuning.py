@@ -24,7 +24,7 @@ from support import SCRIPT, TIME_LIMIT, ended, wait_until, workers_of
 
 pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("forking")]
 SEED = int(os.environ.get("SENTIMENT_TUNE_CHAOS_SEED", "0")) or random.randrange(10**6)
-KILLS = int(os.environ.get("SENTIMENT_TUNE_CHAOS_KILLS", "12"))
+KILLS = int(os.environ.get("SENTIMENT_TUNE_CHAOS_KILLS", "8"))
 COMMITS = 70  # that a study of two trials makes, about
 SMALL = ("--data", "sample", "--vocabulary", "300", "--length", "60", "--device", "cpu")
 TUNE = ("tune", "--model", "embedding", *SMALL, "--epochs", "2", "--top", "0", "--pruner", "NopPruner")
