@@ -171,7 +171,7 @@ def fork_when_asked(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
             if not pid:
                 selector.close()
                 channel.close()
-                return json.loads(content), files
+                return json.loads(content), files[:2]
             selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, files.pop()))
             for file in files:
                 os.close(file)
@@ -188,8 +188,10 @@ def tell_end(handle: int, pid: int, listener: int) -> None:
 
 def run(request: dict[str, Any], files: list[int]) -> None:
     """What a fork does, up to its end."""
-    os.dup2(files[0], 1)
-    os.dup2(files[1], 2)
+    for number, file in enumerate(files, 1):
+        os.dup2(file, number)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)  # what it was may have had a place
+    sys.stderr = os.fdopen(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     if request["session"]:
         os.setsid()
