@@ -24,13 +24,14 @@ from typing import Any
 from urllib.parse import quote
 
 from sentiment_tune import local, signals
-from sentiment_tune.errors import hide_passwords
+from sentiment_tune.errors import InputError, hide_passwords
 
 _SAFE_PATH = "PYTHONSAFEPATH"
 
 
 def prepare() -> None:
     """Everything below, for a process that does nothing but what the package is asked to do."""
+    check_current_folder()
     give_a_home()
     remove_quoted_folder()
     keep_freed_memory()
@@ -89,6 +90,14 @@ def collect_garbage_seldom() -> None:
     """Look through objects less often: imports make a million that stay, which costs a second at start and end."""
     gc.set_threshold(10_000)
     atexit.register(gc.freeze)
+
+
+def check_current_folder() -> None:
+    """InputError where the current folder is gone; torch would end the process without a word of why."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError(f"the current folder cannot be used ({error.strerror}): work in another one") from None
 
 
 def remove_quoted_folder() -> None:

@@ -4,8 +4,8 @@ import hashlib
 import os
 import shlex
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -99,9 +99,9 @@ def connect(uri: str | None = None, make: bool = True) -> None:
         if not make and is_missing():
             raise InputError(f"no finished run at {uri}: train one first, or give --tracking-uri or --model FOLDER")
         _reach(uri)
-        with database_lock():
+        with database_lock(), _whole_or_none() as is_new:
             patiently(lambda: _open(uri), 0, LOCKED)
-            patiently(lambda: mlflow.search_experiments(max_results=1), FIRST_ANSWER, LOCKED)
+            patiently(lambda: mlflow.search_experiments(max_results=1), 0 if is_new else FIRST_ANSWER, LOCKED)
         if mlflow.get_registry_uri() != uri:
             mlflow.search_registered_models(max_results=1)
     except InputError:
@@ -110,6 +110,21 @@ def connect(uri: str | None = None, make: bool = True) -> None:
         raise InputError(
             f"no MLflow tracking at {uri!r}: {reason_of(error)}; start it, or give another --tracking-uri"
         ) from None
+
+
+@contextmanager
+def _whole_or_none() -> Iterator[bool]:
+    """A block in which a local database may be made, and whether it is: half of one, as a full disk leaves, goes again.
+
+    Nobody could ever open that: MLflow would say that its tables exist already.
+    """
+    path = database_path() if is_missing() else None
+    try:
+        yield path is not None
+    except BaseException:
+        for half in (path, Path(f"{path}-journal")) if path else ():
+            half.unlink(missing_ok=True)
+        raise
 
 
 def _reach(uri: str) -> None:

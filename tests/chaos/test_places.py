@@ -52,3 +52,10 @@ def test_a_user_whom_the_system_does_not_know(mode: int, told: str) -> None:
         answer = ended(started(folder, *nobody, *reads, *variables, *command, TMPDIR=str(shared)))
     assert told in (answer.refusal if told else answer.err), answer
     assert told or answer.code == 0, answer
+
+
+def test_of_a_database_that_the_disk_does_not_take_nothing_is_left(bare: Path) -> None:
+    train = ("-m", "sentiment_tune", "train", "--model", "embedding", *TINY)
+    command = ("bash", "-c", 'ulimit -f 300; exec "$@"', "bash", sys.executable, *train)
+    assert "disk I/O error" in ended(started(bare, *command)).refusal
+    assert not list(bare.iterdir())

@@ -1,6 +1,7 @@
 """Folders, users and environments of every kind: commands work there, or say in one line why they cannot."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 import sentiment_tune as st
 from sentiment_tune.errors import InputError
-from support import ODD, ask, ended, started
+from support import ODD, ROOT, ask, ended, started
 
 TINY = ("--model", "embedding", "--data", "sample", "--epochs", "1", "--vocabulary", "300", "--embedding", "8")
 
@@ -33,6 +34,37 @@ def test_commands_work_in_an_odd_folder(bare: Path, monkeypatch: pytest.MonkeyPa
     assert ask("tune", *TINY, "--trials", "1", "--top", "0").code == 0
     assert list(bare.iterdir()) == [folder]
     assert {"mlflow.db", "mlruns", "optuna.db"} <= {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_the_project_runs_in_an_odd_folder_and_leaves_none_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "my #1 100% it's ü名 a%20b" / "project"
+    folder.mkdir(parents=True)
+    for name in ("MLproject", "conda.yaml"):
+        shutil.copy(ROOT / name, folder)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    project = (sys.executable, "-m", "mlflow", "run", ".", "--env-manager", "local")
+
+    def do(*words: str) -> None:
+        answer = ended(started(folder, "env", f"PATH={path}", f"PYTHONPATH={ROOT}", *project, *words))
+        assert answer.code == 0, answer
+        assert list(tmp_path.iterdir()) == [folder.parent]
+        assert list(folder.parent.iterdir()) == [folder]
+
+    do(*(word for option, value in zip(TINY[::2], TINY[1::2], strict=True) for word in ("-P", f"{option[2:]}={value}")))
+    assert len(list(folder.glob("mlruns/*/*/artifacts"))) == 1
+    do("-e", "score", "-P", "text=it's fine")
+    do("-e", "compare", "-P", "html=its page.html")
+    assert (folder / "its page.html").is_file()
+
+
+def test_a_folder_that_is_gone_is_told(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = bare / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "the current folder cannot be used (No such file or directory)" in ask("recipes").refusal
+    monkeypatch.chdir(bare)
 
 
 def test_a_folder_that_cannot_be_named_is_told(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
