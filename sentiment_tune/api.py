@@ -152,7 +152,7 @@ def train(
             memory do.
         checkpoint_minutes: between two checkpoints within an epoch; with 0 there is only one at each epoch's end.
         experiment: MLflow experiment; by default MLflow's own variable or `sentiment`.
-        run_name: name of the MLflow run; by default the network's.
+        run_name: name of the MLflow run; by default the network's, with what of its settings is not the default.
         tracking_uri: MLflow server or database; by default MLflow's own.
         system_metrics: whether MLflow logs the use of processor, memory and GPU.
         progress: whether to show a bar and a line an epoch.
@@ -178,7 +178,7 @@ def train(
         spec = RunSpec(run_id=interrupted.run_id, name=run_name, resumed=True, system_metrics=system_metrics)
     else:
         interrupted, (config, in_memory) = None, _config(model or "rnn", "auto" if data is None else data, settings)
-        spec = RunSpec(experiment, run_name or config.model, system_metrics=system_metrics)
+        spec = RunSpec(experiment, run_name or config.title, system_metrics=system_metrics)
     with display.TrainingDisplay(quiet=not progress) as shown:
         tell = listener or shown
         corpus = _load(config.data, in_memory, tell)
@@ -463,7 +463,7 @@ def _tune(
 def _study_result(outcome: "StudyOutcome", digest: str) -> StudyResult:
     import pandas as pd
 
-    from sentiment_tune.tuning.study import trials_frame
+    from sentiment_tune.tuning.report import trials_frame
     from sentiment_tune.tuning.trials import best_trials
 
     finished, confirmations = outcome.finished, outcome.confirmations

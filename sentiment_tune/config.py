@@ -4,8 +4,10 @@ import os
 import select
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Any
 
 from sentiment_tune.arguments import check_text
@@ -26,6 +28,9 @@ RESERVED_NAMES = (
 )
 DATA_NAMES = tuple(field.name for field in fields(DataConfig))
 IN_MEMORY = "memory"  # what the settings call data that no path leads to
+_ELSEWHERE = ("device", "threads")  # where a training is made is no matter for what comes of it
+_SHORT = {"learning_rate": "lr"}
+_LONGEST = 150  # characters of a run's name, of which MLflow keeps 250
 _RECIPES = files("sentiment_tune") / "recipes"
 _MOST = 2**20  # bytes of a file of settings
 _PATIENCE = 5  # seconds for a pipe's writer
@@ -80,6 +85,34 @@ class ExperimentConfig:
         """Everything by name: the params of the run and the content of its settings file."""
         parts = (self.data, self.text, self.training, self.runtime)
         return {"model": self.model, **self.network} | {k: v for part in parts for k, v in asdict(part).items()}
+
+    @cached_property
+    def changed(self) -> dict[str, Value]:
+        """The settings that are not as this network has them by default, by name."""
+        settings = settings_for(self.model)
+        chosen = {name: value for name, value in self.as_dict.items() if value is not None and name in settings}
+        return {name: value for name, value in chosen.items() if value != settings[name].default}
+
+    @property
+    def title(self) -> str:
+        """The network, and what of its settings is not the default: it tells one run from another."""
+        changed = {name: value for name, value in self.changed.items() if name not in _ELSEWHERE}
+        return ", ".join(filter(None, (short_name(self.model), describe(changed))))
+
+
+def short_name(model: str) -> str:
+    """A network's name; one of the user's own is called by its class."""
+    return model.rpartition(":")[2]
+
+
+def describe(settings: Mapping[str, Value]) -> str:
+    """Settings in a few words, such as `hidden 64, lr 0.002`."""
+    words = (f"{_SHORT.get(name, name.replace('_', ' '))} {_shown(value)}" for name, value in settings.items())
+    return shorten(", ".join(words), _LONGEST, placeholder=" ...")
+
+
+def _shown(value: Value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def data_config(given: Mapping[str, Any]) -> DataConfig:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import nn
 
-from sentiment_tune import __version__, signals
+from sentiment_tune import __version__, notes, signals
 from sentiment_tune.build import count_parameters, refit_network
 from sentiment_tune.config import DATA_NAMES, ExperimentConfig
 from sentiment_tune.data.batches import evaluation_batches
@@ -87,6 +87,8 @@ def run_experiment(
         test = evaluate_on_test(network, config.text, corpus) if len(corpus.test) else {}
         package = ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text)
         model = log_model(package)
+        result = notes.Result(chosen.val_accuracy, test.get(Metric.TEST_ACCURACY), model.location)
+        runs.set_tags({Tag.NOTE: notes.finished(config, corpus, run, result)})
     parameters = count_parameters(network)
     return RunResult(run.run_id, model.location, package, epochs, chosen, test, parameters, seconds, run.undelivered)
 
@@ -100,7 +102,7 @@ def start_training_run(
     They stay where MLflow is away and no disk has taken what it was to have.
     """
     settings = config.as_dict
-    spec = replace(spec, tags={Tag.SETTINGS: json.dumps(settings), **spec.tags})
+    spec = replace(spec, tags={Tag.SETTINGS: json.dumps(settings), Tag.NOTE: notes.about(config, corpus), **spec.tags})
     with start_model_run(config.model, settings, config.runtime.seed, corpus, spec, listener) as run:
         try:
             yield run

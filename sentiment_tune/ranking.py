@@ -33,6 +33,7 @@ class Row:
     train_seconds: float
     reviews_per_second: float
     correct: NDArray[np.bool_] = field(repr=False, compare=False)  # [test review]
+    experiment_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def _row(run: FinishedRun, names: Sequence[str]) -> Row:
         train_seconds=run.train_seconds + run.refit_seconds,
         reviews_per_second=run.test_reviews_per_second,
         correct=correct,
+        experiment_id=run.experiment_id,
     )
 
 

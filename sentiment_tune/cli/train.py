@@ -19,7 +19,7 @@ from sentiment_tune.cli import options
     help="between two checkpoints of one epoch; each epoch's end has one; 0: only those",
 )
 @options.experiment
-@options.option("--run-name", help="name of the MLflow run  [default: the network's]")
+@options.option("--run-name", help="name of the MLflow run  [default: network and changed settings]")
 @options.tracking_uri
 @options.switch("--system-metrics", "log use of processor, memory and GPU")
 @options.switch("--quiet", "print the result only")

@@ -29,3 +29,4 @@ class FinishedRun:
     train_seconds: float
     refit_seconds: float
     model_bytes: float
+    experiment_id: str = ""

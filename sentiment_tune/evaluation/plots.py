@@ -8,13 +8,14 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 import sklearn.metrics
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogFormatter, MaxNLocator, StrMethodFormatter
-from matplotlib.transforms import BboxBase
+from matplotlib.transforms import Bbox, BboxBase
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay
 
@@ -163,7 +164,8 @@ def _label(figure: Figure, axes: Axes, x: NDArray[np.float64], y: NDArray[np.flo
     """Write each point's text beside it, on the first side where it meets neither another text nor the edge."""
     figure.draw_without_rendering()  # lays the axes out, so that places are final
     edge = axes.bbox
-    taken: list[BboxBase] = []
+    marks = axes.transData.transform(np.column_stack([x, y]))
+    taken: list[BboxBase] = [Bbox.from_extents(*(mark - _MARK), *(mark + _MARK)) for mark in marks]
     for row in np.argsort(-y, kind="stable"):
         point = (float(x[row]), float(y[row]))
         text = axes.annotate(texts[row], point, (0, 0), textcoords="offset points", size=10, color=_INK)
@@ -176,6 +178,7 @@ def _label(figure: Figure, axes: Axes, x: NDArray[np.float64], y: NDArray[np.flo
         taken.append(box)
 
 
+_MARK = 6  # pixels around a point that no text may cover
 _BESIDE = ((9, 5), (9, -12), (-9, 5), (-9, -12), (9, 19), (9, -26), (-9, 19), (-9, -26))  # points from a point
 
 
@@ -184,6 +187,15 @@ def png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
+
+
+def svg(figure: Figure, **saving: Any) -> str:
+    """The figure as SVG for a page, without a background of its own; what is more goes to matplotlib's savefig."""
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": ""}):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None}, **saving)
+    drawn = file.getvalue()
+    return drawn[drawn.index("<svg") :]
 
 
 def _arrays(labels: ArrayLike, probabilities: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

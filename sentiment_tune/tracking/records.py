@@ -44,12 +44,20 @@ class RunRecord:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
+    experiment_id: str = ""
 
 
 def read_record(run: Run) -> RunRecord:
     info, data = run.info, run.data
     return RunRecord(
-        info.run_id, info.run_name or "", info.status, info.start_time, data.params, data.metrics, data.tags
+        info.run_id,
+        info.run_name or "",
+        info.status,
+        info.start_time,
+        data.params,
+        data.metrics,
+        data.tags,
+        info.experiment_id,
     )
 
 
@@ -93,6 +101,7 @@ def finished_run(run: RunRecord) -> FinishedRun:
             train_seconds=metrics[Metric.TRAIN_SECONDS],
             refit_seconds=metrics.get(Metric.REFIT_SECONDS, 0.0),
             model_bytes=metrics[Metric.MODEL_BYTES],
+            experiment_id=run.experiment_id,
         )
     except KeyError as error:
         raise InputError(

@@ -39,7 +39,7 @@ from sentiment_tune.evaluation.metrics import Proportion
 from sentiment_tune.events import Listener, ignore
 from sentiment_tune.local import process_id
 from sentiment_tune.space import Value
-from sentiment_tune.tracking import server
+from sentiment_tune.tracking import server, ui
 from sentiment_tune.tracking.delivery import BACK, UNLOCKED, Delivery, deliver_left
 from sentiment_tune.tracking.journal import Kind, Write
 from sentiment_tune.tracking.outages import is_locked, is_outage, patiently, reason_of
@@ -72,6 +72,7 @@ class ActiveRun:
     """A run that is under way, and the status with which it ends if nothing goes wrong."""
 
     run_id: str
+    experiment_id: str
     status: str = "FINISHED"  # or KILLED, of a training that was given up
     undelivered: str | None = None  # once it has ended: what to tell where MLflow has not taken all of it
     is_lost: bool = False  # and no disk has either
@@ -80,6 +81,7 @@ class ActiveRun:
 @dataclass
 class _OpenRun:
     delivery: Delivery
+    experiment_id: str
     params: Mapping[str, str]  # that it had when it was begun
     points: set[tuple[str, int]] = field(default_factory=set)  # of metrics, by name and step, before it was resumed
 
@@ -105,9 +107,10 @@ def start_run(spec: RunSpec, listener: Listener = ignore) -> Iterator[ActiveRun]
     with signals.last_words(partial(_end_begun_run, begun)):
         signals.end_if_asked()
         started = _begin_patiently(spec)
-        delivery, run = Delivery(started.info.run_id, listener), ActiveRun(started.info.run_id)
+        delivery = Delivery(started.info.run_id, listener)
+        run = ActiveRun(started.info.run_id, started.info.experiment_id)
         begun.append(run.run_id)
-        _open.stack.append(_OpenRun(delivery, started.data.params))
+        _open.stack.append(_OpenRun(delivery, run.experiment_id, started.data.params))
         try:
             signals.end_if_asked()
             deliver_left()
@@ -143,6 +146,12 @@ def logged_points(run_id: str) -> set[tuple[str, int]]:
     client = mlflow.MlflowClient()
     histories = [client.get_metric_history(run_id, name) for name in client.get_run(run_id).data.metrics]
     return {(point.key, point.step) for history in histories for point in history}
+
+
+def logged_series(run_id: str, name: str) -> dict[int, float]:
+    """The values of a metric that a run has, by step, the last of each."""
+    history = mlflow.MlflowClient().get_metric_history(run_id, name)
+    return {point.step: point.value for point in sorted(history, key=lambda point: point.timestamp)}
 
 
 def _begin_patiently(spec: RunSpec) -> mlflow.ActiveRun:
@@ -324,7 +333,10 @@ def _set_experiment(name: str) -> str:
     try:
         existing = mlflow.get_experiment_by_name(name)
         if existing is None or existing.lifecycle_stage == "active":
-            return str(mlflow.set_experiment(name).experiment_id)
+            experiment = mlflow.set_experiment(name)
+            if existing is None or name == EXPERIMENT:  # and not another that is somebody's own
+                ui.dress_experiment(experiment)
+            return str(experiment.experiment_id)
     except MlflowException as error:
         reason = error.message.partition("\n")[0]
         raise InputError(f"no experiment {name!r}: {reason}") from None
@@ -332,6 +344,11 @@ def _set_experiment(name: str) -> str:
         f"experiment {name!r} is deleted: give another --experiment, or restore it, "
         f"mlflow experiments restore --experiment-id {existing.experiment_id}"
     )
+
+
+def open_experiment() -> str:
+    """Id of the experiment of the open run."""
+    return _open.stack[-1].experiment_id
 
 
 def set_tags(tags: Mapping[str, object]) -> None:
@@ -343,11 +360,16 @@ def log_settings(settings: Mapping[str, Value | None]) -> None:
 
     `mlflow run` has logged what it was given, in the user's spelling, and MLflow refuses another: that one stays.
     """
-    logged = _open.stack[-1].params
-    params = {name: value for name, value in settings.items() if name not in logged and value is not None}
-    _write(Kind.VALUES, {"params": params})
+    log_params(settings)
     log_json(settings, Artifact.SETTINGS)
     _write(Kind.VALUES, {"untag": [Tag.SETTINGS]})  # which stood for the file
+
+
+def log_params(values: Mapping[str, Value | None]) -> None:
+    """Log params that the run does not have yet: MLflow refuses another value of one that it has."""
+    logged = _open.stack[-1].params
+    params = {name: value for name, value in values.items() if name not in logged and value is not None}
+    _write(Kind.VALUES, {"params": params})
 
 
 def log_data(corpus: Corpus) -> None:

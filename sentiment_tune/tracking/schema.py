@@ -39,12 +39,16 @@ class Tag:
     RESTORED = "restored"  # where from, of a run that was lost
     # MLflow's own
     PARENT_RUN = "mlflow.parentRunId"
+    NOTE = "mlflow.note.content"  # the description of a run or an experiment, in Markdown
+    EXPERIMENT_KIND = "mlflow.experimentKind"
+    VIEW = "mlflow.sharedViewState."  # begins the tags of an experiment that hold views of its runs
 
 
 class VersionTag:
     """Tags of a version in the registry."""
 
     NETWORK = "network"
+    DATA = "data"
     DATA_DIGEST = "data_digest"
     VAL_ACCURACY = "val_accuracy"
     TEST_ACCURACY = "test_accuracy"

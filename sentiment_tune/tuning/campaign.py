@@ -11,8 +11,8 @@ from sentiment_tune.publish import register_run
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.registry import Registration
 from sentiment_tune.tracking.runs import RunSpec
-from sentiment_tune.tracking.schema import Artifact, Metric, Tag
 from sentiment_tune.tuning.confirm import Confirmation, confirm_trials, evaluate_winner
+from sentiment_tune.tuning.report import log_winner
 from sentiment_tune.tuning.search import StudyConfig
 from sentiment_tune.tuning.study import FinishedStudy, run_study
 
@@ -74,6 +74,7 @@ def _run(search: StudyConfig, corpus: Corpus, spec: RunSpec, top: int, seeds: in
         listener(StudyEnd(search.study, finished.study.get_trials(deepcopy=False), finished.owned))
         if not finished.owned or not top:
             return StudyOutcome(finished)
+        tracking.log_params({"top": top, "seeds": seeds})
         return _crown(finished, corpus, top, seeds, listener)
 
 
@@ -82,10 +83,8 @@ def _crown(finished: FinishedStudy, corpus: Corpus, top: int, seeds: int, listen
     confirmations = confirm_trials(finished, corpus, top, seeds, listener)
     listener(ConfirmationEnd(confirmations))
     winner = confirmations[0]
-    evaluate_winner(winner, corpus, listener)
-    tracking.set_tags({Tag.WINNER: winner.run_id})
-    tracking.log_json(winner.config.as_dict, Artifact.BEST_SETTINGS)
-    tracking.log_metrics({Metric.CONFIRMED_VAL_ACCURACY: winner.mean, Metric.CONFIRMED_SPREAD: winner.spread})
+    test = evaluate_winner(winner, corpus, finished.run_id, listener)
+    log_winner(finished.search, finished.study, finished.pictures, confirmations, test, corpus.name)
     registrations = register_run(winner.run_id, trust_code=winner.config.is_own)
     listener(Registered(registrations))
     return StudyOutcome(finished, confirmations, registrations)

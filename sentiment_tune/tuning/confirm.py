@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import fmean, stdev
 
+from sentiment_tune import notes
 from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
@@ -119,24 +120,32 @@ def _train(trial: int, config: ExperimentConfig, parent: str, corpus: Corpus, li
     seed = config.runtime.seed
     tags = {Tag.TRIAL: str(trial), Tag.STAGE: CONFIRMED, Tag.SEED: str(seed)}
     begun = run_to_go_on(parent, lambda run: tags.items() <= run.tags.items())
-    spec = RunSpec(name=f"trial {trial}, seed {seed}", tags=tags, parent=parent, run_id=begun, resumed=bool(begun))
+    name = f"trial {trial} again: {config.title}"
+    spec = RunSpec(name=name, tags=tags, parent=parent, run_id=begun, resumed=bool(begun))
     with start_training_run(config, corpus, spec, listener) as run:
         network, best = build_network(config, corpus), BestWeights()
         checkpoints = open_checkpoints(run.run_id, config, corpus, listener)
         epochs = list(train_epochs(network, config, corpus, best, checkpoints=checkpoints))
-        finish_training(network, best, epochs)
+        chosen = finish_training(network, best, epochs)
         log_learning_curves(epochs)
-        log_model(ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text))
+        model = log_model(ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text))
+        result = notes.Result(chosen.val_accuracy, None, model.location)
+        tracking.set_tags({Tag.NOTE: notes.finished(config, corpus, run, result, parent)})
     record = records.read_run(run.run_id)
     accuracy = record.metrics[Metric.BEST_VAL_ACCURACY]
     listener(Message(f"trial {trial} again with seed {seed}: validation {accuracy:.4f}"))
     return record
 
 
-def evaluate_winner(winner: Confirmation, corpus: Corpus, listener: Listener) -> None:
-    """Let the winner read the test split, unless it has; its metrics go to its run."""
-    if Metric.TEST_ACCURACY in records.read_run(winner.run_id).metrics:
-        return
+def evaluate_winner(winner: Confirmation, corpus: Corpus, study_run: str, listener: Listener) -> float:
+    """Let the winner read the test split, unless it has; its metrics go to its run. The accuracy."""
+    metrics = records.read_run(winner.run_id).metrics
+    if Metric.TEST_ACCURACY in metrics:
+        return metrics[Metric.TEST_ACCURACY]
+    uri = records.logged_model_uri(winner.run_id)
     package = logged_models.load(f"runs:/{winner.run_id}/{Artifact.MODEL}", trust_code=winner.config.is_own)
-    with tracking.start_run(RunSpec(run_id=winner.run_id), listener):
-        evaluate_on_test(package.network, winner.config.text, corpus)
+    with tracking.start_run(RunSpec(run_id=winner.run_id), listener) as run:
+        accuracy = evaluate_on_test(package.network, winner.config.text, corpus)[Metric.TEST_ACCURACY]
+        result = notes.Result(metrics[Metric.BEST_VAL_ACCURACY], accuracy, uri)
+        tracking.set_tags({Tag.NOTE: notes.finished(winner.config, corpus, run, result, study_run)})
+    return accuracy

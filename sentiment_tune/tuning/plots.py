@@ -1,4 +1,4 @@
-"""Pictures of a study: one interactive page, and each picture of it as an image."""
+"""Pictures of a study."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,38 +23,31 @@ _NAMES = {
 _TARGET: dict[str, Value] = {"target_name": "validation accuracy"}
 
 
-def study_page(study: optuna.Study) -> str:
-    """All pictures as one HTML page that needs no network; plotly's code is in it once."""
-    parts = [
-        f"<h2>{title}</h2>{figure.to_html(full_html=False, include_plotlyjs=not number)}"
-        for number, (title, figure) in enumerate(_figures(study, visualization))
-    ]
-    head = f"<meta charset='utf-8'><title>{study.study_name}</title><style>body{{font-family:sans-serif}}</style>"
-    return f"<!doctype html>{head}<h1>Study {study.study_name}</h1>{''.join(parts)}"
-
-
-def draw_study(study: optuna.Study) -> Iterator[tuple[str, Figure]]:
-    """The name of each picture and the picture."""
-    names = {title: name for name, title in _NAMES.items()}
-    for title, axes in _figures(study, visualization.matplotlib):
+def draw_study(study: optuna.Study) -> Iterator[tuple[str, str, Figure]]:
+    """Name, title and figure of each picture that the study has enough trials for."""
+    for name, title in _NAMES.items():
+        axes = _axes(study, name)
+        if axes is None:
+            continue
         first = axes.flat[0] if hasattr(axes, "flat") else axes
         figure: Figure = first.figure
         figure.set_size_inches(max(9.0, 3.2 * len(figure.axes)), 5.5)
         for one in figure.axes:
             one.tick_params(axis="x", which="both", labelrotation=45)  # a log scale's labels are long
-        yield names[title], figure
+            for place in ("left", "center", "right"):  # the page has the title
+                one.set_title("", loc=place)
+        figure.suptitle("")
+        yield name, title, figure
         pyplot.close(figure)
 
 
-def _figures(study: optuna.Study, library: Any) -> Iterator[tuple[str, Any]]:
-    """Title and figure of each picture that the study has enough trials for, drawn by one of Optuna's libraries."""
-    complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
-    values = {trial.value for trial in complete}
-    for name, title in _NAMES.items():
-        if name == "param_importances" and len(values) < 2:
-            continue
-        draw: Callable[..., Any] = getattr(library, f"plot_{name}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's, of its pictures by matplotlib
-            warnings.simplefilter("ignore", UserWarning)
-            yield title, draw(study, **({} if name == "intermediate_values" else _TARGET))
+def _axes(study: optuna.Study, name: str) -> Any:
+    """What Optuna draws of a study under this name; None where it has too few trials for that."""
+    values = {trial.value for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE}
+    if name == "param_importances" and len(values) < 2:
+        return None
+    draw: Callable[..., Any] = getattr(visualization.matplotlib, f"plot_{name}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's, of its pictures by matplotlib
+        warnings.simplefilter("ignore", UserWarning)
+        return draw(study, **({} if name == "intermediate_values" else _TARGET))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
-from sentiment_tune.config import IN_MEMORY, ExperimentConfig, settings_for
+from sentiment_tune.config import IN_MEMORY, ExperimentConfig, describe, settings_for, short_name
 from sentiment_tune.data.load import DataConfig
 from sentiment_tune.errors import InputError
 from sentiment_tune.space import Choice, Range, Setting, Value
@@ -81,6 +81,12 @@ class StudyConfig:
         given = {**self.fixed, **searched, **more}
         return ExperimentConfig.of(model, {name: value for name, value in given.items() if name not in others})
 
+    def trial_name(self, number: int, parameters: Mapping[str, Any]) -> str:
+        """A trial's name: its number and the parameters that are its own."""
+        own = {name.rpartition(".")[2]: value for name, value in parameters.items() if name != MODEL}
+        network = [short_name(parameters[MODEL])] if self.joint else []
+        return f"trial {number}: {', '.join((*network, describe(own)))}"
+
     def with_name(self, data: str, alone: bool) -> "StudyConfig":
         """The same search, its study named: as the user did, or after its networks and data.
 
@@ -124,8 +130,13 @@ class StudyConfig:
             for name, value in config.as_dict.items()
             if self._parameter(model, name) not in parameters and name not in _ELSEWHERE
         }
-        bounds = {name: _described(setting.bounds) for name, setting in self.space.items()}
-        return {"data digest": digest, **{name: json.dumps(value) for name, value in fixed.items()}, **bounds}
+        described = {name: json.dumps(value) for name, value in fixed.items()}
+        return {"data digest": digest, **described, **self.bounds}
+
+    @property
+    def bounds(self) -> dict[str, str]:
+        """Between what each parameter is searched, in words."""
+        return {name: _described(setting.bounds) for name, setting in self.space.items()}
 
 
 def _described(bounds: Range | Choice) -> str:

@@ -6,7 +6,7 @@ runs or starts the workers, and writes the report. Whoever comes while the owner
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,20 +16,17 @@ from sentiment_tune import signals
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import InputError, hide_passwords
 from sentiment_tune.events import Listener
-from sentiment_tune.experiment import optional_picture
 from sentiment_tune.local import is_process_gone
 from sentiment_tune.tracking import records, server
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.runs import RunSpec
-from sentiment_tune.tracking.schema import Artifact, Metric, Tag
+from sentiment_tune.tracking.schema import Tag
 from sentiment_tune.tuning.backend import PATIENCE, create_pruner, open_storage
 from sentiment_tune.tuning.liveness import (
-    ERROR,
     FACTS,
     OWNER,
     RUN_ID,
     SharedStudy,
-    finished_trials,
     first_worker_number,
     is_other_alive,
     own_study,
@@ -38,12 +35,13 @@ from sentiment_tune.tuning.liveness import (
     run_of_other_owner,
     turn,
 )
+from sentiment_tune.tuning.report import History, log_report, log_search
 from sentiment_tune.tuning.search import StudyConfig, check_same_facts
 from sentiment_tune.tuning.trials import best_trials, run_trials
 from sentiment_tune.tuning.workers import run_in_processes
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ class FinishedStudy:
     study: optuna.Study
     run_id: str
     owned: bool  # whether this process is the one to go on with it
+    pictures: Mapping[str, str] = field(default_factory=dict)  # of its report, by title
 
 
 @contextmanager
@@ -76,12 +75,14 @@ def run_study(search: StudyConfig, corpus: Corpus, spec: RunSpec, listener: List
     with own_study(study), tracking.start_run(_run_spec(study, search, spec), listener) as run:
         study.set_user_attr(RUN_ID, run.run_id)
         tracking.log_data(corpus)
-        _run_workers(search, study, corpus, run.run_id, listener)
+        log_search(search, study, corpus.name)
+        history = History(study, run.run_id)
+        _run_workers(search, study, corpus, run.run_id, listener, history=history)
         reclaim_trials(study, again=False)
         if not best_trials(study, 1):
             raise InputError(f"no trial of study {search.study!r} was finished: see its runs for the reasons")
-        log_report(search, study)
-        yield FinishedStudy(search, study, run.run_id, owned=True)
+        history.log(ended=True)
+        yield FinishedStudy(search, study, run.run_id, owned=True, pictures=log_report(search, study))
 
 
 def open_study(search: StudyConfig, digest: str) -> optuna.Study:
@@ -147,45 +148,25 @@ def _lost_run(tags: Mapping[str, str]) -> str | None:
 
 
 def _run_workers(
-    search: StudyConfig, study: optuna.Study, corpus: Corpus, study_run: str, listener: Listener, first: int = 0
+    search: StudyConfig,
+    study: optuna.Study,
+    corpus: Corpus,
+    study_run: str,
+    listener: Listener,
+    first: int = 0,
+    history: History | None = None,
 ) -> None:
+    """Run trials, here or in processes, whose history the study's owner writes while they run."""
     if search.workers == 1:
-        run_trials(search, study, corpus, study_run, listener, first)
+        run_trials(search, study, corpus, study_run, history.follow(listener) if history else listener, first)
         return
     # The trial of a worker that dies goes to the others at once.
     job = partial(_work, search, study_run, listener, first)
     source = corpus if search.in_memory else search.source
-    run_in_processes(search.workers, source, job, partial(reclaim_trials, study), listener)
+    look = history.look if history else None
+    run_in_processes(search.workers, source, job, partial(reclaim_trials, study), listener, look)
 
 
 def _work(search: StudyConfig, study_run: str, listener: Listener, first: int, corpus: Corpus, number: int) -> None:
     """What a worker of the study does."""
     run_trials(search, open_study(search, corpus.digest), corpus, study_run, listener, first + number)
-
-
-def log_report(search: StudyConfig, study: optuna.Study) -> None:
-    """Log what the study found: figures, pictures, the trials as a table, the best settings as a file."""
-    best = best_trials(study, 1)[0]
-    trials = study.get_trials(deepcopy=False)
-    tracking.log_metrics({Metric.BEST_VAL_ACCURACY: best.value or 0.0, Metric.TRIALS: len(finished_trials(trials))})
-    tracking.set_tags({Tag.BEST_TRIAL: best.number, Tag.BEST_RUN: best.user_attrs.get(RUN_ID)})
-    tracking.log_text(trials_frame(study).to_csv(index=False, lineterminator="\r\n"), Artifact.STUDY_TRIALS)
-    tracking.log_json(search.trial_config(best.params).as_dict, Artifact.BEST_SETTINGS)
-    with optional_picture("of the study"):
-        from sentiment_tune.tuning import plots
-
-        tracking.log_text(plots.study_page(study), Artifact.STUDY_PAGE)
-        for name, picture in plots.draw_study(study):
-            tracking.log_figure(name, picture, Artifact.STUDY, bbox_inches="tight")
-
-
-def trials_frame(study: optuna.Study) -> "pd.DataFrame":
-    """A row a trial: trial, state, val_accuracy, seconds, epochs, run_id, error, and its parameters."""
-    frame = study.trials_dataframe(("number", "state", "value", "duration", "params", "user_attrs"), multi_index=False)
-    parameters = sorted(name for name in frame if name.startswith("params_"))
-    table = frame[["number", "state", "value"]].set_axis(["trial", "state", "val_accuracy"], axis=1)
-    table["seconds"] = frame["duration"].dt.total_seconds()
-    table["epochs"] = [trial.last_step for trial in study.get_trials(deepcopy=False)]
-    for name in (RUN_ID, ERROR):
-        table[name] = frame.get(f"user_attrs_{name}")
-    return table.join(frame[parameters].rename(columns=lambda name: name.removeprefix("params_")))

@@ -218,9 +218,8 @@ def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str
     try:
         config = search.trial_config(suggest_settings(trial, search))
         earlier = run_of_earlier_attempt(_trials(trial.study)[trial.number], study_run, SEARCHED)
-        spec = RunSpec(
-            name=f"trial {trial.number}", tags=tags, parent=study_run, run_id=earlier, resumed=earlier is not None
-        )
+        name = search.trial_name(trial.number, trial.params)
+        spec = RunSpec(name=name, tags=tags, parent=study_run, run_id=earlier, resumed=earlier is not None)
         with alive(trial), start_training_run(config, corpus, spec, listener) as run:
             run_id = run.run_id
             trial.set_user_attr(RUN_ID, run_id)

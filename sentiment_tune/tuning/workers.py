@@ -29,19 +29,24 @@ PATIENCE = 15  # seconds for a worker to end
 
 
 def run_in_processes(
-    count: int, source: DataConfig | Corpus, job: Job, lost: Callable[[], None], listener: Listener
+    count: int,
+    source: DataConfig | Corpus,
+    job: Job,
+    lost: Callable[[], None],
+    listener: Listener,
+    meanwhile: Callable[[], None] | None = None,
 ) -> None:
     """Do the job in `count` processes, each with its share of the cores.
 
-    One that dies is started again, up to a limit which the listener hears of; `lost` is called before. A worker loads
-    the data by its source, which shares the cache's pages, or is handed a corpus that has none. InputError if none has
-    come to its end. Whatever ends this process early ends them too.
+    One that dies is started again, up to a limit which the listener hears of; `lost` is called before, and `meanwhile`
+    again and again. A worker loads the data by its source, which shares the cache's pages, or is handed a corpus that
+    has none. InputError if none has come to its end. Whatever ends this process early ends them too.
     """
     crew = [_Worker(number, count, source, job) for number in range(count)]
     try:
         for worker in crew:
             worker.start()
-        _wait(crew, lost, listener)
+        _wait(crew, lost, listener, meanwhile)
     except BaseException:
         _end(crew)
         with signals.unbroken(), suppress(Exception):  # who did not tell its end is told of here, if that can be
@@ -105,11 +110,15 @@ class _Worker:
         return f"exit code {code}" if code is None or code >= 0 else signal.Signals(-code).name
 
 
-def _wait(crew: list[_Worker], lost: Callable[[], None], listener: Listener) -> None:
+def _wait(
+    crew: list[_Worker], lost: Callable[[], None], listener: Listener, meanwhile: Callable[[], None] | None
+) -> None:
     alive = crew
     while alive:
         multiprocessing.connection.wait([worker.process.sentinel for worker in alive if worker.process], timeout=0.2)
         signals.end_if_asked()
+        if meanwhile:
+            meanwhile()
         ended = [worker for worker in alive if not worker.is_alive]  # asked once: it may end while this is done
         died = [worker for worker in ended if not worker.is_done]
         if died:

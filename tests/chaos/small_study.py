@@ -75,7 +75,7 @@ def run(folder: Path, corpus: Corpus, count: int) -> None:
         return optuna.trial.TrialState.COMPLETE, 0.5 + trial.number / 100
 
     trials._train_trial = train
-    studies.log_report = lambda search, study: None
+    studies.log_report = lambda search, study: {}  # type: ignore[attr-defined]
     storage = f"sqlite:///{folder}/optuna.db"
     search = StudyConfig("small", ("embedding",), {"data": "sample"}, trials=count, storage=storage)
     with studies.run_study(search, corpus, RunSpec(), ignore):

@@ -1,6 +1,9 @@
 """The page of the leaderboard needs nothing else and shows names as they are."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from sentiment_tune.cli.leaderboard_page import render_page
 from sentiment_tune.evaluation.metrics import Proportion
@@ -41,5 +44,26 @@ def test_a_name_is_no_html() -> None:
 
 def test_the_page_holds_its_picture() -> None:
     page = render_page([ranked("cnn", None)])
-    assert 'src="data:image/png;base64,iVBOR' in page
-    assert "http" not in page.split("base64,")[0]
+    assert page.count("<svg") == 1
+    assert [word for word in ("src=", "<link", "@import", "base64") if word in page] == []  # it needs nothing else
+
+
+def test_the_page_is_light_or_dark_and_a_phone_shows_what_matters() -> None:
+    page = render_page([ranked("cnn", None)])
+    assert 'content="light dark"' in page
+    assert "prefers-color-scheme:dark" in page
+    narrow = page[page.index("@media(max-width") : page.index("</style>")]
+    hidden = [column for number, column in enumerate(COLUMNS, 1) if f"td:nth-child({number})" in narrow]
+    assert [column for column in COLUMNS if column not in hidden] == [
+        *("network", "validation", "test", "to the leader", "training s", "run")
+    ]
+
+
+def test_a_run_is_a_link_where_mlflow_is_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = replace(ranked("cnn", None).row, run_id="0123456789abcdef", experiment_id="7")
+    assert "<a " not in render_page([RankedRow(row, None)])
+    monkeypatch.setattr("sentiment_tune.tracking.server.tracking_uri", lambda: "http://ann:secret@host:5000/")
+    page = render_page([RankedRow(row, None)])
+    address = "host:5000/#/experiments/7/runs/0123456789abcdef?workflowType=machine_learning"
+    assert f'{address}">01234567</a>' in page
+    assert "secret" not in page

@@ -1,0 +1,108 @@
+"""What the description of a run says in MLflow's UI: what it is, what came of it, how to load and repeat it."""
+
+import shlex
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from sentiment_tune.config import DATA_NAMES, IN_MEMORY, ExperimentConfig, describe, short_name
+from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.data.load import DataConfig
+from sentiment_tune.space import Value
+from sentiment_tune.tracking import records, ui
+from sentiment_tune.tracking.outages import Attempt
+from sentiment_tune.tracking.runs import ActiveRun
+from sentiment_tune.tracking.schema import Artifact, Metric, Tag
+
+AUTO = "auto"  # the data that is chosen by what is at hand
+LINEAR = "linear"  # the network against which others are held
+PATIENCE = 2.0  # seconds for MLflow to say how good the linear one is: a note can do without
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a training."""
+
+    validation: float  # accuracy
+    test: float | None  # accuracy, if the test split was read
+    model: str  # where MLflow has it, or a folder until it has
+
+
+def about(config: ExperimentConfig, corpus: Corpus) -> str:
+    """What a training is, before it has begun."""
+    parts = {"train": corpus.train, "validation": corpus.validation, "test": corpus.test}
+    reviews = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
+    changed = describe(config.changed) or "all settings by default"
+    return f"**{short_name(config.model)}** ({changed}) on **{corpus.name}** (reviews: {reviews})"
+
+
+def finished(
+    config: ExperimentConfig, corpus: Corpus, run: ActiveRun, result: Result, study_run: str | None = None
+) -> str:
+    """What a training is and what came of it, with the way to its model and, of a study's, to the study."""
+    uri = result.model if result.model.startswith("models:/") else f"runs:/{run.run_id}/{Artifact.MODEL}"
+    pages = {
+        "model": ui.logged_model_page(run.experiment_id, uri),
+        "study": ui.run_page(run.experiment_id, study_run) if study_run else None,
+    }
+    links = " · ".join(f"[{name}]({page})" for name, page in pages.items() if page)
+    load = f'`mlflow.pyfunc.load_model("{uri}").predict(["a fine film"])`'
+    lines = (
+        about(config, corpus),
+        _accuracy(corpus, config.model, result),
+        f"Load it: {load}",
+        _repeat(config, corpus),
+        links,
+    )
+    return "\n\n".join(filter(None, lines))
+
+
+def _accuracy(corpus: Corpus, model: str, result: Result) -> str:
+    """The accuracies, beside what is to be had for less."""
+    validation = f"validation accuracy {result.validation:.4f}"
+    if result.test is None:
+        return validation.capitalize()
+    baselines = {"the more frequent class": _majority(corpus), "linear": _linear(corpus.digest, model)}
+    beside = ", ".join(f"{name} {value:.4f}" for name, value in baselines.items() if value is not None)
+    return f"Test accuracy **{result.test:.4f}** ({beside}), {validation}"
+
+
+def _majority(corpus: Corpus) -> float:
+    """Test accuracy of whoever always says the class that is more frequent in the training reviews."""
+    most = float(np.mean(corpus.train.labels)) >= 0.5
+    return float(np.mean(corpus.test.labels == most))
+
+
+def _linear(digest: str, model: str) -> float | None:
+    """Test accuracy of the best linear model on the same data, if there is one and MLflow says so at once."""
+    if model == LINEAR:
+        return None
+    with suppress(Exception):
+        runs = Attempt(lambda: records.find_runs({Tag.NETWORK: LINEAR, Tag.DATA_DIGEST: digest})).answer(PATIENCE)
+        tested = [run.metrics for run in runs if Metric.TEST_ACCURACY in run.metrics]
+        return max(tested, key=lambda metrics: metrics[Metric.BEST_VAL_ACCURACY])[Metric.TEST_ACCURACY]
+    return None
+
+
+def _repeat(config: ExperimentConfig, corpus: Corpus) -> str:
+    """How to train the same again: a command, or for data in memory a call."""
+    if config.data.data == IN_MEMORY:
+        given = "".join(f", {name}={value!r}" for name, value in config.changed.items())
+        return f"Repeat it: `sentiment_tune.train({config.model!r}, data{given})`"
+    data = {"data": corpus.name} if config.data.data == AUTO else data_given(asdict(config.data))
+    return f"Repeat it: `sentiment-tune train {options({'model': config.model, **data, **config.changed})}`"
+
+
+def data_given(settings: Mapping[str, Value | None]) -> dict[str, Value]:
+    """What of a training's settings says where its data comes from, and is not the default."""
+    default = asdict(DataConfig())
+    chosen = {name: settings.get(name) for name in DATA_NAMES}
+    return {name: value for name, value in chosen.items() if value is not None and value != default[name]}
+
+
+def options(settings: Mapping[str, Value]) -> str:
+    """Settings as the command line takes them."""
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in settings.items()}
+    return " ".join(f"--{name.replace('_', '-')} {shlex.quote(text)}" for name, text in texts.items())

@@ -1,0 +1,191 @@
+"""What a study's run shows in MLflow: while the study runs its best value so far, and at its end the report."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from sentiment_tune.config import describe
+from sentiment_tune.evaluation import pages
+from sentiment_tune.events import Event, Listener
+from sentiment_tune.experiment import optional_picture
+from sentiment_tune.space import Value
+from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tracking import ui
+from sentiment_tune.tracking.outages import is_outage
+from sentiment_tune.tracking.schema import Artifact, Metric, Tag
+from sentiment_tune.tuning.liveness import ERROR, RUN_ID, finished_trials
+from sentiment_tune.tuning.search import StudyConfig
+from sentiment_tune.tuning.trials import TrialEnd, best_trials
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sentiment_tune.tuning.confirm import Confirmation
+
+PAUSE = 2.0  # seconds between two looks at what other processes have done
+
+
+class History:
+    """The best value so far, trial by trial: a metric of the study's run, which MLflow's page draws while it runs."""
+
+    def __init__(self, study: optuna.Study, run_id: str):
+        self._study = study
+        self._told = tracking.logged_series(run_id, Metric.BEST_VAL_ACCURACY)  # by trial, if the study was begun before
+        self._next = 0.0
+
+    def look(self) -> None:
+        """Log what the processes of the study have done, now and then; storages that are away are asked again."""
+        if time.monotonic() < self._next:
+            return
+        try:
+            self.log()
+        except Exception as error:
+            if not is_outage(error):
+                raise
+        self._next = time.monotonic() + PAUSE
+
+    def log(self, ended: bool = False) -> None:
+        """Log the best value after each trial of which it is known; of an ended study after every one."""
+        for number, best in best_so_far(self._study.get_trials(deepcopy=False), ended).items():
+            if self._told.get(number) != best:
+                tracking.log_metrics({Metric.BEST_VAL_ACCURACY: best}, number)
+                self._told[number] = best
+
+    def follow(self, listener: Listener) -> Listener:
+        """A listener that logs each trial that it hears of, before the other hears of it."""
+
+        def tell(event: Event) -> None:
+            if isinstance(event, TrialEnd):
+                self._next = 0.0
+                self.look()
+            listener(event)
+
+        return tell
+
+
+def best_so_far(trials: Sequence[FrozenTrial], ended: bool) -> dict[int, float]:
+    """The best value of the trials up to each, by number; not beyond one that has still to come to its end."""
+    best: float | None = None
+    values: dict[int, float] = {}
+    for trial in trials:
+        if trial.state in (TrialState.RUNNING, TrialState.WAITING):
+            if ended:
+                continue
+            break
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            best = trial.value if best is None else max(best, trial.value)
+        if best is not None:
+            values[trial.number] = best
+    return values
+
+
+def log_search(search: StudyConfig, study: optuna.Study, data: str) -> None:
+    """Log what the study searches, and how, as params and as the description of its run."""
+    how: dict[str, Value] = {"sampler": search.sampler, "pruner": type(study.pruner).__name__, "seed": search.seed}
+    budget = {"trials": search.trials, "timeout": search.timeout, "stale": search.stale, "workers": search.workers}
+    space = {f"space.{name}": bounds for name, bounds in search.bounds.items()}
+    fixed = {name: value for name, value in search.fixed.items() if name not in how}
+    tracking.log_params({"networks": ", ".join(search.models), **how, **budget, **space, **fixed})
+    tracking.set_tags({Tag.NOTE: _about(search, study, data)})
+
+
+def _about(search: StudyConfig, study: optuna.Study, data: str) -> str:
+    space = "\n".join(f"- {name}: {bounds}" for name, bounds in search.bounds.items())
+    fixed = describe({name: value for name, value in search.fixed.items() if name != "data"}) or "nothing else"
+    return (
+        f"{search.trials} trials of **{', '.join(search.models)}** on **{data}**, by {search.sampler} and "
+        f"{type(study.pruner).__name__}, over\n\n{space}\n\nFixed: {fixed}."
+    )
+
+
+def log_report(search: StudyConfig, study: optuna.Study) -> Mapping[str, str]:
+    """Log what the study found: figures, pictures, the trials as a table, the best settings as a file.
+
+    The pictures by their titles, for the page that names the winner.
+    """
+    best = best_trials(study, 1)[0]
+    trials = study.get_trials(deepcopy=False)
+    tracking.log_metrics({Metric.TRIALS: len(finished_trials(trials))})
+    tracking.set_tags({Tag.BEST_TRIAL: best.number, Tag.BEST_RUN: best.user_attrs.get(RUN_ID)})
+    tracking.log_text(trials_frame(study).to_csv(index=False, lineterminator="\r\n"), Artifact.STUDY_TRIALS)
+    tracking.log_json(search.trial_config(best.params).as_dict, Artifact.BEST_SETTINGS)
+    drawn: dict[str, str] = {}
+    with optional_picture("of the study"):
+        from sentiment_tune.evaluation.plots import svg
+        from sentiment_tune.tuning import plots
+
+        for name, title, picture in plots.draw_study(study):
+            tracking.log_figure(name, picture, Artifact.STUDY, bbox_inches="tight")
+            drawn[title] = svg(picture, bbox_inches="tight")
+    log_page(search, study, drawn)
+    return drawn
+
+
+def log_winner(
+    search: StudyConfig,
+    study: optuna.Study,
+    pictures: Mapping[str, str],
+    confirmations: "Sequence[Confirmation]",
+    test: float,
+    data: str,
+) -> None:
+    """Log what came of training the best trials again, the best first: figures, settings, and the page with both."""
+    winner = confirmations[0]
+    tracking.log_json(winner.config.as_dict, Artifact.BEST_SETTINGS)
+    tracking.log_metrics({Metric.CONFIRMED_VAL_ACCURACY: winner.mean, Metric.CONFIRMED_SPREAD: winner.spread})
+    log_page(search, study, pictures, confirmations, test)
+    page = ui.run_page(tracking.open_experiment(), winner.run_id)
+    found = (
+        f"Winner: [trial {winner.trial}]({page}), {winner.config.title}: validation accuracy **{winner.mean:.4f}** "
+        f"± {winner.spread:.4f} over {len(winner.accuracies)} seeds, test accuracy **{test:.4f}**."
+    )
+    tracking.set_tags({Tag.WINNER: winner.run_id, Tag.NOTE: f"{found}\n\n{_about(search, study, data)}"})
+
+
+def log_page(
+    search: StudyConfig,
+    study: optuna.Study,
+    pictures: Mapping[str, str],
+    confirmations: "Sequence[Confirmation]" = (),
+    test: float | None = None,
+) -> None:
+    """Log the study as a page: its winner with its seeds, its trials, its pictures."""
+    trials = study.get_trials(deepcopy=False)
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    ranked = sorted(trials, key=lambda trial: (-(trial.value or 0.0), trial.number))
+    repeats = len(confirmations[0].accuracies) if confirmations else 0
+    page = pages.render(
+        "study.html.j2",
+        f"Study {study.study_name}",
+        confirmations=confirmations,
+        seeds=range(search.seed + 1, search.seed + 1 + repeats),
+        test=test,
+        columns=["trial", "state", "validation", *names],
+        trials=[(trial.state.name.lower(), _cells(trial, names)) for trial in ranked],
+        pictures=pictures.items(),
+    )
+    tracking.log_text(page, Artifact.STUDY_PAGE)
+
+
+def _cells(trial: FrozenTrial, names: Sequence[str]) -> list[str]:
+    value = "" if trial.value is None else f"{trial.value:.4f}"
+    return [str(trial.number), trial.state.name.lower(), value, *(_short(trial.params.get(name)) for name in names)]
+
+
+def _short(value: Value | None) -> str:
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value).lower()
+
+
+def trials_frame(study: optuna.Study) -> "pd.DataFrame":
+    """A row a trial: trial, state, val_accuracy, seconds, epochs, run_id, error, and its parameters."""
+    frame = study.trials_dataframe(("number", "state", "value", "duration", "params", "user_attrs"), multi_index=False)
+    parameters = sorted(name for name in frame if name.startswith("params_"))
+    table = frame[["number", "state", "value"]].set_axis(["trial", "state", "val_accuracy"], axis=1)
+    table["seconds"] = frame["duration"].dt.total_seconds()
+    table["epochs"] = [trial.last_step for trial in study.get_trials(deepcopy=False)]
+    for name in (RUN_ID, ERROR):
+        table[name] = frame.get(f"user_attrs_{name}")
+    return table.join(frame[parameters].rename(columns=lambda name: name.removeprefix("params_")))
