@@ -113,6 +113,7 @@ class TrainedRun:
         model: the trained model.
         undelivered: where MLflow was away and has not taken all of the run, what to do; `model_uri` is then a folder
             of this machine. Else None.
+        experiment_id: of the run's experiment in MLflow.
     """
 
     run_id: str
@@ -124,6 +125,7 @@ class TrainedRun:
     parameters: int
     model: Model
     undelivered: str | None = None
+    experiment_id: str = ""
 
 
 @checked
@@ -276,6 +278,7 @@ def _trained_run(config: "ExperimentConfig", corpus: "Corpus", result: "RunResul
         parameters=result.parameters,
         model=Model(result.package),
         undelivered=result.undelivered,
+        experiment_id=result.experiment_id,
     )
 
 
@@ -293,6 +296,7 @@ class StudyResult:
         confirmations: a row a trial that was trained again: trial, mean, spread, accuracies, run_id; the best first.
         winner: id of the winner's run, or None where nothing was trained again.
         registrations: what the winner's model became in the registry.
+        experiment_id: of the study's experiment in MLflow.
     """
 
     name: str
@@ -304,6 +308,7 @@ class StudyResult:
     confirmations: "pd.DataFrame"
     winner: str | None
     registrations: "Sequence[Registration]"
+    experiment_id: str
 
 
 @checked
@@ -480,6 +485,7 @@ def _study_result(outcome: "StudyOutcome", digest: str) -> StudyResult:
         confirmations=pd.DataFrame(rows, columns=["trial", "mean", "spread", "accuracies", "run_id"]),
         winner=confirmations[0].run_id if confirmations else None,
         registrations=outcome.registrations,
+        experiment_id=finished.experiment_id,
     )
 
 

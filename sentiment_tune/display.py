@@ -153,8 +153,12 @@ def _trial_line(trial: "TrialEnd") -> str:
     error = f"  {trial.error}" if trial.error else ""
     return (
         f"trial {trial.number:>3}  {trial.state.lower():<8}  {value}  {best}  {trial.seconds:.0f} s  "
-        f"{trial.left} left, about {trial.seconds_left / 60:.0f} min{error}"
+        f"{trial.left} left, about {_duration(trial.seconds_left)}{error}"
     )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _show_trials(study: "StudyEnd") -> None:

@@ -60,6 +60,7 @@ class RunResult:
     test: Mapping[str, float]  # by metric, as logged
     parameters: int
     seconds: float  # wall time of the training
+    experiment_id: str
     undelivered: str | None  # what to tell where MLflow could not take all of it
 
 
@@ -89,8 +90,18 @@ def run_experiment(
         model = log_model(package)
         result = notes.Result(chosen.val_accuracy, test.get(Metric.TEST_ACCURACY), model.location)
         runs.set_tags({Tag.NOTE: notes.finished(config, corpus, run, result)})
-    parameters = count_parameters(network)
-    return RunResult(run.run_id, model.location, package, epochs, chosen, test, parameters, seconds, run.undelivered)
+    return RunResult(
+        run_id=run.run_id,
+        model_uri=model.location,
+        package=package,
+        epochs=epochs,
+        best=chosen,
+        test=test,
+        parameters=count_parameters(network),
+        seconds=seconds,
+        experiment_id=run.experiment_id,
+        undelivered=run.undelivered,
+    )
 
 
 @contextmanager

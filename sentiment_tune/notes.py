@@ -47,16 +47,10 @@ def finished(
         "model": ui.logged_model_page(run.experiment_id, uri),
         "study": ui.run_page(run.experiment_id, study_run) if study_run else None,
     }
-    links = " · ".join(f"[{name}]({page})" for name, page in pages.items() if page)
-    load = f'`mlflow.pyfunc.load_model("{uri}").predict(["a fine film"])`'
-    lines = (
-        about(config, corpus),
-        _accuracy(corpus, config.model, result),
-        f"Load it: {load}",
-        _repeat(config, corpus),
-        links,
-    )
-    return "\n\n".join(filter(None, lines))
+    links = "".join(f" · [{name}]({page})" for name, page in pages.items() if page)
+    load = f'Load it: `mlflow.pyfunc.load_model("{uri}").predict(["a fine film"])`'
+    lines = (about(config, corpus) + links, _accuracy(corpus, config.model, result), load, _repeat(config, corpus))
+    return "\n\n".join(lines)
 
 
 def _accuracy(corpus: Corpus, model: str, result: Result) -> str:

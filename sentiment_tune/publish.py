@@ -80,19 +80,16 @@ def _register(name: str, uri: str, run: FinishedRun) -> Registration:
 
 
 def _card(name: str, run: FinishedRun) -> str:
+    settings = {} if run.network == ENSEMBLE else settings_for(run.network)  # an ensemble has none of its own
     return render_card(
         name,
         run,
         records.read_json(run.run_id, Artifact.SETTINGS),
-        _setting_docs(run.network),
+        {name: setting.doc for name, setting in settings.items()},
         records.read_test_predictions(run.run_id),
         records.read_error_rates(run.run_id),
+        {name: setting.default for name, setting in settings.items()},
     )
-
-
-def _setting_docs(network: str) -> dict[str, str]:
-    """What each setting does, by name; an ensemble has no settings of its own."""
-    return {} if network == ENSEMBLE else {name: setting.doc for name, setting in settings_for(network).items()}
 
 
 def verify_model(run_id: str, uri: str, trust_code: bool = False) -> None:

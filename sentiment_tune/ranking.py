@@ -78,13 +78,21 @@ def rank_runs(digest: str | None = None, sort: str = "validation", best_only: bo
 
 
 def _tested_runs(digest: str | None) -> list[FinishedRun]:
-    """The tested runs, on the data with this digest or its beginning, the best by validation first."""
+    """The tested runs, on the data of this name or digest, or its beginning, the best by validation first."""
     tested = [run for run in records.find_runs({}) if Metric.TEST_ACCURACY in run.metrics]
-    runs = [run for run in map(records.finished_run, tested) if run.data_digest.startswith(digest or "")]
+    runs = [
+        run
+        for run in map(records.finished_run, tested)
+        if digest in (None, run.data) or run.data_digest.startswith(digest or "")
+    ]
     if not runs:
         where = f" on data {digest!r}" if digest else ""
         raise InputError(f"no tested run{where} at {server.tracking_uri()}: train one first, or give --tracking-uri")
     return sorted(runs, key=lambda run: -run.best_val_accuracy)
+
+
+def _is_on(run: FinishedRun, data: str | None) -> bool:
+    return data is None or run.data == data or run.data_digest.startswith(data)
 
 
 def _best_like(run: FinishedRun, ranked: Sequence[FinishedRun]) -> FinishedRun:

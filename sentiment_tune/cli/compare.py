@@ -8,7 +8,7 @@ from sentiment_tune.cli import options
 
 
 @click.command(cls=options.GroupedCommand, context_settings=options.NAMES)
-@options.option("--data", metavar="DIGEST", help="only runs on the data with this digest, or its beginning")
+@options.option("--data", metavar="NAME|DIGEST", help="only runs on this data; of a digest its beginning will do")
 @options.option(
     "--sort", default="validation", show_default=True, help="validation, test, parameters, size, seconds, speed"
 )

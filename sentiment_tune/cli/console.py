@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
+from sentiment_tune import notes
 from sentiment_tune.display import StudyDisplay, show_table, terminal
 from sentiment_tune.errors import OutageError, hide_passwords
 from sentiment_tune.models.registry import NETWORKS
-from sentiment_tune.tracking import delivery, server
+from sentiment_tune.tracking import delivery, server, ui
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def trained(run: "TrainedRun") -> None:
     """The figures of a finished run, and three lines that say what to do next."""
-    model, metrics = run.settings["model"], run.metrics
+    model, metrics, data = run.settings["model"], run.metrics, notes.data_given(run.settings)
     once_more = ", then on train and validation," if run.settings["refit"] else ""
     terminal().print(
         f"\n{model} on {run.data}: test accuracy {metrics['test_accuracy']:.4f}, validation "
@@ -36,9 +37,9 @@ def trained(run: "TrainedRun") -> None:
         f"trained{once_more} in {metrics['train_seconds']:.0f} s\nrun {run.run_id}, model {run.model_uri}\n",
         style="bold",
     )
-    say(f"compare the runs   {_ui()}")
+    say(f"compare the runs   {_ui(ui.runs_page(run.experiment_id))}")
     say(f'score a text       {_command("sentiment-tune")} score --model {run.model_uri} "a fine film" "a dull one"')
-    say(f"train another      {_command('sentiment-tune')} train --model {_another(model)}")
+    say(f"train another      {_command('sentiment-tune')} train {notes.options({'model': _another(model), **data})}")
 
 
 def uploaded(runs: Sequence[str]) -> None:
@@ -113,29 +114,33 @@ def tuned(studies: "Sequence[StudyResult]") -> None:
     program, storage = _command("sentiment-tune"), studies[0].storage
     if len(studies) > 1 and studies[0].winner:
         leaderboard(ranking.rank_runs(studies[0].data_digest))
-    say(f"\nlook at the study  {_ui()}\nrank all networks  {program} compare --html leaderboard.html")
+    page = ui.run_page(studies[0].experiment_id, studies[0].run_id)
+    say(f"\nlook at the study  {_ui(page)}\nrank all networks  {program} compare --html leaderboard.html")
     say(f"with Optuna's own  optuna-dashboard {shlex.quote(hide_passwords(storage))}   (pip install optuna-dashboard)")
 
 
 def leaderboard(rows: "Sequence[RankedRow]") -> None:
-    """The leaderboard as a table."""
+    """The leaderboard as a table, and how to register a run that leads and is no champion."""
     from sentiment_tune import ranking
 
-    shown = [column for column, name in enumerate(ranking.COLUMNS) if name not in ("data", "run")]
+    shown = [column for column, name in enumerate(ranking.COLUMNS) if name != "data"]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in shown:
         table.add_column(ranking.COLUMNS[column], justify="left" if column == 0 else "right", no_wrap=True)
     for ranked in rows:
-        cells = ranking.cells(ranked)
+        cells = [*ranking.cells(ranked)[:-1], ranked.row.run_id[:8]]
         table.add_row(*(cells[column] for column in shown), style="bold" if ranked.by_chance is None else "")
     show_table(table)
+    for row in (ranked.row for ranked in rows if ranked.by_chance is None and not ranked.row.champion_of):
+        say(f"register the best  {_command('sentiment-tune')} register --run {row.run_id}")
 
 
-def _ui() -> str:
+def _ui(page: str) -> str:
+    """Where a page of MLflow's is to be seen, and what to start before where nobody serves it."""
+    if ui.is_served():
+        return ui.link(page)
     uri = hide_passwords(server.tracking_uri())
-    if uri.startswith("http"):
-        return uri
-    return f"{_command('mlflow')} ui --backend-store-uri {shlex.quote(uri)}   then open http://127.0.0.1:5000"
+    return f"{_command('mlflow')} ui --backend-store-uri {shlex.quote(uri)}   then open {ui.link(page)}"
 
 
 def _another(model: str) -> str:

@@ -20,10 +20,12 @@ def render_card(
     docs: Mapping[str, str],
     predictions: Mapping[str, NDArray[Any]],
     error_rates: Mapping[str, tuple[Proportion, str | None]],
+    defaults: Mapping[str, Any] | None = None,
 ) -> str:
     """Markdown, from what a run has logged: `predictions` has labels, probabilities and lengths of test [review].
 
-    `docs` says what a setting does, by its name, for those that have a declaration.
+    `docs` says what a setting does, by its name, for those that have a declaration; those that are as in `defaults` are
+    told in one line.
     """
     labels, probabilities = predictions["labels"], predictions["probabilities"]
     correct = is_correct(labels, probabilities)
@@ -38,6 +40,8 @@ def render_card(
         confident=Proportion.of(correct[np.abs(probabilities - 0.5) > _CONFIDENT]),
         error_rates=error_rates,
         settings=settings,
+        defaults=defaults or {},
+        usual=", ".join(f"{name} {value}" for name, value in (defaults or {}).items() if settings.get(name) == value),
         docs=docs,
     )
 

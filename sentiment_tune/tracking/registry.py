@@ -21,6 +21,7 @@ from sentiment_tune.tracking.schema import Artifact, Metric, Tag, VersionTag
 CHAMPION, CHALLENGER = "champion", "challenger"
 BEST = "sentiment"  # name under which the best of all networks is registered
 _LONGEST = 90_000  # characters of a description that the registry keeps
+_ABOUT = "Reviews as positive or negative"  # how the description of a registered name begins that is ours
 _MOVE = "move."  # begins the tags of a registered name that record moves, before their time
 
 
@@ -98,20 +99,38 @@ def register_version(name: str, model_uri: str, run: FinishedRun, card: str) -> 
     client = mlflow.MlflowClient()
     tags = {
         VersionTag.NETWORK: run.network,
+        VersionTag.DATA: run.data,
         VersionTag.DATA_DIGEST: run.data_digest,
         VersionTag.VAL_ACCURACY: str(run.best_val_accuracy),
         VersionTag.TEST_ACCURACY: str(run.test_accuracy),
     }
     with server.database_lock():  # so that two at once cannot both beat the same champion
         if not _exists(client, name):
-            client.create_registered_model(name, description=f"Reviews as positive or negative: {name}")
+            client.create_registered_model(name)
         alias, reason = _earned_alias(run, champion(name))
         created = client.create_model_version(
             name, model_uri, run.run_id, tags=tags, description=card[:_LONGEST], model_id=_model_id(model_uri)
         )
         registration = Registration(name, int(created.version), alias, reason)
         _assign_alias(client, registration)
+        _describe(client, name)
     return registration
+
+
+def _describe(client: mlflow.MlflowClient, name: str) -> None:
+    """Say what a registered name is and how good its champion, unless somebody has said something of their own."""
+    described, best = client.get_registered_model(name).description, champion(name)
+    if best is None or (described and not described.startswith(_ABOUT)):
+        return
+    tags, network = best.tags, best.tags.get(VersionTag.NETWORK)
+    among = "of all networks" if name == BEST else f"of network `{network}`"
+    client.update_registered_model(
+        name,
+        f"{_ABOUT}: the best {among} by validation.\n\nChampion: version {best.version}, `{network}` on "
+        f"{tags.get(VersionTag.DATA, 'its data')}, validation accuracy {_shown(tags.get(VersionTag.VAL_ACCURACY))}, "
+        f"test accuracy {_shown(tags.get(VersionTag.TEST_ACCURACY))}.\n\n"
+        f'Load it: `mlflow.pyfunc.load_model("models:/{name}@{CHAMPION}").predict(["a fine film"])`',
+    )
 
 
 def version_of(run_id: str, name: str) -> Registration | None:
@@ -196,6 +215,7 @@ def promote(name: str, version: int) -> Registration:
         except MlflowException:
             raise InputError(f"no version {version} of {name!r}: {_choices(client, name)}") from None
         _assign_alias(client, registration)
+        _describe(client, name)
     return registration
 
 

@@ -5,7 +5,6 @@ kind of page is remembered by the browser or said in the address. So an address 
 """
 
 import json
-from urllib.parse import quote
 
 import mlflow
 from mlflow.entities import Experiment
@@ -59,11 +58,6 @@ def logged_model_page(experiment_id: str, uri: str) -> str | None:
     """A logged model, by its URI; None where that is no logged model's."""
     model = uri.removeprefix("models:/")
     return f"#/experiments/{experiment_id}/models/{model}?{_TRAININGS}" if model.startswith("m-") else None
-
-
-def model_page(name: str) -> str:
-    """A registered name, with its versions."""
-    return f"#/models/{quote(name)}?{_TRAININGS}"
 
 
 def link(page: str) -> str:

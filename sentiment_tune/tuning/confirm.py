@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 
 from sentiment_tune import notes
 from sentiment_tune.build import build_network
-from sentiment_tune.config import ExperimentConfig
+from sentiment_tune.config import ExperimentConfig, describe
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import hide_passwords
 from sentiment_tune.events import Listener, Message
@@ -120,7 +120,8 @@ def _train(trial: int, config: ExperimentConfig, parent: str, corpus: Corpus, li
     seed = config.runtime.seed
     tags = {Tag.TRIAL: str(trial), Tag.STAGE: CONFIRMED, Tag.SEED: str(seed)}
     begun = run_to_go_on(parent, lambda run: tags.items() <= run.tags.items())
-    name = f"trial {trial} again: {config.title}"
+    settings = describe({name: value for name, value in config.changed.items() if name != "seed"})
+    name = f"trial {trial}, seed {seed}: {settings or 'all settings by default'}"
     spec = RunSpec(name=name, tags=tags, parent=parent, run_id=begun, resumed=bool(begun))
     with start_training_run(config, corpus, spec, listener) as run:
         network, best = build_network(config, corpus), BestWeights()

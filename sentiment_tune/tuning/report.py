@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -139,7 +140,7 @@ def log_winner(
     log_page(search, study, pictures, confirmations, test)
     page = ui.run_page(tracking.open_experiment(), winner.run_id)
     found = (
-        f"Winner: [trial {winner.trial}]({page}), {winner.config.title}: validation accuracy **{winner.mean:.4f}** "
+        f"Winner: [trial {winner.trial}]({page}) ({winner.config.title}): validation accuracy **{winner.mean:.4f}** "
         f"± {winner.spread:.4f} over {len(winner.accuracies)} seeds, test accuracy **{test:.4f}**."
     )
     tracking.set_tags({Tag.WINNER: winner.run_id, Tag.NOTE: f"{found}\n\n{_about(search, study, data)}"})
@@ -181,11 +182,13 @@ def _short(value: Value | None) -> str:
 
 def trials_frame(study: optuna.Study) -> "pd.DataFrame":
     """A row a trial: trial, state, val_accuracy, seconds, epochs, run_id, error, and its parameters."""
-    frame = study.trials_dataframe(("number", "state", "value", "duration", "params", "user_attrs"), multi_index=False)
+    frame = study.trials_dataframe(("number", "state", "duration", "params", "user_attrs"), multi_index=False)
     parameters = sorted(name for name in frame if name.startswith("params_"))
-    table = frame[["number", "state", "value"]].set_axis(["trial", "state", "val_accuracy"], axis=1)
+    trials = study.get_trials(deepcopy=False)
+    table = frame[["number", "state"]].set_axis(["trial", "state"], axis=1)
+    table["val_accuracy"] = np.array([trial.value for trial in trials], dtype=np.float64)
     table["seconds"] = frame["duration"].dt.total_seconds()
-    table["epochs"] = [trial.last_step for trial in study.get_trials(deepcopy=False)]
+    table["epochs"] = [trial.last_step for trial in trials]
     for name in (RUN_ID, ERROR):
         table[name] = frame.get(f"user_attrs_{name}")
     return table.join(frame[parameters].rename(columns=lambda name: name.removeprefix("params_")))

@@ -4,6 +4,7 @@ The process that begins a study, or takes it up when its owner is gone, owns the
 runs or starts the workers, and writes the report. Whoever comes while the owner is at work only adds trials.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 
 from sentiment_tune import signals
 from sentiment_tune.data.corpus import Corpus
@@ -51,6 +53,7 @@ class FinishedStudy:
     search: StudyConfig
     study: optuna.Study
     run_id: str
+    experiment_id: str
     owned: bool  # whether this process is the one to go on with it
     pictures: Mapping[str, str] = field(default_factory=dict)  # of its report, by title
 
@@ -70,7 +73,7 @@ def run_study(search: StudyConfig, corpus: Corpus, spec: RunSpec, listener: List
         joined = run_of_other_owner(study)
     if joined:
         _join(search, study, corpus, joined, listener)
-        yield FinishedStudy(search, study, joined, owned=False)
+        yield FinishedStudy(search, study, joined, records.read_run(joined).experiment_id, owned=False)
         return
     with own_study(study), tracking.start_run(_run_spec(study, search, spec), listener) as run:
         study.set_user_attr(RUN_ID, run.run_id)
@@ -82,7 +85,7 @@ def run_study(search: StudyConfig, corpus: Corpus, spec: RunSpec, listener: List
         if not best_trials(study, 1):
             raise InputError(f"no trial of study {search.study!r} was finished: see its runs for the reasons")
         history.log(ended=True)
-        yield FinishedStudy(search, study, run.run_id, owned=True, pictures=log_report(search, study))
+        yield FinishedStudy(search, study, run.run_id, run.experiment_id, True, log_report(search, study))
 
 
 def open_study(search: StudyConfig, digest: str) -> optuna.Study:
@@ -95,6 +98,8 @@ def open_study(search: StudyConfig, digest: str) -> optuna.Study:
             report_alive(study)  # before the facts, for which whoever joins is waiting
             for parameters in search.defaults:
                 study.enqueue_trial(parameters, skip_if_exists=True)
+            with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+                study.set_metric_names(["validation accuracy"])  # for whoever looks at it with Optuna's own pages
             study.set_user_attr(FACTS, search.facts(digest))
     begun_with = _facts_of(study)
     if begun_with is None:

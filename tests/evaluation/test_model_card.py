@@ -83,3 +83,19 @@ def test_the_sections_are_set_apart_by_one_empty_line() -> None:
     assert not [row for row in range(1, len(lines)) if not lines[row] and not lines[row - 1]]
     for row in range(1, len(lines)):
         assert not lines[row].startswith("## ") or lines[row - 1] == lines[row + 1] == ""
+
+
+def test_no_table_runs_into_what_stands_below_it() -> None:
+    lines = card().splitlines()
+    for row, line in enumerate(lines):
+        if line.startswith("|") and not lines[row + 1].startswith("|"):  # MLflow's page leaves no space below a table
+            assert lines[row + 1] == ""
+            assert not lines[row + 2].startswith("#")
+
+
+def test_settings_that_are_as_by_default_are_one_line() -> None:
+    settings, defaults = {"model": "cnn", "filters": 64, "hidden": 100}, {"filters": 100, "hidden": 100}
+    lines = render_card("sentiment-cnn", RUN, settings, {}, PREDICTIONS, ERROR_RATES, defaults).splitlines()
+    assert "- filters: 64" in lines
+    assert "All else as by default: hidden 100." in lines
+    assert not [line for line in lines if line.startswith("- hidden")]

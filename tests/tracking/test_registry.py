@@ -46,3 +46,15 @@ def test_the_champion_scores_for_the_data_at_hand(here: Path) -> None:
 def test_no_run_is_named(here: Path) -> None:
     with pytest.raises(InputError, match="no finished run at sqlite"):
         registry.default_model()
+
+
+def test_a_registered_name_says_how_good_its_champion_is_unless_somebody_describes_it(here: Path) -> None:
+    client = mlflow.MlflowClient()
+    crown("gru", "aa", 0.91)
+    registry.promote("sentiment", 1)
+    described = client.get_registered_model("sentiment").description
+    assert "Champion: version 1, `gru` on its data, validation accuracy unknown, test accuracy 0.9100." in described
+    assert "models:/sentiment@champion" in described
+    client.update_registered_model("sentiment", "mine")
+    registry.promote("sentiment", 1)
+    assert client.get_registered_model("sentiment").description == "mine"

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sentiment_tune.config import ExperimentConfig, read_settings
 from sentiment_tune.tracking import records, registry
 from sentiment_tune.tuning import backend as optuna_parts
-from sentiment_tune.tuning import liveness
+from sentiment_tune.tuning import liveness, report
 from sentiment_tune.tuning import trials as trials_module
 from sentiment_tune.tuning.liveness import finished_trials
 from support import SCRIPT, Answer, artifact, ask, ended, runs, started, wait_until
@@ -195,6 +195,41 @@ def test_the_study_s_run_holds_its_report(tuned: Tuned) -> None:
         (str(trial.number), trial.state.name) for trial in tuned.trials
     ]
     assert [row["hidden"] for row in rows] == [str(trial.params["hidden"]) for trial in tuned.trials]
+
+
+def test_the_study_s_run_says_what_is_searched_and_how(tuned: Tuned) -> None:
+    params, note = tuned.parent.data.params, tuned.parent.data.tags["mlflow.note.content"]
+    assert (params["networks"], params["sampler"], params["pruner"]) == ("embedding", "TPESampler", "PercentilePruner")
+    assert params["space.hidden"].startswith("from 32 to 256")
+    assert {"trials", "seed", "top", "seeds", "workers"} <= params.keys()
+    assert f"/runs/{tuned.parent.data.tags['winner']}?workflowType=machine_learning" in note
+    assert "test accuracy" in note
+
+
+def test_the_best_value_so_far_is_a_metric_with_the_trial_as_step(tuned: Tuned) -> None:
+    told = {point.step: point.value for point in history(tuned.folder, tuned.parent.info.run_id, "best_val_accuracy")}
+    complete = [trial for trial in tuned.trials if trial.state == TrialState.COMPLETE]
+    assert told == {
+        trial.number: max(other.value or 0.0 for other in complete if other.number <= trial.number)
+        for trial in tuned.trials
+    }
+    assert tuned.parent.data.metrics["best_val_accuracy"] == max(told.values())
+
+
+def test_names_and_notes_of_trials_tell_them_apart(tuned: Tuned) -> None:
+    for run in tuned.of("search"):
+        assert run.info.run_name.startswith(f"trial {run.data.tags['trial']}: ")
+        assert f"hidden {run.data.params['hidden']}" in run.info.run_name
+    for run in tuned.of("confirm"):
+        assert f"seed {run.data.tags['seed']}: " in run.info.run_name
+        assert f"[study](#/experiments/{run.info.experiment_id}/runs/" in run.data.tags["mlflow.note.content"]
+
+
+def test_its_page_begins_with_the_winner_and_is_small(tuned: Tuned) -> None:
+    page = artifact(tuned.parent, "study/study.html").decode()
+    assert len(page) < 1_000_000
+    assert page.index("Winner: trial") < page.index("<h2>Trials</h2>") < page.index("<svg")
+    assert [page.count(f"<th>seed {seed}</th>") for seed in (1, 2, 3)] == [0, 1, 1]
 
 
 def test_its_best_settings_are_those_of_the_winner_and_train_takes_them(tuned: Tuned) -> None:
@@ -415,7 +450,8 @@ def assert_goes_on(folder: Path, trial: FrozenTrial) -> None:
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     run = client.get_run(trial.user_attrs["run_id"])
     assert (run.info.status, run.data.tags["trial"]) == ("FINISHED", str(trial.number))
-    assert (run.info.run_name, "error" in run.data.tags) == (f"trial {trial.number}", False)
+    assert run.info.run_name.startswith(f"trial {trial.number}: ")
+    assert "error" not in run.data.tags
     points = client.get_metric_history(run.info.run_id, "val_accuracy")
     assert [point.step for point in points] == sorted(trial.intermediate_values)
     assert max(point.value for point in points) == pytest.approx(trial.value)
@@ -686,3 +722,20 @@ def test_nothing_to_compare_is_one_line_and_makes_nothing(bare: Path) -> None:
     assert "train one first" in ask("compare").refusal
     assert "train one first" in ask("register", "--run", "x").refusal
     assert list(bare.iterdir()) == []
+
+
+def test_the_best_so_far_is_known_up_to_the_first_trial_that_is_under_way() -> None:
+    def trial(number: int, value: float | None, state: TrialState = TrialState.COMPLETE) -> Any:
+        made = optuna.trial.create_trial(value=value, state=state)
+        made.number = number
+        return made
+
+    trials = [
+        trial(0, None, TrialState.PRUNED),
+        trial(1, 0.7),
+        trial(2, 0.6),
+        trial(3, None, TrialState.RUNNING),
+        trial(4, 0.8),
+    ]
+    assert report.best_so_far(trials, ended=False) == {1: 0.7, 2: 0.7}
+    assert report.best_so_far(trials, ended=True) == {1: 0.7, 2: 0.7, 4: 0.8}
