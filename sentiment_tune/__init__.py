@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sentiment_tune.api import Model as Model
     from sentiment_tune.api import StudyResult as StudyResult
     from sentiment_tune.api import TrainedRun as TrainedRun
+    from sentiment_tune.api import delete_study as delete_study
     from sentiment_tune.api import doctor as doctor
     from sentiment_tune.api import ensemble as ensemble
     from sentiment_tune.api import leaderboard as leaderboard
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sentiment_tune.api import promote as promote
     from sentiment_tune.api import register as register
     from sentiment_tune.api import settings as settings
+    from sentiment_tune.api import studies as studies
     from sentiment_tune.api import train as train
     from sentiment_tune.api import tune as tune
     from sentiment_tune.api import tune_each as tune_each
@@ -45,6 +47,8 @@ _HOMES = {
             "register",
             "promote",
             "ensemble",
+            "studies",
+            "delete_study",
             "doctor",
             "upload",
         ),
@@ -63,6 +67,7 @@ __all__ = [
     "StudyResult",
     "TrainedRun",
     "__version__",
+    "delete_study",
     "doctor",
     "ensemble",
     "leaderboard",
@@ -71,6 +76,7 @@ __all__ = [
     "quiet_mlflow",
     "register",
     "settings",
+    "studies",
     "train",
     "tune",
     "tune_each",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sentiment_tune.resumption import InterruptedTraining
     from sentiment_tune.tracking.registry import Registration
     from sentiment_tune.tuning.campaign import StudyOutcome
+    from sentiment_tune.tuning.ranges import Given
 
     Data: TypeAlias = str | PathLike[str] | pd.DataFrame | tuple[Iterable[str], Iterable[Any]]
 
@@ -291,12 +292,17 @@ class StudyResult:
         storage: Optuna's URL of it.
         data_digest: of the data, for `leaderboard`.
         run_id: of its run in MLflow, below which the trials' runs are.
-        trials: a row a trial: trial, state, val_accuracy, seconds, epochs, run_id, error, and its parameters.
-        best_settings: everything that decided the winner's training, by name; `train(**best_settings)` repeats it.
+        trials: a row a trial: trial, state, val_accuracy, its other objectives, seconds, epochs, run_id, error, and its
+            parameters.
+        best_settings: everything that decided the winner's training, by name; `train(**best_settings)` repeats it. Of
+            several objectives those of the knee.
         confirmations: a row a trial that was trained again: trial, mean, spread, accuracies, run_id; the best first.
         winner: id of the winner's run, or None where nothing was trained again.
-        registrations: what the winner's model became in the registry.
+        registrations: what the winner's model became in the registry, and the ends of the front.
         experiment_id: of the study's experiment in MLflow.
+        front: of several objectives, a row for each trial that no other beats in everything: trial, accuracy, spread,
+            its costs, what it was chosen for, run_id.
+        choices: of several objectives, the settings of the front's `knee` and of its best in each, by name.
     """
 
     name: str
@@ -309,6 +315,8 @@ class StudyResult:
     winner: str | None
     registrations: "Sequence[Registration]"
     experiment_id: str
+    front: "pd.DataFrame"
+    choices: Mapping[str, Mapping[str, Any]]
 
 
 @checked
@@ -317,6 +325,12 @@ def tune(
     data: "Data" = "auto",
     *,
     trials: int = 20,
+    search: "Given | None" = None,
+    objectives: str | Sequence[str] = "accuracy",
+    max_parameters: float | str | None = None,
+    max_latency: float | str | None = None,
+    max_size: int | str | None = None,
+    from_study: str | None = None,
     timeout: float | None = None,
     stale: int | None = None,
     workers: int = 1,
@@ -340,6 +354,15 @@ def tune(
             `all`.
         data: as for `train`.
         trials: finished trials that the study is to have; the same call goes on with a study that has fewer.
+        search: where settings are searched, by name: `{"vocabulary": (1000, 30000), "hidden": [32, 64]}`, a range or
+            the values to try; or as texts, `vocabulary=1000..30000`. Others are searched as declared.
+        objectives: `accuracy`, and what it may cost: `parameters`, `size`, `latency`, `train_seconds`, `memory`. With
+            several the study looks for its front, no trial is pruned, and `top` counts for nothing but 0.
+        max_parameters: the most that a network may learn; one with more is not trained.
+        max_latency: the most that a review may take on one thread: milliseconds, or a text such as `2ms`.
+        max_size: the most that a model may take on disk: bytes, or a text such as `1MB`.
+        from_study: name of a study in the storage whose best ten settings are tried first; or a file of settings, a
+            recipe, or `models:/NAME@ALIAS`. It may be a study of another network or of other data.
         timeout: seconds after which no further trial begins.
         stale: trials without a better one after which none begins.
         workers: processes on this machine.
@@ -369,7 +392,24 @@ def tune(
     if len(networks) > 1 and not joint:
         raise InputError(f"model {model!r} is several networks: give joint=True, or ask tune_each for a study of each")
     options = _StudyOptions(
-        trials, timeout, stale, workers, storage, study, sampler, pruner, top, seeds, experiment, tracking_uri
+        trials=trials,
+        search=search,
+        objectives=objectives,
+        max_parameters=max_parameters,
+        max_latency=max_latency,
+        max_size=max_size,
+        from_study=from_study,
+        timeout=timeout,
+        stale=stale,
+        workers=workers,
+        storage=storage,
+        study=study,
+        sampler=sampler,
+        pruner=pruner,
+        top=top,
+        seeds=seeds,
+        experiment=experiment,
+        tracking_uri=tracking_uri,
     )
     (result,) = _tune([networks], data, options, progress, listener, settings)
     return result
@@ -404,6 +444,12 @@ class _StudyOptions:
     """What a study takes besides networks, data and settings; `tune` says what each is."""
 
     trials: int = 20
+    search: "Given | None" = None
+    objectives: str | Sequence[str] = "accuracy"
+    max_parameters: float | str | None = None
+    max_latency: float | str | None = None
+    max_size: int | str | None = None
+    from_study: str | None = None
     timeout: float | None = None
     stale: int | None = None
     workers: int = 1
@@ -433,24 +479,35 @@ def _tune(
     from sentiment_tune.tracking import server
     from sentiment_tune.tracking.runs import RunSpec
     from sentiment_tune.tuning import backend, campaign
+    from sentiment_tune.tuning.objectives import parse_limits, parse_objectives
+    from sentiment_tune.tuning.ranges import parse_ranges, ranges_of
     from sentiment_tune.tuning.search import StudyConfig
+    from sentiment_tune.tuning.warm_start import earlier_settings
 
     if options.top < 0 or options.seeds < 1:
         raise InputError(f"top={options.top} and seeds={options.seeds}: give from 0 trials on, and from 1 seed on")
     source, in_memory = _source(data)
     server.configure(options.tracking_uri)
+    storage = options.storage or backend.default_storage()
+    earlier = earlier_settings(options.from_study, storage) if options.from_study else ()
+    ranges = ranges_of(parse_ranges(options.search), groups)
     searches = [
         StudyConfig(
             study=options.study or "",
             models=group,
             fixed={**settings, "data": source},
             trials=options.trials,
-            storage=options.storage or backend.default_storage(),
+            storage=storage,
             timeout=options.timeout,
             stale=options.stale,
             sampler=options.sampler,
             pruner=options.pruner,
             workers=options.workers,
+            ranges=ranges[group],
+            objectives=parse_objectives(options.objectives),
+            from_study=options.from_study,
+            earlier=earlier,
+            limits=parse_limits(options.max_parameters, options.max_latency, options.max_size),
         )
         for group in groups
     ]
@@ -468,24 +525,32 @@ def _tune(
 def _study_result(outcome: "StudyOutcome", digest: str) -> StudyResult:
     import pandas as pd
 
-    from sentiment_tune.tuning.report import trials_frame
+    from sentiment_tune.tuning.front import KNEE
+    from sentiment_tune.tuning.report import front_frame, trials_frame
     from sentiment_tune.tuning.trials import best_trials
 
     finished, confirmations = outcome.finished, outcome.confirmations
     best = best_trials(finished.study, 1)[0]
     config = confirmations[0].config if confirmations else finished.search.trial_config(best.params)
+    if outcome.choices:
+        config = outcome.choices[KNEE].config
     rows = [(one.trial, one.mean, one.spread, one.accuracies, one.run_id) for one in confirmations]
     return StudyResult(
         name=finished.search.study,
         storage=finished.search.storage,
         data_digest=digest,
         run_id=finished.run_id,
-        trials=trials_frame(finished.study),
+        trials=trials_frame(finished.study, finished.search.objectives[1:]),
         best_settings={name: value for name, value in config.as_dict.items() if value is not None},
         confirmations=pd.DataFrame(rows, columns=["trial", "mean", "spread", "accuracies", "run_id"]),
         winner=confirmations[0].run_id if confirmations else None,
         registrations=outcome.registrations,
         experiment_id=finished.experiment_id,
+        front=front_frame(outcome.front, outcome.choices),
+        choices={
+            name: {setting: value for setting, value in one.config.as_dict.items() if value is not None}
+            for name, one in outcome.choices.items()
+        },
     )
 
 
@@ -689,6 +754,49 @@ def doctor(
         tell(found)
         findings.append(found)
     return findings
+
+
+@checked
+def studies(study: str | None = None, *, storage: str | None = None, tracking_uri: str | None = None) -> "pd.DataFrame":
+    """The studies of a storage, or the trials of one of them.
+
+    Args:
+        study: name of a study whose trials are wanted.
+        storage: Optuna's URL; by default `optuna.db` beside MLflow's database.
+        tracking_uri: MLflow server or database, beside which that is; by default MLflow's own.
+
+    Returns:
+        A row a study, the newest first: study, state, trials, best, data, owner, begun. Its state is `running`,
+        `unfinished` where trials wait that nobody works on, or `idle`. Or a row a trial, as `StudyResult.trials`.
+
+    Raises:
+        InputError: there is no such study, or the storage cannot be reached.
+    """
+    from sentiment_tune.tracking import server
+    from sentiment_tune.tuning import backend, stored
+
+    server.configure(tracking_uri)
+    address = storage or backend.default_storage()
+    return stored.trials_of(study, address) if study else stored.list_studies(address)
+
+
+@checked
+def delete_study(study: str, *, storage: str | None = None, tracking_uri: str | None = None) -> None:
+    """Delete a study from its storage; its runs in MLflow stay.
+
+    Args:
+        study: its name.
+        storage: Optuna's URL; by default `optuna.db` beside MLflow's database.
+        tracking_uri: MLflow server or database, beside which that is; by default MLflow's own.
+
+    Raises:
+        InputError: there is no such study, or a process works on it.
+    """
+    from sentiment_tune.tracking import server
+    from sentiment_tune.tuning import backend, stored
+
+    server.configure(tracking_uri)
+    stored.delete_study(study, storage or backend.default_storage())
 
 
 @checked

@@ -25,6 +25,7 @@ RESERVED_NAMES = (
     *("resume", "checkpoint_minutes"),
     *("progress", "listener", "verbose"),
     *("trials", "timeout", "stale", "workers", "storage", "study", "sampler", "pruner", "top", "seeds", "joint"),
+    *("search", "objectives", "max_parameters", "max_latency", "max_size", "from_study"),
 )
 DATA_NAMES = tuple(field.name for field in fields(DataConfig))
 IN_MEMORY = "memory"  # what the settings call data that no path leads to

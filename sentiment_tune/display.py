@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -131,12 +131,18 @@ class StudyDisplay:
             case campaign.StudyStart(search):
                 settings = ", ".join(sorted(search.space))
                 terminal().print(f"study {search.study}: {search.trials} trials over {settings}")
+                if search.is_pareto:
+                    terminal().print(
+                        f"for {', '.join(search.objectives)}: Optuna gives no trial up before its end then"
+                    )
             case trials.TrialEnd():
                 terminal().print(_trial_line(event))
             case campaign.StudyEnd():
                 _show_trials(event)
             case campaign.ConfirmationEnd(confirmations):
                 _show_confirmations(confirmations)
+            case campaign.FrontEnd(front, chosen):
+                _show_front(front, chosen)
             case campaign.Registered(registrations):
                 for registration in registrations:
                     self.show_registration(registration)
@@ -148,7 +154,10 @@ class StudyDisplay:
 
 
 def _trial_line(trial: "TrialEnd") -> str:
+    from sentiment_tune.tuning.objectives import shown
+
     value = f"{trial.value:.4f}" if trial.value is not None else " " * 6
+    value += "".join(f"  {shown(name, cost)}" for name, cost in trial.costs.items())
     best = f"best {trial.best[0]:.4f} (trial {trial.best[1]})" if trial.best else "no best yet"
     error = f"  {trial.error}" if trial.error else ""
     return (
@@ -163,15 +172,18 @@ def _duration(seconds: float) -> str:
 
 def _show_trials(study: "StudyEnd") -> None:
     """All trials of a study with their settings, the best first."""
-    trials = sorted(study.trials, key=lambda trial: (-(trial.value or 0.0), trial.number))
+    from sentiment_tune.tuning.objectives import shown
+
+    trials = sorted(study.trials, key=lambda trial: (-(trial.values or [0.0])[0], trial.number))
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     table = Table(title=f"study {study.name}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("trial", "state", "validation", *names):
+    for column in ("trial", "state", "validation", *study.objectives[1:], *names):
         table.add_column(column, justify="right", no_wrap=True)
     for trial in trials:
-        value = "" if trial.value is None else f"{trial.value:.4f}"
+        values = list(map(shown, study.objectives, trial.values or ()))
+        values += [""] * (len(study.objectives) - len(values))
         settings = [_short(trial.params.get(name)) for name in names]
-        table.add_row(str(trial.number), trial.state.name.lower(), value, *settings)
+        table.add_row(str(trial.number), trial.state.name.lower(), *values, *settings)
     show_table(table)
     if not study.owned:
         terminal().print("another process owns this study: it trains the best settings again and registers them")
@@ -189,4 +201,19 @@ def _show_confirmations(confirmations: "Sequence[Confirmation]") -> None:
     for confirmation in confirmations:
         by_seed = " ".join(f"{accuracy:.4f}" for accuracy in confirmation.accuracies)
         table.add_row(str(confirmation.trial), f"{confirmation.mean:.4f}", f"{confirmation.spread:.4f}", by_seed)
+    show_table(table)
+
+
+def _show_front(front: "Sequence[Confirmation]", chosen: "Mapping[str, Confirmation]") -> None:
+    """The settings that no others beat in everything, and which of them are the knee and the ends."""
+    from sentiment_tune.tuning.objectives import shown
+
+    table = Table(title="front", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("trial", "mean validation", *front[0].costs):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("is the", no_wrap=True)
+    for one in front:
+        costs = [shown(name, cost) for name, cost in one.costs.items()]
+        names = ", ".join(name for name, other in chosen.items() if other.trial == one.trial)
+        table.add_row(str(one.trial), f"{one.mean:.4f}", *costs, names)
     show_table(table)

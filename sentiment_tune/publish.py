@@ -55,6 +55,20 @@ def register_run(run_id: str, name: str | None = None, trust_code: bool = False)
     return [first, _register(registry.BEST, uri, run)]
 
 
+def register_as(run_id: str, alias: str, reason: str, trust_code: bool = False) -> Registration:
+    """Give the model of a finished run an alias of its network's name; it is registered first, if it is not yet.
+
+    InputError where `register_run` raises one.
+    """
+    run = _registrable_run(run_id)
+    name, uri = registry.registered_name(run.network), records.logged_model_uri(run_id)
+    version = registry.find_version(run_id, name)
+    if version is None:
+        verify_model(run_id, uri, trust_code)
+        version = registry.create_version(name, uri, run, _logged_card(name, run))
+    return registry.give_alias(name, version, alias, reason)
+
+
 def _registrable_run(run_id: str) -> FinishedRun:
     """The run, if it has a model that may be registered; InputError says why it has not."""
     run = records.read_run(run_id)
@@ -74,9 +88,13 @@ def _register(name: str, uri: str, run: FinishedRun) -> Registration:
     existing = registry.version_of(run.run_id, name)
     if existing is not None:
         return existing
+    return registry.register_version(name, uri, run, _logged_card(name, run))
+
+
+def _logged_card(name: str, run: FinishedRun) -> str:
     card = _card(name, run)
     runs.add_text(run.run_id, f"{Artifact.CARDS}/{name}.md", card)
-    return registry.register_version(name, uri, run, card)
+    return card
 
 
 def _card(name: str, run: FinishedRun) -> str:

@@ -119,6 +119,25 @@ def tuned(studies: "Sequence[StudyResult]") -> None:
     say(f"with Optuna's own  optuna-dashboard {shlex.quote(hide_passwords(storage))}   (pip install optuna-dashboard)")
 
 
+def table(frame: "DataFrame", empty: str) -> None:
+    """A table as a table, or a line where it has no row."""
+    if frame.empty:
+        say(empty)
+        return
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in frame.columns:
+        shown.add_column(column, justify="right" if frame[column].dtype.kind in "if" else "left", no_wrap=True)
+    for row in frame.itertuples(index=False):
+        shown.add_row(*map(_cell, row))
+    show_table(shown)
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def leaderboard(rows: "Sequence[RankedRow]") -> None:
     """The leaderboard as a table, and how to register a run that leads and is no champion."""
     from sentiment_tune import ranking

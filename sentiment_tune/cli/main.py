@@ -20,6 +20,7 @@ from sentiment_tune.cli.options import HELP
 from sentiment_tune.cli.recipes import recipes
 from sentiment_tune.cli.register import register
 from sentiment_tune.cli.score import score
+from sentiment_tune.cli.studies import studies
 from sentiment_tune.cli.train import train
 from sentiment_tune.cli.tune import tune
 from sentiment_tune.cli.upload import upload
@@ -40,7 +41,7 @@ def main() -> None:
     """Train networks on reviews, track them in MLflow, score texts with them."""
 
 
-for command in (train, tune, register, ensemble, compare, score, doctor, upload, recipes):
+for command in (train, tune, register, ensemble, compare, score, studies, doctor, upload, recipes):
     main.add_command(command)
 
 

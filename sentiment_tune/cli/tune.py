@@ -12,6 +12,28 @@ from sentiment_tune.cli import options
 @options.settings_option("settings that every trial has, as of settings.json, or the name of a recipe")
 @options.data_options
 @options.option("--trials", group="search", default=20, show_default=True, help="finished trials the study is to have")
+@options.option(
+    "--search",
+    group="search",
+    multiple=True,
+    metavar="NAME=LOW..HIGH",
+    help="where a setting is searched, or NAME=A,B,C; several with blanks between, or given again",
+)
+@options.option(
+    "--objectives",
+    group="search",
+    metavar="NAMES",
+    help="accuracy and what it costs: parameters, size, latency, train_seconds, memory  [default: accuracy]",
+)
+@options.option("--max-parameters", group="search", metavar="COUNT", help="most that a network may learn: 200_000")
+@options.option("--max-latency", group="search", metavar="TIME", help="that a review may take on one thread: 2ms")
+@options.option("--max-size", group="search", metavar="SIZE", help="of a model on disk: 1MB")
+@options.option(
+    "--from-study",
+    group="search",
+    metavar="NAME",
+    help="try the best settings of that study first, of a file of settings, a recipe, or models:/NAME@ALIAS",
+)
 @options.option("--timeout", group="search", type=float, metavar="SECONDS", help="after which no further trial begins")
 @options.option(
     "--stale", group="search", type=int, metavar="TRIALS", help="without a better one after which none begins"
@@ -40,6 +62,12 @@ def tune(
     model: str | None,
     settings: str | None,
     trials: int,
+    search: tuple[str, ...],
+    objectives: str | None,
+    max_parameters: str | None,
+    max_latency: str | None,
+    max_size: str | None,
+    from_study: str | None,
     timeout: float | None,
     stale: int | None,
     workers: int,
@@ -64,6 +92,12 @@ def tune(
     chosen: dict[str, Any] = {
         **options.chosen_settings(model, settings, given),
         "trials": trials,
+        "search": search,
+        "objectives": objectives or "accuracy",
+        "max_parameters": max_parameters,
+        "max_latency": max_latency,
+        "max_size": max_size,
+        "from_study": from_study,
         "timeout": timeout,
         "stale": stale,
         "workers": workers,

@@ -28,14 +28,14 @@ def open_packed(path: Path, mode: Literal["rb", "wb"]) -> IO[bytes]:
     return packing(path, mode)
 
 
-def parse_size(size: str | int) -> int:
-    """Bytes of a size such as 500MB, 2GiB or a bare number; InputError for what is none."""
+def parse_size(size: str | int, name: str = "unpack_limit") -> int:
+    """Bytes of a size such as 500MB, 2GiB or a bare number; InputError for what is none, naming what was to have it."""
     match = _SIZE.fullmatch(str(size).strip())
     number = float(match[1]) if match else 0
     if match and match[2]:
         number *= (1024 if match[3] else 1000) ** ("kmgt".index(match[2].lower()) + 1)
     if not 1 <= number < 2**63:
-        raise InputError(f"unpack_limit cannot be {size!r:.40}: give a size such as 500MB or 2GiB")
+        raise InputError(f"{name} cannot be {size!r:.40}: give a size such as 500MB or 2GiB")
     return int(number)
 
 

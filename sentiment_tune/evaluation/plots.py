@@ -160,6 +160,37 @@ def accuracy_against_time(
     return figure
 
 
+def accuracy_against_cost(
+    tried: tuple[ArrayLike, ArrayLike],
+    front: tuple[ArrayLike, ArrayLike],
+    texts: Sequence[str],
+    cost: str,
+    best_cost: str,
+) -> Figure:
+    """Show what validation accuracy [share of reviews] costs [log scale]: all that was tried [trial], and the front.
+
+    Costs and accuracies of each. The texts [member] stand beside the front's points; a line joins those that no other
+    beats in both. The cost of the most accurate one is given as it is to be read.
+    """
+    costs, accuracies = (np.asarray(values, dtype=np.float64) for values in front)
+    figure = _figure(9.6, 6.0, f"Best on validation: {accuracies.max():.4f} with {best_cost}")
+    axes = figure.subplots()
+    _style(axes, cost, "validation accuracy [share of reviews]")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    axes.plot(*tried, "o", color=_BLUE, alpha=0.4, markersize=6, label="trial")
+    axes.plot(costs, accuracies, "o", color=_ORANGE, markersize=9, label="front, mean of several seeds")
+    order = np.lexsort((-accuracies, costs))
+    highest = np.maximum.accumulate(accuracies[order])
+    unbeaten = order[np.append(True, highest[1:] > highest[:-1])]
+    axes.plot(costs[unbeaten], accuracies[unbeaten], color=_ORANGE)
+    axes.margins(0.2, 0.12)
+    _legend(figure, axes)
+    _label(figure, axes, costs, accuracies, texts)
+    return figure
+
+
 def _label(figure: Figure, axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], texts: Sequence[str]) -> None:
     """Write each point's text beside it, on the first side where it meets neither another text nor the edge."""
     figure.draw_without_rendering()  # lays the axes out, so that places are final

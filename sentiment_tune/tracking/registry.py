@@ -96,6 +96,13 @@ def registered_name(network: str) -> str:
 
 def register_version(name: str, model_uri: str, run: FinishedRun, card: str) -> Registration:
     """Register the model of a run, and give it the alias that its validation accuracy has earned."""
+    with server.database_lock():  # so that two at once cannot both beat the same champion
+        alias, reason = _earned_alias(run, champion(name))
+        return give_alias(name, create_version(name, model_uri, run, card), alias, reason)
+
+
+def create_version(name: str, model_uri: str, run: FinishedRun, card: str) -> int:
+    """Register the model of a run, without an alias; the version's number."""
     client = mlflow.MlflowClient()
     tags = {
         VersionTag.NETWORK: run.network,
@@ -104,17 +111,27 @@ def register_version(name: str, model_uri: str, run: FinishedRun, card: str) -> 
         VersionTag.VAL_ACCURACY: str(run.best_val_accuracy),
         VersionTag.TEST_ACCURACY: str(run.test_accuracy),
     }
-    with server.database_lock():  # so that two at once cannot both beat the same champion
-        if not _exists(client, name):
-            client.create_registered_model(name)
-        alias, reason = _earned_alias(run, champion(name))
-        created = client.create_model_version(
-            name, model_uri, run.run_id, tags=tags, description=card[:_LONGEST], model_id=_model_id(model_uri)
-        )
-        registration = Registration(name, int(created.version), alias, reason)
-        _assign_alias(client, registration)
-        _describe(client, name)
+    if not _exists(client, name):
+        client.create_registered_model(name)
+    created = client.create_model_version(
+        name, model_uri, run.run_id, tags=tags, description=card[:_LONGEST], model_id=_model_id(model_uri)
+    )
+    return int(created.version)
+
+
+def give_alias(name: str, version: int, alias: str, reason: str) -> Registration:
+    """Move an alias to a version, which is recorded with its reason."""
+    registration = Registration(name, version, alias, reason)
+    client = mlflow.MlflowClient()
+    _assign_alias(client, registration)
+    _describe(client, name)
     return registration
+
+
+def find_version(run_id: str, name: str) -> int | None:
+    """The newest version of this name that was made of the run's model, whatever its alias."""
+    versions = mlflow.MlflowClient().search_model_versions(f"name = {records.quoted(name)}")
+    return max((int(held.version) for held in versions if held.run_id == run_id), default=None)
 
 
 def _describe(client: mlflow.MlflowClient, name: str) -> None:
@@ -142,6 +159,18 @@ def version_of(run_id: str, name: str) -> Registration | None:
         if version is not None and version.run_id == run_id:
             return Registration(name, version.version, alias, version.tags[VersionTag.REASON])
     return None
+
+
+def run_of(uri: str) -> str:
+    """Id of the run whose model a version is, `models:/NAME@ALIAS` or `models:/NAME/VERSION`; InputError for none."""
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    name, _, number = (name, "", "") if at else name.rpartition("/")
+    client = mlflow.MlflowClient()
+    try:
+        version = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, number)
+    except MlflowException as error:
+        raise InputError(f"no registered model {uri!r}: {error.message}") from None
+    return version.run_id or ""
 
 
 def _model_id(uri: str) -> str | None:
@@ -186,7 +215,8 @@ def _assign_alias(client: mlflow.MlflowClient, registration: Registration) -> No
     """Give a version its alias and record the move: a tag of the registered name for each, by its time."""
     name, alias, version = registration.name, registration.alias, str(registration.version)
     previous = client.get_registered_model(name).aliases.get(alias)  # a text or a number, as MLflow pleases
-    client.set_model_version_tag(name, version, VersionTag.REASON, registration.reason)
+    if alias in (CHAMPION, CHALLENGER):  # a version may have another alias besides
+        client.set_model_version_tag(name, version, VersionTag.REASON, registration.reason)
     client.set_registered_model_alias(name, alias, version)
     now = datetime.now(UTC)
     move = {

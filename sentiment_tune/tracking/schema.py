@@ -33,6 +33,7 @@ class Tag:
     TRIAL = "trial"
     OPTUNA_STATE = "optuna_state"
     PRUNED_AT_EPOCH = "pruned_at_epoch"
+    EXCESS = "excess"  # what the network has more of than it may, so that it was not trained
     BEST_TRIAL = "best_trial"
     BEST_RUN = "best_run"
     WINNER = "winner"
@@ -98,5 +99,7 @@ class Artifact:
     STUDY = "study"  # a folder
     STUDY_PAGE = "study/study.html"
     STUDY_TRIALS = "study/trials.csv"
+    STUDY_FRONT = "study/front.csv"
+    STUDY_FRONT_PAGE = "study/front.html"
     BEST_SETTINGS = "study/best_settings.json"
     MODEL = "model"

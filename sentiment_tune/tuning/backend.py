@@ -40,6 +40,13 @@ def check_backend(search: StudyConfig) -> None:
         _reach(search.storage)
 
 
+def has_storage(url: str) -> bool:
+    """Whether a storage is there; one in a file is made only by who has something for it."""
+    with explained(url):
+        address = make_url(url)
+    return address.get_backend_name() != "sqlite" or Path(address.database or "").is_file()
+
+
 def open_storage(url: str) -> BaseStorage:
     """Optuna's storage at `url`; its tables are made once, by the first who comes. InputError where there is none."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what there is to say, the program says itself

@@ -1,18 +1,20 @@
 """From nothing to champions: a study for each network, its best settings confirmed, tested once and registered."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from optuna.trial import FrozenTrial
 
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.events import Event, Listener
-from sentiment_tune.publish import register_run
+from sentiment_tune.publish import register_as, register_run
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.registry import Registration
 from sentiment_tune.tracking.runs import RunSpec
 from sentiment_tune.tuning.confirm import Confirmation, confirm_trials, evaluate_winner
-from sentiment_tune.tuning.report import log_winner
+from sentiment_tune.tuning.front import aliases, choices, front_of
+from sentiment_tune.tuning.objectives import ACCURACY
+from sentiment_tune.tuning.report import log_front, log_winner
 from sentiment_tune.tuning.search import StudyConfig
 from sentiment_tune.tuning.study import FinishedStudy, run_study
 
@@ -31,6 +33,7 @@ class StudyEnd(Event):
     name: str
     trials: Sequence[FrozenTrial]
     owned: bool  # else another process confirms and registers
+    objectives: Sequence[str] = (ACCURACY,)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,14 @@ class ConfirmationEnd(Event):
     """The best trials have been trained again."""
 
     confirmations: Sequence[Confirmation]  # the best first
+
+
+@dataclass(frozen=True)
+class FrontEnd(Event):
+    """What no others beat in everything, of a study of several objectives."""
+
+    front: Sequence[Confirmation]  # the most accurate first
+    choices: Mapping[str, Confirmation]  # its knee and its ends, by name
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,8 @@ class StudyOutcome:
     finished: FinishedStudy
     confirmations: Sequence[Confirmation] = ()
     registrations: Sequence[Registration] = ()
+    front: Sequence[Confirmation] = ()  # of several objectives: those that no other beats in everything
+    choices: Mapping[str, Confirmation] = field(default_factory=dict)  # of the front: its knee and its ends, by name
 
 
 def run_studies(
@@ -71,7 +84,7 @@ def run_studies(
 def _run(search: StudyConfig, corpus: Corpus, spec: RunSpec, top: int, seeds: int, listener: Listener) -> StudyOutcome:
     listener(StudyStart(search))
     with run_study(search, corpus, spec, listener) as finished:
-        listener(StudyEnd(search.study, finished.study.get_trials(deepcopy=False), finished.owned))
+        listener(StudyEnd(search.study, finished.study.get_trials(deepcopy=False), finished.owned, search.objectives))
         if not finished.owned or not top:
             return StudyOutcome(finished)
         tracking.log_params({"top": top, "seeds": seeds})
@@ -86,5 +99,24 @@ def _crown(finished: FinishedStudy, corpus: Corpus, top: int, seeds: int, listen
     test = evaluate_winner(winner, corpus, finished.run_id, listener)
     log_winner(finished.search, finished.study, finished.pictures, confirmations, test, corpus.name)
     registrations = register_run(winner.run_id, trust_code=winner.config.is_own)
+    front, chosen = [], {}
+    if finished.search.is_pareto:
+        front = front_of(confirmations)
+        chosen = choices(front)
+        listener(FrontEnd(front, chosen))
+        log_front(finished.search, finished.study, front, chosen)
+        registrations = [*registrations, *_register_ends(finished, chosen, corpus, listener)]
     listener(Registered(registrations))
-    return StudyOutcome(finished, confirmations, registrations)
+    return StudyOutcome(finished, confirmations, registrations, front, chosen)
+
+
+def _register_ends(
+    finished: FinishedStudy, chosen: Mapping[str, Confirmation], corpus: Corpus, listener: Listener
+) -> list[Registration]:
+    """Register the ends of the front that have a name of their own, each once it has read the test split."""
+    registrations = []
+    for alias, one in aliases(chosen).items():
+        evaluate_winner(one, corpus, finished.run_id, listener)
+        reason = f"{alias} of the front of study {finished.search.study}"
+        registrations.append(register_as(one.run_id, alias, reason, trust_code=one.config.is_own))
+    return registrations

@@ -4,8 +4,8 @@ The best value of a search is a lucky maximum. So the best few trials are traine
 of their validation accuracies decides; only the winner reads the test split.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import fmean, stdev
 
@@ -48,6 +48,7 @@ class Confirmation:
     config: ExperimentConfig  # with the seed of the best run
     accuracies: tuple[float, ...]  # validation, by seed
     run_id: str  # of the best run, by validation
+    costs: Mapping[str, float] = field(default_factory=dict)  # the study's other objectives, by name
 
     @property
     def mean(self) -> float:
@@ -64,12 +65,15 @@ def confirm_trials(
 ) -> list[Confirmation]:
     """Train the settings of the best trials again with seeds that the search has not seen; the best mean first.
 
+    Of a study of several objectives these are all of its front, whatever `top` is.
     Runs that are there from an earlier, interrupted confirmation are taken as they are.
     """
     search, parent = finished.search, finished.run_id
+    best = best_trials(finished.study, None if search.is_pareto else top)
+    costs = {trial.number: dict(zip(search.objectives[1:], trial.values[1:], strict=True)) for trial in best}
     configs = {
         trial.number: [search.trial_config(trial.params, seed=search.seed + 1 + number) for number in range(seeds)]
-        for trial in best_trials(finished.study, top)
+        for trial in best
     }
     end_abandoned_runs(finished.study)
     if search.workers > 1:
@@ -78,7 +82,10 @@ def confirm_trials(
         source = corpus if search.in_memory else search.source
         run_in_processes(search.workers, source, share, partial(end_abandoned_runs, finished.study), listener)
     # What a worker has left undone is done here, where its failure is told.
-    confirmations = [_confirm(trial, repeats, parent, corpus, listener) for trial, repeats in configs.items()]
+    confirmations = [
+        replace(_confirm(trial, repeats, parent, corpus, listener), costs=costs[trial])
+        for trial, repeats in configs.items()
+    ]
     return sorted(confirmations, key=lambda confirmation: -confirmation.mean)
 
 

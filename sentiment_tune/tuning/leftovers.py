@@ -1,25 +1,21 @@
 """What processes that are gone have left in Optuna's storage: trials that nobody works on, trials without a run."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
 
 from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.schema import Metric, Tag
-from sentiment_tune.tuning.backend import explained, open_storage
+from sentiment_tune.tuning.backend import has_storage, open_storage
 from sentiment_tune.tuning.liveness import FACTS, RUN_ID, is_dead
 from sentiment_tune.tuning.trials import SEARCHED
 
 
 def stored_studies(storage: str) -> Iterator[optuna.Study]:
     """The studies of this package in a storage; none where a local one is not there."""
-    with explained(storage):
-        address = make_url(storage)
-    if address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
+    if not has_storage(storage):
         return
     opened = open_storage(storage)
     for name in optuna.get_all_study_names(opened):

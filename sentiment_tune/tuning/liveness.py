@@ -32,8 +32,10 @@ TURN = 30  # seconds to wait for others of this machine who change the queue; on
 # User attributes of a study and its trials.
 OWNER = "owner"  # the process that writes the report, and when it was last seen
 FACTS = "facts"  # what the study was begun with
+SOURCE, FROM = "source", "from_study"  # where its data come from, and the settings that it tried first
 RUN_ID, WORKER, SEEN, ERROR = "run_id", "worker", "seen", "error"
 SURPLUS = "surplus"  # of a trial that gave way, since another was the study's last
+EXCESS = "excess"  # of a trial whose network has more than it may, and was not trained
 
 
 class SharedStudy(optuna.Study):
@@ -130,9 +132,10 @@ def is_other_alive(owner: dict[str, Any] | None) -> bool:
 
 
 def finished_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that count: those that came to an end by themselves, well or badly."""
+    """The trials that count: those that were trained and came to an end by themselves, well or badly."""
     ends = (TrialState.COMPLETE, TrialState.PRUNED)
-    return [trial for trial in trials if trial.state in ends or (trial.state == TrialState.FAIL and _failed(trial))]
+    ended = [trial for trial in trials if trial.state in ends or (trial.state == TrialState.FAIL and _failed(trial))]
+    return [trial for trial in ended if EXCESS not in trial.user_attrs]
 
 
 def is_interrupted(trial: FrozenTrial) -> bool:

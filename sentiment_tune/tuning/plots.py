@@ -1,17 +1,24 @@
 """Pictures of a study."""
 
+import html
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import optuna
-from matplotlib import pyplot
+from matplotlib import pyplot, rc_context
 from matplotlib.figure import Figure
 from optuna import visualization
 from optuna.exceptions import ExperimentalWarning
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+from sentiment_tune.evaluation.plots import accuracy_against_cost
 from sentiment_tune.space import Value
+from sentiment_tune.tuning.objectives import OBJECTIVES, shown
+
+if TYPE_CHECKING:
+    from sentiment_tune.tuning.confirm import Confirmation
 
 _NAMES = {
     "optimization_history": "Best validation accuracy, trial by trial",
@@ -21,6 +28,35 @@ _NAMES = {
     "intermediate_values": "Best validation accuracy so far, epoch by epoch",
 }
 _TARGET: dict[str, Value] = {"target_name": "validation accuracy"}
+
+
+def draw_front(
+    study: optuna.Study, front: "Sequence[Confirmation]", chosen: "Mapping[str, Confirmation]", cost: str, column: int
+) -> Figure:
+    """Accuracy against one of a study's costs, whose values stand in that column of a trial's values."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    tried = [trial.values[column] for trial in trials], [trial.values[0] for trial in trials]
+    names = [" ".join(name for name, other in chosen.items() if other.trial == one.trial) for one in front]
+    members = [one.costs[cost] for one in front], [one.mean for one in front]
+    return accuracy_against_cost(tried, members, names, OBJECTIVES[cost].doc, f"{cost} {shown(cost, members[0][0])}")
+
+
+def front_page(study: optuna.Study, costs: Sequence[str]) -> str:
+    """All trials and the front as a page that shows the settings of what is pointed at; plotly's code is in it once."""
+    parts: list[str] = []
+    for column, cost in enumerate(costs, 1):
+        figure = visualization.plot_pareto_front(
+            study,
+            targets=partial(_cost_and_accuracy, column=column),
+            target_names=[OBJECTIVES[cost].doc, "validation accuracy"],
+        )
+        figure.update_xaxes(type="log")
+        parts.append(figure.to_html(full_html=False, include_plotlyjs=not parts))
+    return f"<!doctype html><meta charset=utf-8><title>Front of {html.escape(study.study_name)}</title>{''.join(parts)}"
+
+
+def _cost_and_accuracy(trial: FrozenTrial, column: int) -> tuple[float, float]:
+    return trial.values[column], trial.values[0]
 
 
 def draw_study(study: optuna.Study) -> Iterator[tuple[str, str, Figure]]:
@@ -43,11 +79,13 @@ def draw_study(study: optuna.Study) -> Iterator[tuple[str, str, Figure]]:
 
 def _axes(study: optuna.Study, name: str) -> Any:
     """What Optuna draws of a study under this name; None where it has too few trials for that."""
-    values = {trial.value for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE}
-    if name == "param_importances" and len(values) < 2:
+    values = {trial.values[0] for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE}
+    is_pareto = len(study.directions) > 1
+    if (name == "param_importances" and len(values) < 2) or (name == "intermediate_values" and is_pareto):
         return None
+    target: dict[str, Any] = {"target": lambda trial: trial.values[0]} if is_pareto else {}
     draw: Callable[..., Any] = getattr(visualization.matplotlib, f"plot_{name}")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), rc_context():  # Optuna chooses a style of its own for all that is drawn later
         warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's, of its pictures by matplotlib
         warnings.simplefilter("ignore", UserWarning)
-        return draw(study, **({} if name == "intermediate_values" else _TARGET))
+        return draw(study, **({} if name == "intermediate_values" else _TARGET | target))

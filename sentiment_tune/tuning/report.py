@@ -17,9 +17,11 @@ from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking import ui
 from sentiment_tune.tracking.outages import is_outage
 from sentiment_tune.tracking.schema import Artifact, Metric, Tag
-from sentiment_tune.tuning.liveness import ERROR, RUN_ID, finished_trials
+from sentiment_tune.tuning.front import KNEE
+from sentiment_tune.tuning.liveness import ERROR, EXCESS, RUN_ID, finished_trials
+from sentiment_tune.tuning.objectives import ACCURACY, shown
 from sentiment_tune.tuning.search import StudyConfig
-from sentiment_tune.tuning.trials import TrialEnd, best_trials
+from sentiment_tune.tuning.trials import TrialEnd, accuracy_of, best_trials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,8 +78,9 @@ def best_so_far(trials: Sequence[FrozenTrial], ended: bool) -> dict[int, float]:
             if ended:
                 continue
             break
-        if trial.state == TrialState.COMPLETE and trial.value is not None:
-            best = trial.value if best is None else max(best, trial.value)
+        accuracy = accuracy_of(trial)
+        if trial.state == TrialState.COMPLETE and accuracy is not None:
+            best = accuracy if best is None else max(best, accuracy)
         if best is not None:
             values[trial.number] = best
     return values
@@ -86,6 +89,11 @@ def best_so_far(trials: Sequence[FrozenTrial], ended: bool) -> dict[int, float]:
 def log_search(search: StudyConfig, study: optuna.Study, data: str) -> None:
     """Log what the study searches, and how, as params and as the description of its run."""
     how: dict[str, Value] = {"sampler": search.sampler, "pruner": type(study.pruner).__name__, "seed": search.seed}
+    if search.is_pareto:
+        how["objectives"] = ",".join(search.objectives)
+    how |= {f"max_{name}": limit for name, limit in search.limits.items()}
+    if search.from_study:
+        how["from_study"] = search.from_study
     budget = {"trials": search.trials, "timeout": search.timeout, "stale": search.stale, "workers": search.workers}
     space = {f"space.{name}": bounds for name, bounds in search.bounds.items()}
     fixed = {name: value for name, value in search.fixed.items() if name not in how}
@@ -111,8 +119,11 @@ def log_report(search: StudyConfig, study: optuna.Study) -> Mapping[str, str]:
     trials = study.get_trials(deepcopy=False)
     tracking.log_metrics({Metric.TRIALS: len(finished_trials(trials))})
     tracking.set_tags({Tag.BEST_TRIAL: best.number, Tag.BEST_RUN: best.user_attrs.get(RUN_ID)})
-    tracking.log_text(trials_frame(study).to_csv(index=False, lineterminator="\r\n"), Artifact.STUDY_TRIALS)
-    tracking.log_json(search.trial_config(best.params).as_dict, Artifact.BEST_SETTINGS)
+    tracking.log_text(
+        trials_frame(study, search.objectives[1:]).to_csv(index=False, lineterminator="\r\n"), Artifact.STUDY_TRIALS
+    )
+    if not search.is_pareto:
+        tracking.log_json(search.trial_config(best.params).as_dict, Artifact.BEST_SETTINGS)
     drawn: dict[str, str] = {}
     with optional_picture("of the study"):
         from sentiment_tune.evaluation.plots import svg
@@ -135,7 +146,8 @@ def log_winner(
 ) -> None:
     """Log what came of training the best trials again, the best first: figures, settings, and the page with both."""
     winner = confirmations[0]
-    tracking.log_json(winner.config.as_dict, Artifact.BEST_SETTINGS)
+    if not search.is_pareto:
+        tracking.log_json(winner.config.as_dict, Artifact.BEST_SETTINGS)
     tracking.log_metrics({Metric.CONFIRMED_VAL_ACCURACY: winner.mean, Metric.CONFIRMED_SPREAD: winner.spread})
     log_page(search, study, pictures, confirmations, test)
     page = ui.run_page(tracking.open_experiment(), winner.run_id)
@@ -144,6 +156,41 @@ def log_winner(
         f"± {winner.spread:.4f} over {len(winner.accuracies)} seeds, test accuracy **{test:.4f}**."
     )
     tracking.set_tags({Tag.WINNER: winner.run_id, Tag.NOTE: f"{found}\n\n{_about(search, study, data)}"})
+
+
+def log_front(
+    search: StudyConfig, study: optuna.Study, front: "Sequence[Confirmation]", chosen: "Mapping[str, Confirmation]"
+) -> None:
+    """Log the front: its picture, a table, and the settings of its knee and its ends, those of the knee as the best."""
+    for name, one in chosen.items():
+        tracking.log_json(one.config.as_dict, f"{Artifact.STUDY}/settings_{name}.json")
+    tracking.log_json(chosen[KNEE].config.as_dict, Artifact.BEST_SETTINGS)
+    tracking.log_text(front_frame(front, chosen).to_csv(index=False, lineterminator="\r\n"), Artifact.STUDY_FRONT)
+    with optional_picture("of the front"):
+        from sentiment_tune.tuning import plots
+
+        for column, cost in enumerate(search.objectives[1:], 1):
+            picture = plots.draw_front(study, front, chosen, cost, column)
+            tracking.log_figure(f"front_{cost}", picture, Artifact.STUDY)
+        tracking.log_text(plots.front_page(study, search.objectives[1:]), Artifact.STUDY_FRONT_PAGE)
+
+
+def front_frame(front: "Sequence[Confirmation]", chosen: "Mapping[str, Confirmation]") -> "pd.DataFrame":
+    """A row a member of the front: trial, accuracy, spread, its costs, what it was chosen for, run_id."""
+    import pandas as pd
+
+    rows = [
+        {
+            "trial": one.trial,
+            ACCURACY: one.mean,
+            "spread": one.spread,
+            **one.costs,
+            "chosen": " ".join(name for name, other in chosen.items() if other.trial == one.trial),
+            "run_id": one.run_id,
+        }
+        for one in front
+    ]
+    return pd.DataFrame(rows)
 
 
 def log_page(
@@ -156,7 +203,7 @@ def log_page(
     """Log the study as a page: its winner with its seeds, its trials, its pictures."""
     trials = study.get_trials(deepcopy=False)
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    ranked = sorted(trials, key=lambda trial: (-(trial.value or 0.0), trial.number))
+    ranked = sorted(trials, key=lambda trial: (-(accuracy_of(trial) or 0.0), trial.number))
     repeats = len(confirmations[0].accuracies) if confirmations else 0
     page = pages.render(
         "study.html.j2",
@@ -164,31 +211,35 @@ def log_page(
         confirmations=confirmations,
         seeds=range(search.seed + 1, search.seed + 1 + repeats),
         test=test,
-        columns=["trial", "state", "validation", *names],
-        trials=[(trial.state.name.lower(), _cells(trial, names)) for trial in ranked],
+        columns=["trial", "state", *search.objectives, *names],
+        trials=[(trial.state.name.lower(), _cells(trial, search.objectives, names)) for trial in ranked],
         pictures=pictures.items(),
     )
     tracking.log_text(page, Artifact.STUDY_PAGE)
 
 
-def _cells(trial: FrozenTrial, names: Sequence[str]) -> list[str]:
-    value = "" if trial.value is None else f"{trial.value:.4f}"
-    return [str(trial.number), trial.state.name.lower(), value, *(_short(trial.params.get(name)) for name in names)]
+def _cells(trial: FrozenTrial, objectives: Sequence[str], names: Sequence[str]) -> list[str]:
+    values = list(map(shown, objectives, trial.values or ()))
+    values += [""] * (len(objectives) - len(values))
+    return [str(trial.number), trial.state.name.lower(), *values, *(_short(trial.params.get(name)) for name in names)]
 
 
 def _short(value: Value | None) -> str:
     return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value).lower()
 
 
-def trials_frame(study: optuna.Study) -> "pd.DataFrame":
-    """A row a trial: trial, state, val_accuracy, seconds, epochs, run_id, error, and its parameters."""
+def trials_frame(study: optuna.Study, costs: Sequence[str] = ()) -> "pd.DataFrame":
+    """A row a trial: trial, state, val_accuracy, its costs, seconds, epochs, run_id, error, and its parameters."""
+    trials = study.get_trials(deepcopy=False)
     frame = study.trials_dataframe(("number", "state", "duration", "params", "user_attrs"), multi_index=False)
     parameters = sorted(name for name in frame if name.startswith("params_"))
-    trials = study.get_trials(deepcopy=False)
     table = frame[["number", "state"]].set_axis(["trial", "state"], axis=1)
-    table["val_accuracy"] = np.array([trial.value for trial in trials], dtype=np.float64)
+    for column, name in enumerate(("val_accuracy", *costs)):
+        table[name] = np.array(
+            [(trial.values or [float("nan")] * (1 + len(costs)))[column] for trial in trials], dtype=np.float64
+        )
     table["seconds"] = frame["duration"].dt.total_seconds()
     table["epochs"] = [trial.last_step for trial in trials]
-    for name in (RUN_ID, ERROR):
+    for name in (RUN_ID, ERROR, *([EXCESS] if f"user_attrs_{EXCESS}" in frame else [])):
         table[name] = frame.get(f"user_attrs_{name}")
     return table.join(frame[parameters].rename(columns=lambda name: name.removeprefix("params_")))

@@ -2,14 +2,19 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sentiment_tune.config import IN_MEMORY, ExperimentConfig, describe, settings_for, short_name
 from sentiment_tune.data.load import DataConfig
 from sentiment_tune.errors import InputError
-from sentiment_tune.space import Choice, Range, Setting, Value
+from sentiment_tune.space import Choice, Range, Setting, Value, unknown_name
+from sentiment_tune.tuning.objectives import ACCURACY
+from sentiment_tune.tuning.ranges import with_range, within
+
+if TYPE_CHECKING:
+    from sentiment_tune.tuning.warm_start import EarlierSettings
 
 MODEL = "model"  # parameter of a joint study that chooses the network
 _ELSEWHERE = {"device", "threads", *(field.name for field in fields(DataConfig))}  # no matter for what a trial is worth
@@ -29,6 +34,11 @@ class StudyConfig:
     sampler: str = "TPESampler"
     pruner: str | None = None  # None: median pruning up to 50 trials, Hyperband above
     workers: int = 1  # processes on this machine
+    ranges: Mapping[str, str] = field(default_factory=dict)  # where settings are searched, by name; see `parse_ranges`
+    objectives: tuple[str, ...] = (ACCURACY,)  # see `tuning.objectives`
+    limits: Mapping[str, float] = field(default_factory=dict)  # the most that a network may have, by objective
+    from_study: str | None = None  # where the settings come from with which it begins
+    earlier: tuple["EarlierSettings", ...] = ()  # and what they are
 
     def __post_init__(self) -> None:
         if self.trials < 1:
@@ -39,6 +49,9 @@ class StudyConfig:
             raise InputError(f"timeout cannot be {self.timeout:g}: give seconds, more than 0")
         if self.stale is not None and self.stale < 1:
             raise InputError(f"stale cannot be {self.stale}: give a number of trials, from 1")
+        for name in self.ranges:
+            if name in self.fixed:
+                raise InputError(f"{name} cannot be both fixed and searched: give --{name} or --search {name}=...")
         if not self.space:
             raise InputError(f"nothing is left to search of {', '.join(self.models)}: fix fewer settings")
 
@@ -55,7 +68,23 @@ class StudyConfig:
     @cached_property
     def settings(self) -> dict[str, dict[str, Setting]]:
         """What can be set for each network; read from the signatures once."""
-        return {model: settings_for(model) for model in self.models}
+        declared = {model: settings_for(model) for model in self.models}
+        for name in self.ranges:
+            if not any(name in settings for settings in declared.values()):
+                names = [name for settings in declared.values() for name in settings]
+                raise unknown_name(f"setting of {', '.join(self.models)}", name, names)
+        return {
+            model: {
+                name: with_range(setting, self.ranges[name]) if name in self.ranges else setting
+                for name, setting in settings.items()
+            }
+            for model, settings in declared.items()
+        }
+
+    @property
+    def is_pareto(self) -> bool:
+        """Whether the study looks for the trials that nothing beats in everything, and not for a single best one."""
+        return len(self.objectives) > 1
 
     @cached_property
     def space(self) -> dict[str, Setting]:
@@ -102,10 +131,16 @@ class StudyConfig:
         return [self._defaults_of(model) for model in self.models]
 
     def _defaults_of(self, model: str) -> dict[str, Value]:
-        if not self.joint:
-            return {name: setting.default for name, setting in self.space.items()}
-        own = {name: line.default for name, line in self.space.items() if name.startswith(f"{model}.")}
-        return {MODEL: model, **own}
+        return self.parameters_of(model, {})
+
+    def parameters_of(self, model: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """A trial's parameters for these values of a network's settings, those not given by default.
+
+        What lies outside of what is searched is moved to its edge; what is no value of its setting is left out.
+        """
+        own = {name: line for name, line in self.space.items() if not self.joint or name.startswith(f"{model}.")}
+        chosen = {name: within(line, _parsed(line, values.get(line.name))) for name, line in own.items()}
+        return {MODEL: model, **chosen} if self.joint else chosen
 
     @cached_property
     def default_configs(self) -> list[ExperimentConfig]:
@@ -131,12 +166,23 @@ class StudyConfig:
             if self._parameter(model, name) not in parameters and name not in _ELSEWHERE
         }
         described = {name: json.dumps(value) for name, value in fixed.items()}
-        return {"data digest": digest, **described, **self.bounds}
+        limits = {f"max_{name}": f"{limit:g}" for name, limit in self.limits.items()}
+        if self.is_pareto:
+            limits["objectives"] = ",".join(self.objectives)
+        return {"data digest": digest, **described, **self.bounds, **limits}
 
     @property
     def bounds(self) -> dict[str, str]:
         """Between what each parameter is searched, in words."""
         return {name: _described(setting.bounds) for name, setting in self.space.items()}
+
+
+def _parsed(setting: Setting, value: object) -> Value:
+    """The value, or the default where it is none of the setting's."""
+    try:
+        return setting.default if value is None else setting.parse(value)
+    except InputError:
+        return setting.default
 
 
 def _described(bounds: Range | Choice) -> str:

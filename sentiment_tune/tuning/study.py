@@ -26,8 +26,10 @@ from sentiment_tune.tracking.schema import Tag
 from sentiment_tune.tuning.backend import PATIENCE, create_pruner, open_storage
 from sentiment_tune.tuning.liveness import (
     FACTS,
+    FROM,
     OWNER,
     RUN_ID,
+    SOURCE,
     SharedStudy,
     first_worker_number,
     is_other_alive,
@@ -37,9 +39,11 @@ from sentiment_tune.tuning.liveness import (
     run_of_other_owner,
     turn,
 )
+from sentiment_tune.tuning.objectives import OBJECTIVES
 from sentiment_tune.tuning.report import History, log_report, log_search
 from sentiment_tune.tuning.search import StudyConfig, check_same_facts
 from sentiment_tune.tuning.trials import best_trials, run_trials
+from sentiment_tune.tuning.warm_start import first_parameters
 from sentiment_tune.tuning.workers import run_in_processes
 
 if TYPE_CHECKING:
@@ -92,15 +96,21 @@ def open_study(search: StudyConfig, digest: str) -> optuna.Study:
     """The study, begun with the defaults of its networks, or gone on with where it was begun with the same facts."""
     pruner, storage = create_pruner(search), open_storage(search.storage)
     with turn(search.study):
-        optuna.create_study(storage=storage, study_name=search.study, direction="maximize", load_if_exists=True)
+        directions = [OBJECTIVES[name].direction for name in search.objectives]
+        optuna.create_study(storage=storage, study_name=search.study, directions=directions, load_if_exists=True)
         study = SharedStudy(search.study, storage, pruner=pruner)
         if FACTS not in study.user_attrs and _is_to_be_begun(study):
             report_alive(study)  # before the facts, for which whoever joins is waiting
             for parameters in search.defaults:
                 study.enqueue_trial(parameters, skip_if_exists=True)
+            study.set_user_attr(SOURCE, search.source.data)
             with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-                study.set_metric_names(["validation accuracy"])  # for whoever looks at it with Optuna's own pages
+                study.set_metric_names([OBJECTIVES[name].doc for name in search.objectives])
             study.set_user_attr(FACTS, search.facts(digest))
+        if search.from_study and study.user_attrs.get(FROM) != search.from_study:
+            for parameters in first_parameters(search):
+                study.enqueue_trial(parameters, {FROM: search.from_study}, skip_if_exists=True)
+            study.set_user_attr(FROM, search.from_study)
     begun_with = _facts_of(study)
     if begun_with is None:
         raise InputError(f"study {search.study!r} was not begun by this program: give another --study") from None

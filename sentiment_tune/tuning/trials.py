@@ -10,8 +10,8 @@ trials it is to have.
 """
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
@@ -21,6 +21,7 @@ import numpy as np
 import optuna
 from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
+from torch import nn
 
 from sentiment_tune import signals
 from sentiment_tune.build import build_network
@@ -35,16 +36,18 @@ from sentiment_tune.experiment import (
     start_training_run,
     train_epochs,
 )
+from sentiment_tune.inference.predict import resolve_device
 from sentiment_tune.space import Range
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.outages import is_outage, patiently, reason_of
 from sentiment_tune.tracking.runs import RunSpec
 from sentiment_tune.tracking.schema import Tag
 from sentiment_tune.training.checkpoint import Checkpoints
-from sentiment_tune.training.loop import BestWeights
+from sentiment_tune.training.loop import BestWeights, EpochRecord
 from sentiment_tune.tuning.backend import create_sampler
 from sentiment_tune.tuning.liveness import (
     ERROR,
+    EXCESS,
     RUN_ID,
     SEEN,
     SURPLUS,
@@ -54,11 +57,21 @@ from sentiment_tune.tuning.liveness import (
     is_interrupted,
     reclaim_trials,
 )
+from sentiment_tune.tuning.objectives import (
+    ACCURACY,
+    MEMORY,
+    OBJECTIVES,
+    TRAIN_SECONDS,
+    excess,
+    measure_before,
+    peak_memory,
+)
 from sentiment_tune.tuning.retries import run_of_earlier_attempt
 from sentiment_tune.tuning.search import MODEL, StudyConfig
 
 PAUSES = (2, 10, 30, 60)  # seconds to wait, one after the other, while something is away
 STORAGE_PATIENCE = 60  # seconds that a finished trial waits for the storage to be told
+SKIPPED = 5  # times as many trials as a study is to have may have more than they may, and are not trained
 SEARCHED = "search"  # stage of a trial's run, told from the runs that confirm it
 
 
@@ -70,8 +83,9 @@ class TrialEnd(Event):
     state: str  # COMPLETE, PRUNED or FAIL
     value: float | None  # validation accuracy
     seconds: float
-    error: str | None
+    error: str | None  # or what kept it from being trained
     best: tuple[float, int] | None  # value and number of the best trial so far
+    costs: Mapping[str, float]  # the study's other objectives, by name
     left: int  # trials that are still to come
     seconds_left: float  # that they take, at the mean of those so far
 
@@ -96,7 +110,7 @@ def run_trials(
                 if not wait_for_turn(study, search, deadline):
                     return
                 # A sampler of its own for each trial: a study that was interrupted goes on as if it had not been.
-                seed = [search.seed, len(finished_trials(_trials(study))), worker]
+                seed = [search.seed, _ended(_trials(study)), worker]
                 study.sampler = create_sampler(search.sampler, _drawn(seed), search.joint)
                 _run_next_trial(search, study, corpus, study_run, listener)
                 pauses = iter(PAUSES)
@@ -104,6 +118,11 @@ def run_trials(
                 if not is_outage(error):
                     raise
                 _outlast(error, study, next(pauses, None), listener)
+
+
+def _ended(trials: Sequence[FrozenTrial]) -> int:
+    """How many trials have settings of their own that are not to be drawn again."""
+    return len(finished_trials(trials)) + sum(EXCESS in trial.user_attrs for trial in trials)
 
 
 def _drawn(seed: list[int]) -> int:
@@ -134,7 +153,7 @@ def _run_next_trial(
     ended: list[FrozenTrial] = []
     away: list[Exception] = []
 
-    def objective(trial: Trial) -> float:
+    def objective(trial: Trial) -> float | tuple[float, ...]:
         begun.append(trial.number)
         try:
             return _run_trial(trial, search, corpus, study_run, listener)
@@ -168,10 +187,11 @@ def _trial_end(study: optuna.Study, trial: FrozenTrial, search: StudyConfig) -> 
     return TrialEnd(
         number=trial.number,
         state=trial.state.name,
-        value=trial.value,
+        value=accuracy_of(trial),
         seconds=trial.duration.total_seconds() if trial.duration else 0.0,
-        error=trial.user_attrs.get(ERROR),
-        best=(best[0].value or 0.0, best[0].number) if best else None,
+        error=trial.user_attrs.get(ERROR) or trial.user_attrs.get(EXCESS),
+        best=(accuracy_of(best[0]) or 0.0, best[0].number) if best else None,
+        costs=dict(zip(search.objectives[1:], (trial.values or ())[1:], strict=False)),
         left=left,
         seconds_left=left * fmean(seconds) / search.workers if seconds else 0.0,
     )
@@ -188,7 +208,9 @@ def wait_for_turn(study: optuna.Study, search: StudyConfig, deadline: float) -> 
         trials = _trials(study)
         finished = finished_trials(trials)
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        if len(finished) >= search.trials or time.monotonic() > deadline or _is_stale(finished, search.stale):
+        if len(finished) >= search.trials or time.monotonic() > deadline or _is_stale(study, finished, search.stale):
+            return False
+        if sum(EXCESS in trial.user_attrs for trial in trials) >= search.trials * SKIPPED:
             return False
         if len(finished) + len(running) < search.trials:
             return True
@@ -196,15 +218,20 @@ def wait_for_turn(study: optuna.Study, search: StudyConfig, deadline: float) -> 
         signals.wait(1)
 
 
-def _is_stale(finished: Sequence[FrozenTrial], patience: int | None) -> bool:
+def _is_stale(study: optuna.Study, finished: Sequence[FrozenTrial], patience: int | None) -> bool:
     """Whether the last `patience` trials brought nothing better."""
-    values = [trial.value if trial.state == TrialState.COMPLETE else None for trial in finished]
-    ranked = [(value, -position) for position, value in enumerate(values) if value is not None]
-    return patience is not None and bool(ranked) and len(finished) + max(ranked)[1] > patience
+    if patience is None:
+        return False
+    best = best_trials(study)
+    first = best[:1] if len(study.directions) == 1 else best  # the newest of a front, for each of it is a find
+    positions = [position for position, trial in enumerate(finished) if trial in first]
+    return bool(positions) and len(finished) - max(positions) > patience
 
 
-def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str, listener: Listener) -> float:
-    """Best validation accuracy of one trial, in a run of its own below the study's run; raises TrialPruned.
+def _run_trial(
+    trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str, listener: Listener
+) -> float | tuple[float, ...]:
+    """What one trial is worth in each of the study's objectives; it has a run below the study's. Raises TrialPruned.
 
     Whatever else ends it is told to the trial: interrupted, it is tried again; failed, it holds the reason.
     """
@@ -225,7 +252,7 @@ def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str
             trial.set_user_attr(RUN_ID, run_id)
             checkpoints = open_checkpoints(run_id, config, corpus, listener)
             try:
-                state, accuracy = _train_trial(trial, config, corpus, checkpoints)
+                state, values = _train_trial(trial, search, config, corpus, checkpoints)
             finally:
                 with signals.unbroken():
                     tracking.set_tags({Tag.OPTUNA_STATE: state.name})
@@ -241,30 +268,67 @@ def _run_trial(trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str
         raise
     if state == TrialState.PRUNED:
         raise TrialPruned
-    return accuracy
+    return values if search.is_pareto else values[0]
 
 
 def _train_trial(
-    trial: Trial, config: ExperimentConfig, corpus: Corpus, checkpoints: Checkpoints | None
-) -> tuple[TrialState, float]:
-    """Train until the end or until Optuna finds it hopeless: COMPLETE or PRUNED, and the best validation accuracy.
+    trial: Trial, search: StudyConfig, config: ExperimentConfig, corpus: Corpus, checkpoints: Checkpoints | None
+) -> tuple[TrialState, tuple[float, ...]]:
+    """Train until the end or until Optuna finds it hopeless: COMPLETE or PRUNED, and the value of each objective.
+
+    A network that has more than it may is not trained at all.
+    """
+    measured: dict[str, float] = {}
+    with peak_memory(resolve_device(config.runtime.device)) if MEMORY in search.objectives else nullcontext() as peak:
+        network = build_network(config, corpus)
+        measured |= measure_before((*search.objectives, *search.limits), network, config, corpus)
+        tracking.log_metrics({OBJECTIVES[name].metric: value for name, value in measured.items()})
+        if _exceeds(trial, search, measured):
+            return TrialState.PRUNED, ()
+        state, chosen, seconds = _train_network(trial, network, config, corpus, checkpoints)
+    measured |= {ACCURACY: chosen.val_accuracy, TRAIN_SECONDS: seconds}
+    if peak:
+        measured[MEMORY] = peak.bytes
+        tracking.log_metrics({OBJECTIVES[MEMORY].metric: peak.bytes})
+    return state, tuple(measured[name] for name in search.objectives)
+
+
+def _exceeds(trial: Trial, search: StudyConfig, measured: Mapping[str, float]) -> bool:
+    """Whether the network has more than it may, which its trial and its run are told."""
+    for name, limit in search.limits.items():
+        trial.set_constraint(name, measured[name] / limit - 1)
+    told = excess(search.limits, measured)
+    if told:
+        trial.set_user_attr(EXCESS, told)
+        tracking.set_tags({Tag.EXCESS: told})
+    return told is not None
+
+
+def _train_network(
+    trial: Trial, network: nn.Module, config: ExperimentConfig, corpus: Corpus, checkpoints: Checkpoints | None
+) -> tuple[TrialState, EpochRecord, float]:
+    """The training itself: how it ended, its best epoch, its seconds.
 
     Of the epochs before a checkpoint that it goes on from, Optuna is told; it was asked when they ended.
     """
-    network, best, epochs = build_network(config, corpus), BestWeights(), []
-    accuracy = 0.0
+    best, epochs, accuracy = BestWeights(), [], 0.0
     for epoch in train_epochs(network, config, corpus, best, checkpoints=checkpoints):
         epochs.append(epoch)
         accuracy = max(accuracy, epoch.val_accuracy)
         is_behind = checkpoints is not None and epoch.epoch <= checkpoints.epochs_behind
         if _is_hopeless(trial, accuracy, epoch.epoch) and not is_behind:
             tracking.set_tags({Tag.PRUNED_AT_EPOCH: epoch.epoch})
-            return TrialState.PRUNED, accuracy
-    return TrialState.COMPLETE, finish_training(network, best, epochs).val_accuracy
+            return TrialState.PRUNED, epoch, sum(each.seconds for each in epochs)
+    return TrialState.COMPLETE, finish_training(network, best, epochs), sum(each.seconds for each in epochs)
 
 
 def _is_hopeless(trial: Trial, accuracy: float, epoch: int) -> bool:
-    """Whether Optuna, told of an epoch, would give the trial up; while its storage is away, it is not asked."""
+    """Whether Optuna, told of an epoch, would give the trial up; while its storage is away, it is not asked.
+
+    Of several objectives it can tell of none.
+    """
+    if len(trial.study.directions) > 1:
+        return False
     try:
         trial.report(accuracy, epoch)
         return trial.should_prune()
@@ -302,10 +366,20 @@ def suggest_settings(trial: Trial, search: StudyConfig) -> dict[str, Any]:
     return suggested
 
 
-def best_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:
-    """The best finished trials, the best first, each with other parameters."""
+def accuracy_of(trial: FrozenTrial) -> float | None:
+    """A trial's validation accuracy, the first of its values; of one that was pruned the last it had, if any."""
+    return trial.values[0] if trial.values else None
+
+
+def best_trials(study: optuna.Study, count: int | None = None) -> list[FrozenTrial]:
+    """The best finished trials, the most accurate first, each with other parameters.
+
+    Of several objectives they are those that no other beats in all.
+    """
     complete = [trial for trial in _trials(study) if trial.state == TrialState.COMPLETE]
-    ranked = sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
+    if len(study.directions) > 1:
+        complete = study.best_trials if complete else []
+    ranked = sorted(complete, key=lambda trial: (-(accuracy_of(trial) or 0.0), trial.number))
     distinct: dict[tuple[tuple[str, Any], ...], FrozenTrial] = {}
     for trial in ranked:
         distinct.setdefault(tuple(sorted(trial.params.items())), trial)

@@ -69,10 +69,10 @@ def run(folder: Path, corpus: Corpus, count: int) -> None:
     set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
 
     def train(
-        trial: optuna.Trial, config: ExperimentConfig, corpus: Corpus, checkpoints: object
-    ) -> tuple[optuna.trial.TrialState, float]:
+        trial: optuna.Trial, search: StudyConfig, config: ExperimentConfig, corpus: Corpus, checkpoints: object
+    ) -> tuple[optuna.trial.TrialState, tuple[float, ...]]:
         trial.report(0.5 + trial.number / 100, 1)
-        return optuna.trial.TrialState.COMPLETE, 0.5 + trial.number / 100
+        return optuna.trial.TrialState.COMPLETE, (0.5 + trial.number / 100,)
 
     trials._train_trial = train
     studies.log_report = lambda search, study: {}  # type: ignore[attr-defined]
