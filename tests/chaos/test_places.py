@@ -9,6 +9,7 @@ import pytest
 
 from forks import forked
 from sentiment_tune import local
+from sentiment_tune.data.load import DataConfig, load
 from support import ODD, SCRIPT, Answer, ended, started
 
 pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("forking")]
@@ -55,6 +56,7 @@ def test_a_user_whom_the_system_does_not_know(mode: int, told: str) -> None:
 
 
 def test_of_a_database_that_the_disk_does_not_take_nothing_is_left(bare: Path) -> None:
+    load(DataConfig("sample"))  # into the cache, which is larger than the disk is to be
     train = ("-m", "sentiment_tune", "train", "--model", "embedding", *TINY)
     command = ("bash", "-c", 'ulimit -f 300; exec "$@"', "bash", sys.executable, *train)
     assert "disk I/O error" in ended(started(bare, *command)).refusal
