@@ -133,6 +133,8 @@ def _reach(uri: str) -> None:
         Attempt(lambda: _await_answer(uri)).answer(REACH + FIRST_ANSWER)
     elif (path := database_path()) is not None:
         check_database_path(path)
+    elif uri.startswith(("sqlite:", "sqlite+")):
+        raise ValueError("it names no file, and what is in memory ends with the process")
     elif "://" in uri:
         reach(uri)
 
