@@ -139,12 +139,14 @@ class Delivery:
 
     def _deliver(self, wait: float, pause: float) -> None:
         """Send what is pending in a thread of its own, for whose answer this one waits a while, and keep the rest."""
-        if self._attempt is None or not self._attempt.is_under_way:
-            if self._is_away and time.monotonic() - self._tried < pause:
-                self._keep()
-                return
-            self._attempt, self._tried = Attempt(self._send_pending), time.monotonic()
+        begun = self._attempt if self._attempt is not None and self._attempt.is_under_way else None
+        if not begun and self._is_away and time.monotonic() - self._tried < pause:
+            self._keep()
+            return
         try:
+            if begun:  # which knows nothing of what came later
+                begun.answer(wait)
+            self._attempt, self._tried = Attempt(self._send_pending), time.monotonic()
             self._attempt.answer(wait)
         except Exception as error:
             if not cannot_be_taken(error):
@@ -162,6 +164,8 @@ class Delivery:
             try:
                 send(self.run_id, write)
             except Exception as error:
+                if write not in self._pending:  # it was given up meanwhile, and its folder is gone
+                    continue
                 if not cannot_be_taken(error):
                     self._refuse(write, error)
                 write.is_in_doubt, failed = True, failed or error

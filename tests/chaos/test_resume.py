@@ -17,7 +17,7 @@ from support import SCRIPT, ended, runs
 pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("forking")]
 
 SEED = int(os.environ.get("SENTIMENT_TUNE_CHAOS_SEED", time.time_ns() % 2**32))
-COMMON = ("--data", "sample", "--epochs", "6", "--patience", "6", "--threads", "1")
+COMMON = ("--data", "sample", "--epochs", "4", "--patience", "4", "--threads", "1")
 VARIANTS = (
     "embedding --ngrams 2 --averaging 0.9 --word-dropout 0.1",
     "cnn --hidden 16 --filters 16 --adversarial 0.02 --refit true",

@@ -250,6 +250,33 @@ def test_an_outage_is_told_once_and_made_up_for(here: Path, monkeypatch: pytest.
     assert (run.undelivered, journals()) == (None, [])
 
 
+def test_a_model_that_is_given_up_while_it_is_sent_is_no_outage(
+    here: Path, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Event] = []
+    is_sending, is_gone, asked = threading.Event(), threading.Event(), iter([True])
+
+    def sending(run_id: str, write: Write) -> None:
+        if write.kind == Kind.MODEL:
+            is_sending.set()
+            is_gone.wait()
+            raise FileNotFoundError(2, "No such file or directory", str(saved))
+        send(run_id, write)
+
+    def end_if_asked() -> None:
+        if is_sending.is_set() and next(asked, False):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(delivery, "send", sending)
+    monkeypatch.setattr("sentiment_tune.signals.end_if_asked", end_if_asked)
+    ours = delivery.Delivery(begun(), told.append)
+    with pytest.raises(KeyboardInterrupt):
+        ours.write(Write(Kind.MODEL, {"name": "model"}, path=saved))
+    is_gone.set()
+    assert ours.end("KILLED") is None
+    assert (mlflow.get_run(ours.run_id).info.status, told) == ("KILLED", [])
+
+
 def test_a_write_that_is_wrong_is_told_at_once(here: Path) -> None:
     with pytest.raises(MlflowException, match="Invalid"), runs.start_run(RunSpec()):
         runs.log_metrics({"no/../name": 1.0})
