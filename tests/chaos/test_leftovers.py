@@ -1,4 +1,4 @@
-"""Nothing is left behind in the temporary folder, whatever a command or a call does and however it ends."""
+"""Commands work in an odd folder, and nothing is left in the temporary one, whatever is done and however it ends."""
 
 import signal
 import subprocess
@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from forks import forked
-from support import SCRIPT, ended, runs, started
+from support import ODD, SCRIPT, ended, started
 
 pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("forking")]
-SMALL = ("--data", "sample", "--epochs", "1", "--quiet")
+SMALL = ("--data", "sample", "--epochs", "1")
 CALLS = """
 import sentiment_tune as st
 run = st.train("embedding", data="sample", epochs=1, progress=False)
@@ -24,10 +24,10 @@ st.leaderboard()
 
 
 class Folder:
-    """A folder to work in, and an empty temporary folder for whatever is started."""
+    """A folder to work in, of an odd name, and an empty temporary folder for whatever is started."""
 
     def __init__(self, path: Path):
-        self.path, self.temporary = path / "work", path / "temporary"
+        self.path, self.temporary = path / ODD, path / "temporary"
         self.path.mkdir()
         self.temporary.mkdir()
 
@@ -39,29 +39,30 @@ class Folder:
         begin, first = (forked, ()) if at_once else (started, (sys.executable,))
         return begin(self.path, *first, *words, TMPDIR=str(self.temporary))
 
-    def command(self, *words: str) -> int:
-        return ended(self.start(SCRIPT, *words)).code
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
-def test_commands_leave_nothing(folder: Folder) -> None:
-    for network in ("embedding", "linear"):
-        assert folder.command("train", "--model", network, *SMALL) == 0
-    newest, oldest = runs(f"sqlite:///{folder.path}/mlflow.db")
-    commands: list[tuple[str, ...]] = [
-        ("score", "--model", f"runs:/{newest.info.run_id}/model", "a fine film"),
-        ("register", "--run", newest.info.run_id),
-        ("register", "--run", oldest.info.run_id),
-        ("ensemble", "--data", "sample"),
-        ("tune", "--model", "embedding", "--trials", "2", "--workers", "2", "--top", "0", *SMALL[:4]),
-    ]
-    for words in commands:
-        assert (folder.command(*words), folder.left) == (0, []), words
-    assert (folder.command("score", "--model", "runs:/none/model", "x"), folder.left) == (2, [])
+def test_every_command_works_in_an_odd_folder_and_leaves_nothing_elsewhere(folder: Folder) -> None:
+    def do(*words: str) -> str:
+        answer = ended(folder.start(SCRIPT, *words))
+        assert (answer.code, answer.err, folder.left) == (0, "", []), answer
+        return answer.out
+
+    do("train", "--model", "embedding", *SMALL, "--vocabulary", "300", "--embedding", "8")
+    do("tune", "--model", "linear", *SMALL, "--trials", "2", "--top", "1", "--workers", "2")
+    assert "linear" in do("compare", "--csv", "ranked.csv")
+    lines = (folder.path / "ranked.csv").read_text().splitlines()[1:]
+    (run,) = (line.split(",")[-1] for line in lines if "embedding" in line)
+    do("register", "--run", run)
+    do("ensemble", "--data", "sample")
+    for model in ("models:/sentiment@champion", f"runs:/{run}/model"):
+        assert do("score", "--model", model, "fine")
+    refused = ended(folder.start(SCRIPT, "score", "--model", "runs:/none/model", "fine"))
+    assert (refused.code, folder.left) == (2, [])
+    assert sorted(folder.path.parent.iterdir()) == sorted([folder.path, folder.temporary])
 
 
 def test_calls_leave_nothing(folder: Folder) -> None:

@@ -1,4 +1,4 @@
-"""Every command in a folder of an odd name, and as a user whom the system does not know."""
+"""A user whom the system does not know, and a disk that takes no database."""
 
 import os
 import sys
@@ -7,33 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from forks import forked
 from sentiment_tune import local
 from sentiment_tune.data.load import DataConfig, load
-from support import ODD, SCRIPT, Answer, ended, started
+from support import ended, started
 
-pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("forking")]
+pytestmark = pytest.mark.chaos
 TINY = ("--data", "sample", "--epochs", "1", "--vocabulary", "300", "--embedding", "8")
-
-
-def test_every_command_works_in_an_odd_folder(tmp_path: Path) -> None:
-    folder = tmp_path / ODD
-    folder.mkdir()
-
-    def do(*words: str) -> Answer:
-        answer = ended(forked(folder, SCRIPT, *words))
-        assert (answer.code, answer.err) == (0, ""), answer
-        return answer
-
-    do("train", "--model", "embedding", *TINY)
-    do("tune", "--model", "linear", *TINY[:4], "--trials", "2", "--top", "1", "--workers", "2")
-    assert "linear" in do("compare", "--csv", "ranked.csv").out
-    lines = (folder / "ranked.csv").read_text().splitlines()[1:]
-    (run,) = (line.split(",")[-1] for line in lines if "embedding" in line)
-    do("register", "--run", run)
-    do("ensemble", "--data", "sample")
-    assert do("score", "--model", "models:/sentiment@champion", "fine").out
-    assert list(tmp_path.iterdir()) == [folder]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
@@ -56,7 +35,7 @@ def test_a_user_whom_the_system_does_not_know(mode: int, told: str) -> None:
 
 
 def test_of_a_database_that_the_disk_does_not_take_nothing_is_left(bare: Path) -> None:
-    load(DataConfig("sample"))  # into the cache, which is larger than the disk is to be
+    load(DataConfig(data="sample"))  # which is to be in the cache
     train = ("-m", "sentiment_tune", "train", "--model", "embedding", *TINY)
     command = ("bash", "-c", 'ulimit -f 300; exec "$@"', "bash", sys.executable, *train)
     assert "disk I/O error" in ended(started(bare, *command)).refusal
