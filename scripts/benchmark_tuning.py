@@ -1,12 +1,18 @@
 """What a study costs beside its trainings, and whether two workers are worth it.
 
     python scripts/benchmark_tuning.py --data PATH/imdb.npz
+    python scripts/benchmark_tuning.py --parts search --seeds 20
 
 Three measurements, each in a fresh MLflow and Optuna database of a temporary folder:
 
 1. The share of wall time that is not training: storage, tracking, pictures and start-up of a study of 20 trials.
 2. The cost of a trial beside its training when the study has 1,000 finished trials, and when it has 10.
 3. Trials an hour of one worker with two threads and of two workers with one thread, in turn, several times.
+
+`search`: what sampler and pruner are worth, on trials of a second (the generated sample), without MLflow. The best
+value after equal numbers of trials by TPE, Gaussian processes and by chance, each study begun at the defaults as ours
+are; and the processor's seconds of training, with pruning and without, until a study has what most find. Every seed
+meets all.
 """
 
 import os
@@ -14,16 +20,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
+from typing import NamedTuple
 
 import click
 import mlflow
 import optuna
 from optuna.trial import FrozenTrial, create_trial
 
+from sentiment_tune.build import build_network
 from sentiment_tune.data import load as data
 from sentiment_tune.tracking import server
+from sentiment_tune.training.loop import fit
+from sentiment_tune.tuning.backend import create_pruner, create_sampler
 from sentiment_tune.tuning.liveness import OWNER
 from sentiment_tune.tuning.search import StudyConfig
 from sentiment_tune.tuning.study import open_study
@@ -35,8 +47,9 @@ from sentiment_tune.tuning.trials import SEARCHED, suggest_settings
 @click.option("--model", default="embedding", show_default=True)
 @click.option("--trials", default=20, show_default=True)
 @click.option("--repeats", default=3, show_default=True, help="of the comparison of workers")
-@click.option("--parts", default="123", show_default=True, help="which of the three to measure")
-def main(source: str, model: str, trials: int, repeats: int, parts: str) -> None:
+@click.option("--seeds", default=20, show_default=True, help="of each way to search")
+@click.option("--parts", default="123", show_default=True, help="which of the three to measure, or search")
+def main(source: str, model: str, trials: int, repeats: int, seeds: int, parts: str) -> None:
     """Measure MODEL's studies on DATA and print the results."""
     if "1" in parts:
         measure_overhead(source, model, trials)
@@ -44,6 +57,10 @@ def main(source: str, model: str, trials: int, repeats: int, parts: str) -> None
         measure_growth(model)
     if "3" in parts:
         compare_workers(source, model, repeats)
+    if parts == "search":
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        compare_samplers(model, trials, seeds)
+        compare_pruning(model, trials, seeds)
 
 
 def tune(folder: Path, source: str, model: str, *words: str) -> float:
@@ -135,6 +152,88 @@ def compare_workers(source: str, model: str, repeats: int) -> None:
         f"3. trials an hour, median of {repeats}: one worker {one:.0f}, two workers {two:.0f}, {two / one:.2f} times "
         f"as many (from and to, by workers: {spread})"
     )
+
+
+class Searched(NamedTuple):
+    """What a study of cheap trials has come to, trial by trial."""
+
+    best: list[float]  # after each trial
+    seconds: list[float]  # of the processor, in training up to it
+
+
+def compare_samplers(model: str, trials: int, seeds: int) -> None:
+    """The best value after so many trials, by sampler."""
+    marks = [count for count in (5, 10, 20, 40) if count <= trials]
+    found: dict[str, list[Searched]] = {name: [] for name in ("TPESampler", "GPSampler", "RandomSampler")}
+    for seed in range(1, seeds + 1):
+        for sampler, studies in found.items():
+            studies.append(search(model, trials, seed, sampler, "NopPruner"))
+    print(f"| best validation accuracy of `{model}`, median (quartiles), {seeds} seeds | {columns(marks)} |")
+    print("|---" * (len(marks) + 1) + "|")
+    for sampler, studies in found.items():
+        print(f"| {sampler} | {' | '.join(spread([one.best[mark - 1] for one in studies]) for mark in marks)} |")
+
+
+def columns(marks: Sequence[int]) -> str:
+    return " | ".join(f"after {mark} trials" for mark in marks)
+
+
+def spread(values: Sequence[float], form: str = ".4f") -> str:
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
+
+
+def compare_pruning(model: str, trials: int, seeds: int) -> None:
+    """Seconds of training until a study has the median of what the studies without pruning end with."""
+    pruners = ("NopPruner", "MedianPruner", "HyperbandPruner")
+    found = {
+        name: [search(model, trials, seed, "TPESampler", name) for seed in range(1, seeds + 1)] for name in pruners
+    }
+    target = median(one.best[-1] for one in found["NopPruner"])
+    print(
+        f"\n| pruner | best after {trials} trials | seconds of training | until {target:.4f} | studies that reach it |"
+    )
+    print("|---|---|---|---|---|")
+    for name, studies in found.items():
+        reached = [reached_after(one, target) for one in studies]
+        times = [seconds for seconds in reached if seconds is not None]
+        until = spread(times, ".1f") if len(times) > 1 else "none"
+        total = spread([one.seconds[-1] for one in studies], ".1f")
+        print(f"| {name} | {spread([one.best[-1] for one in studies])} | {total} | {until} | {len(times)} of {seeds} |")
+
+
+def reached_after(study: Searched, target: float) -> float | None:
+    """Seconds until a study has found so much; None if it has not."""
+    return next((time for best, time in zip(study.best, study.seconds, strict=True) if best >= target), None)
+
+
+def search(model: str, trials: int, seed: int, sampler: str, pruner: str) -> Searched:
+    """A study of trainings on the sample, in memory."""
+    fixed = {"data": "sample", "epochs": 6, "patience": 6, "vocabulary": 1000, "length": 60, "seed": seed}
+    config = StudyConfig("search", (model,), fixed, trials, "sqlite://", sampler=sampler, pruner=pruner)
+    corpus = data.load(config.source)
+    study = optuna.create_study(
+        direction="maximize", sampler=create_sampler(sampler, seed, joint=False), pruner=create_pruner(config)
+    )
+    study.enqueue_trial(config.defaults[0])
+    taken: list[float] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        training = config.trial_config(suggest_settings(trial, config))
+        network, best, started = build_network(training, corpus), 0.0, time.process_time()
+        try:
+            for epoch in fit(network, corpus.train, corpus.validation, training.training, training.text, seed):
+                best = max(best, epoch.val_accuracy)
+                trial.report(best, epoch.epoch)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+        finally:
+            taken.append(time.process_time() - started)
+        return best
+
+    study.optimize(objective, n_trials=trials)
+    values = [trial.value or 0.0 for trial in study.get_trials(deepcopy=False)]
+    return Searched(list(accumulate(values, max)), list(accumulate(taken)))
 
 
 if __name__ == "__main__":
