@@ -163,6 +163,8 @@ def version_of(run_id: str, name: str) -> Registration | None:
 
 def run_of(uri: str) -> str:
     """Id of the run whose model a version is, `models:/NAME@ALIAS` or `models:/NAME/VERSION`; InputError for none."""
+    if server.is_missing():
+        raise InputError(f"no registered model {uri!r}: nothing is registered at {server.tracking_uri()}")
     name, at, alias = uri.removeprefix("models:/").partition("@")
     name, _, number = (name, "", "") if at else name.rpartition("/")
     client = mlflow.MlflowClient()

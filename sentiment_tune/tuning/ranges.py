@@ -27,6 +27,8 @@ def parse_ranges(given: Given | None) -> dict[str, str]:
     """
     if isinstance(given, Mapping):
         return {str(name): _as_text(bounds) for name, bounds in given.items()}
+    if not isinstance(given, str | list | tuple | None):
+        raise InputError(f"search cannot be {given!r:.100}: give NAME=LOW..HIGH, or ranges by name")
     texts = given.split() if isinstance(given, str) else [part for text in given or () for part in str(text).split()]
     ranges = {}
     for text in texts:

@@ -44,12 +44,19 @@ def earlier_settings(source: str, storage: str) -> tuple[EarlierSettings, ...]:
     study = _find_study(source, storage)
     if study is not None:
         return tuple(_of_study(study))
-    if Path(source).is_file() or source in recipe_names():
+    if _is_there(source) or source in recipe_names():
         return (_of_settings(source, read_settings(source)),)
     raise InputError(
-        f"from_study cannot be {source!r}: give a study of {storage} (sentiment-tune studies), a file of settings, a "
-        f"recipe or {_VERSION}NAME@ALIAS"
+        f"from_study cannot be {source!r:.200}: give a study of {storage} (sentiment-tune studies), a file of "
+        f"settings, a recipe or {_VERSION}NAME@ALIAS"
     )
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _find_study(name: str, storage: str) -> optuna.Study | None:
