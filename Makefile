@@ -32,7 +32,7 @@ test: $(VENV)/installed-check
 
 test-slow: export OMP_NUM_THREADS = 1
 test-slow: $(VENV)/installed-check
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow -n 2 --dist worksteal
 
 # Real kills, signals, full disks, locked databases, servers that go away.
 chaos: export OMP_NUM_THREADS = 1
