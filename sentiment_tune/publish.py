@@ -23,7 +23,7 @@ from sentiment_tune.models.registry import ENSEMBLE
 from sentiment_tune.tracking import logged_models, records, registry, runs
 from sentiment_tune.tracking.registry import Registration
 from sentiment_tune.tracking.schema import Artifact, Metric, Tag
-from sentiment_tune.tracking.server import tracking_uri
+from sentiment_tune.tracking.server import database_lock, tracking_uri
 
 TOLERANCE = 1e-6  # of a probability, between the process that made a model and another
 # Both doors, opened through MLflow: raw texts, and batches of word ids.
@@ -62,11 +62,12 @@ def register_as(run_id: str, alias: str, reason: str, trust_code: bool = False) 
     """
     run = _registrable_run(run_id)
     name, uri = registry.registered_name(run.network), records.logged_model_uri(run_id)
-    version = registry.find_version(run_id, name)
-    if version is None:
+    if registry.find_version(run_id, name) is None:
         verify_model(run_id, uri, trust_code)
-        version = registry.create_version(name, uri, run, _logged_card(name, run))
-    return registry.give_alias(name, version, alias, reason)
+    card = _logged_card(name, run)
+    with database_lock():  # two at once would make the name twice
+        version = registry.find_version(run_id, name) or registry.create_version(name, uri, run, card)
+        return registry.give_alias(name, version, alias, reason)
 
 
 def _registrable_run(run_id: str) -> FinishedRun:

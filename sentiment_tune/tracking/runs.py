@@ -338,6 +338,8 @@ def _set_experiment(name: str) -> str:
                 ui.dress_experiment(experiment)
             return str(experiment.experiment_id)
     except MlflowException as error:
+        if is_outage(error):  # which is waited for
+            raise
         reason = error.message.partition("\n")[0]
         raise InputError(f"no experiment {name!r}: {reason}") from None
     raise InputError(

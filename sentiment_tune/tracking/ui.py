@@ -5,9 +5,11 @@ kind of page is remembered by the browser or said in the address. So an address 
 """
 
 import json
+from contextlib import suppress
 
 import mlflow
 from mlflow.entities import Experiment
+from mlflow.exceptions import MlflowException
 
 from sentiment_tune.errors import hide_passwords
 from sentiment_tune.tracking import server
@@ -35,7 +37,9 @@ def dress_experiment(experiment: Experiment) -> None:
     missing = {name: value for name, value in tags.items() if name not in experiment.tags}
     client = mlflow.MlflowClient()
     for name, value in missing.items():
-        client.set_experiment_tag(experiment.experiment_id, name, value)
+        # Of two who begin at once MLflow refuses one, and the other has said the same; no page is worth a training.
+        with suppress(MlflowException):
+            client.set_experiment_tag(experiment.experiment_id, name, value)
 
 
 def _view() -> str:

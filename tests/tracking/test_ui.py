@@ -5,23 +5,30 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from mlflow import set_tracking_uri
+from mlflow.exceptions import MlflowException
 
 from sentiment_tune.tracking import runs, ui
 from sentiment_tune.tracking.runs import RunSpec
 
 
 @pytest.fixture
-def database(empty_database: Path, tmp_path: Path) -> str:
-    (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    set_tracking_uri(uri)
-    return uri
+def database(here: Path) -> str:
+    return f"sqlite:///{here}/mlflow.db"
 
 
 def tags_of(experiment: str) -> dict[str, str]:
     found = mlflow.get_experiment_by_name(experiment)
     return dict(found.tags) if found else {}
+
+
+def test_those_who_begin_at_once_all_begin(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overtaken(*_: object) -> None:
+        raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: experiment_tags.key")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_experiment_tag", overtaken)
+    with runs.start_run(RunSpec(name="one")) as run:
+        pass
+    assert mlflow.get_run(run.run_id).info.status == "FINISHED"
 
 
 def test_an_experiment_of_ours_is_described_once(database: str) -> None:
