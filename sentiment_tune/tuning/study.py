@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -45,9 +44,6 @@ from sentiment_tune.tuning.search import StudyConfig, check_same_facts
 from sentiment_tune.tuning.trials import best_trials, run_trials
 from sentiment_tune.tuning.warm_start import first_parameters
 from sentiment_tune.tuning.workers import run_in_processes
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

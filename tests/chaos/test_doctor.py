@@ -25,7 +25,8 @@ def test_the_doctor_mends_what_a_kill_left_and_touches_nobody_alive(
     train = (SCRIPT, "train", "--data", "sample", "--quiet", "--epochs", "400", "--patience", "400", "--model")
     alive, victim = forked(here, *train, "embedding"), forked(here, *train, "cnn")
     database = f"sqlite:///{here}/mlflow.db"
-    wait_until(lambda: len(runs(database)) == 2)
+    wait_until(lambda: len(runs(database)) == 2 or any(one.poll() is not None for one in (alive, victim)))
+    assert len(runs(database)) == 2, [ended(one) for one in (alive, victim) if one.poll() is not None]
     time.sleep(random.Random(seed).uniform(0, 3))
     victim.send_signal(signal.SIGKILL)
     ended(victim)
