@@ -15,6 +15,8 @@ GIVEN = $${GIVEN_MODEL:+-P "model=$$GIVEN_MODEL"} $${GIVEN_DATA:+-P "data=$$GIVE
 VENV := .venv
 BIN := $(VENV)/bin
 train tune: export MLFLOW_EXPERIMENT_NAME ?= sentiment
+# What MLflow says of its own, of tables it makes and folders, is not what a newcomer waits for.
+train tune: export MLFLOW_LOGGING_LEVEL ?= WARNING
 
 .PHONY: train tune test test-slow test-postgresql chaos wheel-test lint audit check clean
 

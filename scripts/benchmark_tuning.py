@@ -34,12 +34,13 @@ from optuna.trial import FrozenTrial, create_trial
 from sentiment_tune.build import build_network
 from sentiment_tune.data import load as data
 from sentiment_tune.tracking import server
+from sentiment_tune.tracking.schema import Stage, Tag
 from sentiment_tune.training.loop import fit
 from sentiment_tune.tuning.backend import create_pruner, create_sampler
 from sentiment_tune.tuning.liveness import OWNER
 from sentiment_tune.tuning.search import StudyConfig
 from sentiment_tune.tuning.study import open_study
-from sentiment_tune.tuning.trials import SEARCHED, suggest_settings
+from sentiment_tune.tuning.trials import suggest_settings
 
 
 @click.command()
@@ -77,7 +78,7 @@ def training_seconds(folder: Path) -> list[float]:
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments, max_results=1000)
-    trials = [run for run in runs if run.data.tags.get("stage") == SEARCHED]
+    trials = [run for run in runs if run.data.tags.get(Tag.STAGE) == Stage.SEARCH]
     return [sum(point.value for point in client.get_metric_history(run.info.run_id, "seconds")) for run in trials]
 
 

@@ -6,7 +6,7 @@ one line and exit code 2. What is heavy is imported when a function is called.
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sentiment_tune.experiment import RunResult
     from sentiment_tune.inference.package import ModelPackage
     from sentiment_tune.recovery import Finding
+    from sentiment_tune.repeats import Repeats
     from sentiment_tune.resumption import InterruptedTraining
     from sentiment_tune.tracking.registry import Registration
     from sentiment_tune.tuning.campaign import StudyOutcome
@@ -115,6 +116,8 @@ class TrainedRun:
         undelivered: where MLflow was away and has not taken all of the run, what to do; `model_uri` is then a folder
             of this machine. Else None.
         experiment_id: of the run's experiment in MLflow.
+        repeats: with several seeds, a row for each: seed, run_id and the figures of `metrics`; else None.
+        repeats_run_id: with several seeds, of the run above theirs.
     """
 
     run_id: str
@@ -127,6 +130,8 @@ class TrainedRun:
     model: Model
     undelivered: str | None = None
     experiment_id: str = ""
+    repeats: "pd.DataFrame | None" = None
+    repeats_run_id: str | None = None
 
 
 @checked
@@ -134,6 +139,7 @@ def train(
     model: str | None = None,
     data: "Data | None" = None,
     *,
+    seeds: int = 1,
     resume: str | None = None,
     checkpoint_minutes: float = 10.0,
     experiment: str | None = None,
@@ -150,6 +156,8 @@ def train(
         model: a network's name, or `package.module:Class` of your own; by default `rnn`.
         data: `auto`, `imdb`, `sample` or the path of a file; or a DataFrame with columns text and label; or a pair of
             texts and labels; by default `auto`.
+        seeds: how many times it is trained, with as many seeds from `seed` on: a run above them has their mean, spread,
+            least and most, and what is returned is the best of them by validation.
         resume: id of a run that was cut off, or `last` for the newest such: it goes on where it was, in the same run,
             and ends as if it had not been cut off. Its model, settings and data need not be given again; data in
             memory do.
@@ -171,6 +179,7 @@ def train(
     from sentiment_tune import display
     from sentiment_tune.build import build_network
     from sentiment_tune.experiment import run_experiment
+    from sentiment_tune.repeats import run_repeats, with_seeds
     from sentiment_tune.tracking import server
     from sentiment_tune.tracking.runs import RunSpec
 
@@ -178,18 +187,24 @@ def train(
         raise InputError(f"checkpoint_minutes cannot be {checkpoint_minutes:g}: give from 0 on")
     if resume is not None:
         interrupted, config, in_memory = _interrupted(resume, model, data, settings, tracking_uri)
+        seeds = interrupted.check_seeds(seeds)
         spec = RunSpec(run_id=interrupted.run_id, name=run_name, resumed=True, system_metrics=system_metrics)
     else:
         interrupted, (config, in_memory) = None, _config(model or "rnn", "auto" if data is None else data, settings)
-        spec = RunSpec(experiment, run_name or config.title, system_metrics=system_metrics)
+        title = config.title if seeds == 1 else f"{config.title_of_repeats}, {seeds} seeds"
+        spec = RunSpec(experiment, run_name or title, system_metrics=system_metrics)
+    configs = with_seeds(config, seeds)
     with display.TrainingDisplay(quiet=not progress) as shown:
         tell = listener or shown
         corpus = _load(config.data, in_memory, tell)
         if interrupted:
             interrupted.check_data(corpus)
-        network = build_network(config, corpus)
+        network = build_network(config, corpus)  # which may be refused, before there is a run
         server.connect(tracking_uri)
         _tell_of_leftovers(tell)
+        if (interrupted and interrupted.seeds) or len(configs) > 1:
+            repeats, result = run_repeats(configs, corpus, spec, tell, checkpoint_minutes)
+            return _best_run(configs, corpus, repeats, result)
         result = run_experiment(network, config, corpus, spec, tell, checkpoint_minutes)
     return _trained_run(config, corpus, result)
 
@@ -262,24 +277,36 @@ def _tell_of_leftovers(tell: Listener) -> None:
 def _trained_run(config: "ExperimentConfig", corpus: "Corpus", result: "RunResult") -> TrainedRun:
     import pandas as pd
 
-    best = result.best
-    chosen = {
-        "best_epoch": best.epoch,
-        "best_val_accuracy": best.val_accuracy,
-        "best_val_loss": best.val_loss,
-        "train_seconds": result.seconds,
-    }
     return TrainedRun(
         run_id=result.run_id,
         model_uri=result.model_uri,
         settings={name: value for name, value in config.as_dict.items() if value is not None},
         data=corpus.name,
-        metrics={**chosen, **result.test},
+        metrics=result.figures,
         epochs=pd.DataFrame([asdict(epoch) for epoch in result.epochs]),
         parameters=result.parameters,
         model=Model(result.package),
         undelivered=result.undelivered,
         experiment_id=result.experiment_id,
+    )
+
+
+def _best_run(
+    configs: "Sequence[ExperimentConfig]", corpus: "Corpus", repeats: "Repeats", result: "RunResult"
+) -> TrainedRun:
+    """The best of repeats, with the figures of all."""
+    import pandas as pd
+
+    rows = [
+        {"seed": config.runtime.seed, "run_id": run_id, **figures}
+        for config, (run_id, figures) in zip(configs, repeats.figures.items(), strict=True)
+    ]
+    best = list(repeats.figures).index(result.run_id)
+    return replace(
+        _trained_run(configs[best], corpus, result),
+        undelivered=result.undelivered or repeats.run.undelivered,
+        repeats=pd.DataFrame(rows),
+        repeats_run_id=repeats.run.run_id,
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 import select
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from importlib.resources import files
@@ -97,7 +97,15 @@ class ExperimentConfig:
     @property
     def title(self) -> str:
         """The network, and what of its settings is not the default: it tells one run from another."""
-        changed = {name: value for name, value in self.changed.items() if name not in _ELSEWHERE}
+        return self._titled(_ELSEWHERE)
+
+    @property
+    def title_of_repeats(self) -> str:
+        """The same, whatever the seed: it is that of all trainings that differ in their seed alone."""
+        return self._titled((*_ELSEWHERE, "seed"))
+
+    def _titled(self, unsaid: Collection[str]) -> str:
+        changed = {name: value for name, value in self.changed.items() if name not in unsaid}
         return ", ".join(filter(None, (short_name(self.model), describe(changed))))
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sentiment_tune.tracking.registry import Registration
     from sentiment_tune.tuning.campaign import StudyEnd
     from sentiment_tune.tuning.confirm import Confirmation
+    from sentiment_tune.tuning.search import StudyConfig
     from sentiment_tune.tuning.trials import TrialEnd
 
 
@@ -110,7 +111,10 @@ def _epoch_line(epoch: EpochRecord) -> str:
 
 
 class StudyDisplay:
-    """A listener that shows a line a trial and what came of a study; it holds nothing, so it travels to workers."""
+    """A listener that shows each trial and what came of a study; it holds nothing, so it travels to workers.
+
+    On a terminal the trials are a table that grows, a row a trial, whichever process it was in; elsewhere plain lines.
+    """
 
     def __init__(self, quiet: bool = False):
         self._quiet = quiet
@@ -129,14 +133,9 @@ class StudyDisplay:
             case Message():
                 terminal().print(event.text)
             case campaign.StudyStart(search):
-                settings = ", ".join(sorted(search.space))
-                terminal().print(f"study {search.study}: {search.trials} trials over {settings}")
-                if search.is_pareto:
-                    terminal().print(
-                        f"for {', '.join(search.objectives)}: Optuna gives no trial up before its end then"
-                    )
+                _show_start(search)
             case trials.TrialEnd():
-                terminal().print(_trial_line(event))
+                _show_trial(event)
             case campaign.StudyEnd():
                 _show_trials(event)
             case campaign.ConfirmationEnd(confirmations):
@@ -151,6 +150,49 @@ class StudyDisplay:
         """A line of what became of a registered version."""
         name, version = registration.name, registration.version
         terminal().print(f"{name} version {version} is {registration.alias}: {registration.reason}", style="bold")
+
+
+_COST = 14  # width of the column of an objective beside accuracy
+_HEAD = "trial  state     validation{}  best    of trial  duration  left  time left"
+
+
+def _show_start(search: "StudyConfig") -> None:
+    """What a study searches, and on a terminal the head of the table of its trials."""
+    console = terminal()
+    console.print(f"study {search.study}: {search.trials} trials over {', '.join(sorted(search.space))}")
+    if search.is_pareto:
+        console.print(f"for {', '.join(search.objectives)}: Optuna gives no trial up before its end then")
+    if console.is_terminal:
+        console.print(_HEAD.format("".join(f"{name:>{_COST}}" for name in search.objectives[1:])), style="bold")
+
+
+def _show_trial(trial: "TrialEnd") -> None:
+    """A trial that has ended: a row of the table on a terminal, else a line that stands by itself."""
+    console = terminal()
+    if console.is_terminal:
+        console.print(_trial_row(trial), style=_style(trial))
+    else:
+        console.print(_trial_line(trial))
+
+
+def _trial_row(trial: "TrialEnd") -> str:
+    """A row of the table that begins with _HEAD."""
+    from sentiment_tune.tuning.objectives import shown
+
+    value = "" if trial.value is None else f"{trial.value:.4f}"
+    costs = "".join(f"{shown(name, cost):>{_COST}}" for name, cost in trial.costs.items())
+    best, number = (f"{trial.best[0]:.4f}", trial.best[1]) if trial.best else ("", "")
+    return (
+        f"{trial.number:>5}  {trial.state.lower():<8}  {value:>10}{costs}  {best:<6}  {number:>8}  "
+        f"{_duration(trial.seconds):>8}  {trial.left:>4}  {_duration(trial.seconds_left):>9}  {trial.error or ''}"
+    ).rstrip()
+
+
+def _style(trial: "TrialEnd") -> str:
+    """The best so far stands out, as does what has failed."""
+    if trial.best and trial.best[1] == trial.number:
+        return "bold green"
+    return {"FAIL": "red", "PRUNED": "dim"}.get(trial.state, "")
 
 
 def _trial_line(trial: "TrialEnd") -> str:

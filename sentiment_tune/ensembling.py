@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sentiment_tune import notes
 from sentiment_tune.build import count_parameters
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus
@@ -130,7 +131,10 @@ def build_ensemble(
         _log_training(members, weights, loss, accuracy, count_parameters(network))
         test = evaluate_on_test(network.to(resolve_device("auto")), text_config, corpus)
         facts = {"members": _describe(members)}
-        log_model(ModelPackage(ENSEMBLE, network.cpu(), facts, corpus.vocabulary, text_config))
+        model = log_model(ModelPackage(ENSEMBLE, network.cpu(), facts, corpus.vocabulary, text_config))
+        result = notes.Result(accuracy, test[Metric.TEST_ACCURACY], model.location)
+        shares = {f"{member.name} version {member.version}": w for member, w in zip(members, weights, strict=True)}
+        runs.set_tags({Tag.NOTE: notes.ensembled(shares, corpus, run, result)})
     alone = np.array([metrics.accuracy(member_logits, labels) for member_logits in logits.T])
     return EnsembleResult(run.run_id, members, weights, alone, accuracy, test[Metric.TEST_ACCURACY])
 

@@ -63,6 +63,17 @@ class RunResult:
     experiment_id: str
     undelivered: str | None  # what to tell where MLflow could not take all of it
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """What it came to, by metric: its best epoch, its seconds, its test."""
+        chosen = {
+            Metric.BEST_EPOCH: self.best.epoch,
+            Metric.BEST_VAL_ACCURACY: self.best.val_accuracy,
+            Metric.BEST_VAL_LOSS: self.best.val_loss,
+            Metric.TRAIN_SECONDS: self.seconds,
+        }
+        return {**chosen, **self.test}
+
 
 def run_experiment(
     network: nn.Module,
@@ -308,6 +319,7 @@ def log_model(package: ModelPackage) -> Write:
         flavor.save_model(str(path), package)
         model, size = runs.log_model(path), flavor.size_of(path)
     runs.log_metrics({Metric.PACKAGE_SECONDS: time.perf_counter() - started, Metric.MODEL_BYTES: size})
+    runs.log_model_figures()
     runs.log_golden(GOLDEN, package.scorer.predict_proba(GOLDEN))
     return model
 

@@ -10,6 +10,7 @@ import numpy as np
 from sentiment_tune.config import DATA_NAMES, IN_MEMORY, ExperimentConfig, describe, short_name
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.load import DataConfig
+from sentiment_tune.models.registry import ENSEMBLE
 from sentiment_tune.space import Value
 from sentiment_tune.tracking import records, ui
 from sentiment_tune.tracking.outages import Attempt
@@ -42,14 +43,42 @@ def finished(
     config: ExperimentConfig, corpus: Corpus, run: ActiveRun, result: Result, study_run: str | None = None
 ) -> str:
     """What a training is and what came of it, with the way to its model and, of a study's, to the study."""
+    link, load = _way_to_model(run, result)
+    if study_run:
+        link += f" · [study]({ui.run_page(run.experiment_id, study_run)})"
+    lines = (about(config, corpus) + link, _accuracy(corpus, config.model, result), load, _repeat(config, corpus))
+    return "\n\n".join(lines)
+
+
+def _way_to_model(run: ActiveRun, result: Result) -> tuple[str, str]:
+    """The link to its page, where it has one, and the line that says how to load it."""
     uri = result.model if result.model.startswith("models:/") else f"runs:/{run.run_id}/{Artifact.MODEL}"
-    pages = {
-        "model": ui.logged_model_page(run.experiment_id, uri),
-        "study": ui.run_page(run.experiment_id, study_run) if study_run else None,
-    }
-    links = "".join(f" · [{name}]({page})" for name, page in pages.items() if page)
+    page = ui.logged_model_page(run.experiment_id, uri)
     load = f'Load it: `mlflow.pyfunc.load_model("{uri}").predict(["a fine film"])`'
-    lines = (about(config, corpus) + links, _accuracy(corpus, config.model, result), load, _repeat(config, corpus))
+    return f" · [model]({page})" if page else "", load
+
+
+def ensembled(weights: Mapping[str, float], corpus: Corpus, run: ActiveRun, result: Result) -> str:
+    """What an ensemble is made of, by member, and what it came to."""
+    members = "\n".join(f"- {name}: weight {weight:.3f}" for name, weight in weights.items())
+    link, load = _way_to_model(run, result)
+    lines = (f"**{ENSEMBLE}** on **{corpus.name}**{link} of", members, _accuracy(corpus, ENSEMBLE, result), load)
+    return "\n\n".join(lines)
+
+
+def repeated(
+    config: ExperimentConfig, corpus: Corpus, run: ActiveRun, seeds: int, summary: Mapping[str, float], best: str
+) -> str:
+    """What trainings that differ in their seed alone came to, with the way to the best of them."""
+    page = ui.run_page(run.experiment_id, best)
+    figures = {"Validation": Metric.BEST_VAL_ACCURACY, "Test": Metric.TEST_ACCURACY}
+    means = [
+        f"{part} accuracy **{summary[Metric.MEAN + name]:.4f}** ± {summary[Metric.SPREAD + name]:.4f}, from "
+        f"{summary[Metric.LEAST + name]:.4f} to {summary[Metric.MOST + name]:.4f}"
+        for part, name in figures.items()
+        if Metric.MEAN + name in summary
+    ]
+    lines = (f"{about(config, corpus)}, {seeds} seeds · [the best]({page})", *means, _repeat(config, corpus, seeds))
     return "\n\n".join(lines)
 
 
@@ -80,13 +109,14 @@ def _linear(digest: str, model: str) -> float | None:
     return None
 
 
-def _repeat(config: ExperimentConfig, corpus: Corpus) -> str:
+def _repeat(config: ExperimentConfig, corpus: Corpus, seeds: int = 1) -> str:
     """How to train the same again: a command, or for data in memory a call."""
+    chosen: dict[str, Value] = {**config.changed, "seeds": seeds} if seeds > 1 else {**config.changed}
     if config.data.data == IN_MEMORY:
-        given = "".join(f", {name}={value!r}" for name, value in config.changed.items())
+        given = "".join(f", {name}={value!r}" for name, value in chosen.items())
         return f"Repeat it: `sentiment_tune.train({config.model!r}, data{given})`"
     data = {"data": corpus.name} if config.data.data == AUTO else data_given(asdict(config.data))
-    return f"Repeat it: `sentiment-tune train {options({'model': config.model, **data, **config.changed})}`"
+    return f"Repeat it: `sentiment-tune train {options({'model': config.model, **data, **chosen})}`"
 
 
 def data_given(settings: Mapping[str, Value | None]) -> dict[str, Value]:

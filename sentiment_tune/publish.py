@@ -22,7 +22,7 @@ from sentiment_tune.inference.package import ModelPackage, load_package
 from sentiment_tune.models.registry import ENSEMBLE
 from sentiment_tune.tracking import logged_models, records, registry, runs
 from sentiment_tune.tracking.registry import Registration
-from sentiment_tune.tracking.schema import Artifact, Metric, Tag
+from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag
 from sentiment_tune.tracking.server import database_lock, tracking_uri
 
 TOLERANCE = 1e-6  # of a probability, between the process that made a model and another
@@ -42,10 +42,12 @@ print(json.dumps([scored, exported]))
 def register_run(run_id: str, name: str | None = None, trust_code: bool = False) -> list[Registration]:
     """Register the model of a finished run, once it has been verified: under its network's name or the one given.
 
+    Of repeats, trainings that differ in their seed alone, it is the best by validation.
     A champion of its network's name is registered as `sentiment` too, the best of all networks. InputError, with
     nothing registered, where the run is not finished or tested, its model is not what was logged, or code would have
     to run that is neither of this package nor trusted.
     """
+    run_id = _single_run(run_id)
     run = _registrable_run(run_id)
     uri = records.logged_model_uri(run_id)
     verify_model(run_id, uri, trust_code)
@@ -68,6 +70,12 @@ def register_as(run_id: str, alias: str, reason: str, trust_code: bool = False) 
     with database_lock():  # two at once would make the name twice
         version = registry.find_version(run_id, name) or registry.create_version(name, uri, run, card)
         return registry.give_alias(name, version, alias, reason)
+
+
+def _single_run(run_id: str) -> str:
+    """The run, or if it is one above repeats the best of them."""
+    tags = records.read_run(run_id).tags
+    return tags.get(Tag.BEST_RUN, run_id) if tags.get(Tag.STAGE) == Stage.REPEATS else run_id
 
 
 def _registrable_run(run_id: str) -> FinishedRun:

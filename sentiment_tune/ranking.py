@@ -12,8 +12,9 @@ from sentiment_tune.evaluation.finished_run import FinishedRun
 from sentiment_tune.evaluation.metrics import Proportion, is_correct, mcnemar_test
 from sentiment_tune.space import unknown_name
 from sentiment_tune.tracking import records, registry, server
-from sentiment_tune.tracking.schema import Metric
+from sentiment_tune.tracking.schema import Metric, Stage, Tag
 
+_MEAN = Metric.MEAN + Metric.BEST_VAL_ACCURACY
 NOISE = 0.05  # probability of a difference by chance from which on it is called noise
 
 
@@ -26,7 +27,7 @@ class Row:
     data: str
     digest: str
     champion_of: tuple[str, ...]
-    validation: float
+    validation: float  # of repeats their mean
     test: Proportion
     parameters: int
     megabytes: float  # of the logged model
@@ -34,6 +35,8 @@ class Row:
     reviews_per_second: float
     correct: NDArray[np.bool_] = field(repr=False, compare=False)  # [test review]
     experiment_id: str = ""
+    spread: float = 0.0  # standard deviation of validation over the seeds
+    seeds: int = 1
 
 
 @dataclass(frozen=True)
@@ -64,21 +67,24 @@ SORTS: Mapping[str, Any] = {
 def rank_runs(digest: str | None = None, sort: str = "validation", best_only: bool = True) -> list[RankedRow]:
     """Tested runs, of each network on each data only the best by validation and the champions unless told otherwise.
 
-    The leader is the best by validation; against it each other model's difference on the same test reviews is tested.
+    One of several trainings that differ in their seed alone is ranked by the mean of them all. The leader is the best
+    by validation; against it each other model's difference on the same test reviews is tested.
     InputError where there is nothing to compare.
     """
     if sort not in SORTS:
         raise unknown_name("order", sort, SORTS)
-    runs = _tested_runs(digest)
+    repeats = {run.run_id: run.metrics for run in records.find_runs({Tag.STAGE: Stage.REPEATS})}
+    runs = _ranked(_tested_runs(digest), repeats)
     champions = registry.champions()
     chosen = [run for run in runs if run.run_id in champions or not best_only or run is _best_like(run, runs)]
-    rows = sorted((_row(run, champions.get(run.run_id, [])) for run in chosen), key=SORTS[sort])
+    unsorted = (_row(run, champions.get(run.run_id, []), repeats.get(str(run.parent), {})) for run in chosen)
+    rows = sorted(unsorted, key=SORTS[sort])
     leaders = {row.digest: row for row in sorted(rows, key=lambda row: row.validation)}
     return [RankedRow(row, _by_chance(row, leaders[row.digest])) for row in rows]
 
 
 def _tested_runs(digest: str | None) -> list[FinishedRun]:
-    """The tested runs, on the data of this name or digest, or its beginning, the best by validation first."""
+    """The tested runs, on the data of this name or digest, or its beginning."""
     tested = [run for run in records.find_runs({}) if Metric.TEST_ACCURACY in run.metrics]
     runs = [
         run
@@ -88,11 +94,17 @@ def _tested_runs(digest: str | None) -> list[FinishedRun]:
     if not runs:
         where = f" on data {digest!r}" if digest else ""
         raise InputError(f"no tested run{where} at {server.tracking_uri()}: train one first, or give --tracking-uri")
-    return sorted(runs, key=lambda run: -run.best_val_accuracy)
+    return runs
 
 
-def _is_on(run: FinishedRun, data: str | None) -> bool:
-    return data is None or run.data == data or run.data_digest.startswith(data)
+def _ranked(runs: Sequence[FinishedRun], repeats: Mapping[str, Mapping[str, float]]) -> list[FinishedRun]:
+    """The best by validation first: by the mean of its repeats, and among them by its own."""
+
+    def key(run: FinishedRun) -> tuple[float, float]:
+        mean = repeats.get(str(run.parent), {}).get(_MEAN, run.best_val_accuracy)
+        return -mean, -run.best_val_accuracy
+
+    return sorted(runs, key=key)
 
 
 def _best_like(run: FinishedRun, ranked: Sequence[FinishedRun]) -> FinishedRun:
@@ -104,7 +116,7 @@ def _by_chance(row: Row, leader: Row) -> float | None:
     return None if row is leader else mcnemar_test(leader.correct, row.correct)
 
 
-def _row(run: FinishedRun, names: Sequence[str]) -> Row:
+def _row(run: FinishedRun, names: Sequence[str], repeats: Mapping[str, float]) -> Row:
     test = records.read_test_predictions(run.run_id)
     correct = is_correct(test["labels"], test["probabilities"])
     return Row(
@@ -113,7 +125,7 @@ def _row(run: FinishedRun, names: Sequence[str]) -> Row:
         data=run.data,
         digest=run.data_digest,
         champion_of=tuple(sorted(names)),
-        validation=run.best_val_accuracy,
+        validation=repeats.get(_MEAN, run.best_val_accuracy),
         test=Proportion.of(correct),
         parameters=run.parameters,
         megabytes=run.model_bytes / 1e6,
@@ -121,12 +133,15 @@ def _row(run: FinishedRun, names: Sequence[str]) -> Row:
         reviews_per_second=run.test_reviews_per_second,
         correct=correct,
         experiment_id=run.experiment_id,
+        spread=repeats.get(Metric.SPREAD + Metric.BEST_VAL_ACCURACY, 0.0),
+        seeds=int(repeats.get(Metric.REPEATS, 1)),
     )
 
 
 COLUMNS = (
     "network",
     "validation",
+    "seeds",
     "test",
     "95 % interval",
     "to the leader",
@@ -147,7 +162,8 @@ def cells(ranked: RankedRow) -> list[str]:
     chance = "" if ranked.by_chance is None else f" (p = {ranked.by_chance:.2g})"
     return [
         row.network,
-        f"{row.validation:.4f}",
+        f"{row.validation:.4f}" + (f" ± {row.spread:.4f}" if row.seeds > 1 else ""),
+        str(row.seeds),
         f"{row.test.value:.4f}",
         f"{low:.4f} to {high:.4f}",
         ranked.verdict + chance,
@@ -168,6 +184,8 @@ def record(ranked: RankedRow) -> dict[str, Any]:
     return {
         "network": row.network,
         "val_accuracy": row.validation,
+        "val_spread": row.spread,
+        "seeds": row.seeds,
         "test_accuracy": row.test.value,
         "test_low": low,
         "test_high": high,

@@ -115,7 +115,7 @@ def _checkpoints(state: Path) -> Iterator[Finding]:
         elif status != "RUNNING":
             tags = records.read_run(folder.name).tags
             command = f"sentiment-tune train --resume {folder.name}"
-            if Tag.STAGE in tags:
+            if Tag.TRIAL in tags:
                 command = "the `tune` command of its study"
             yield Finding(f"checkpoints of run {folder.name}, which is {status}", f"go on with it: {command}", None)
 

@@ -12,7 +12,7 @@ from sentiment_tune.local import is_process_gone
 from sentiment_tune.models.registry import ENSEMBLE
 from sentiment_tune.tracking import records, runs, server
 from sentiment_tune.tracking.records import RunRecord
-from sentiment_tune.tracking.schema import Artifact, Tag
+from sentiment_tune.tracking.schema import Artifact, Stage, Tag
 
 LAST = "last"  # in place of an id: the newest training that was cut off
 
@@ -24,6 +24,7 @@ class InterruptedTraining:
     run_id: str
     settings: Mapping[str, Any]  # all by name, as they were logged
     data_digest: str
+    seeds: int | None = None  # of repeats: how many there are to be
 
     def config(self, model: str | None, given: Mapping[str, Any]) -> ExperimentConfig:
         """Its config; InputError naming the first of the settings given now that is another.
@@ -41,6 +42,12 @@ class InterruptedTraining:
                 raise self._other(name, before.as_dict[name], value)
         return now
 
+    def check_seeds(self, given: int) -> int:
+        """How many seeds it has; InputError if as many are given now as it was not begun with."""
+        if given not in (1, self.seeds):
+            raise self._other("seeds", self.seeds or 1, given)
+        return self.seeds or 1
+
     def check_data(self, corpus: Corpus) -> None:
         """InputError if the data are not those that it was begun with."""
         if corpus.digest != self.data_digest:
@@ -52,11 +59,22 @@ class InterruptedTraining:
 
 def interrupted_training(run_id: str) -> InterruptedTraining:
     """The training of a run, of the newest one that was cut off if it is `last`; InputError if it cannot go on."""
-    run = _last() if run_id == LAST else records.read_run(run_id)
+    run = _with_its_repeats(_last() if run_id == LAST else records.read_run(run_id))
     objection = _objection(run)
     if objection:
         raise InputError(f"run {run.run_id} {objection}")
-    return InterruptedTraining(run.run_id, _settings_of(run), run.tags[Tag.DATA_DIGEST])
+    seeds = run.tags.get(Tag.SEEDS)
+    return InterruptedTraining(
+        run.run_id, _settings_of(run), run.tags[Tag.DATA_DIGEST], None if seeds is None else int(seeds)
+    )
+
+
+def _with_its_repeats(run: RunRecord) -> RunRecord:
+    """The run, or the one above it where it is one of several that differ in their seed alone: all of them go on."""
+    if Tag.PARENT_RUN not in run.tags or Tag.STAGE in run.tags or run.status == "FINISHED":
+        return run
+    above = records.read_run(run.tags[Tag.PARENT_RUN])
+    return above if above.tags.get(Tag.STAGE) == Stage.REPEATS else run
 
 
 def _objection(run: RunRecord) -> str | None:
@@ -65,7 +83,7 @@ def _objection(run: RunRecord) -> str | None:
         return "is deleted: restore it in MLflow, or train anew"
     if run.status == "FINISHED":
         return "is finished, and nothing of it is left to do: train another"
-    if Tag.STAGE in run.tags:
+    if Tag.STAGE in run.tags and (run.tags[Tag.STAGE] != Stage.REPEATS or Tag.TRIAL in run.tags):
         return "belongs to a study, which goes on by the `tune` command that began it"
     if run.tags.get(Tag.NETWORK, ENSEMBLE) == ENSEMBLE or Tag.DATA_DIGEST not in run.tags:
         return "is no training of this package: give the run of a `train` that was cut off"

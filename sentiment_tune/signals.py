@@ -26,6 +26,7 @@ import psutil
 from sentiment_tune.errors import TerminatedError
 
 GRACE, LAST_WORDS = 6.5, 3.0  # seconds to end by itself, and then for what is still to be told
+IMPORT_GRACE = 1.0  # to come to the end of imports, which can take very long on a busy machine
 ONE_WISH = 0.3  # seconds within which signals are one: a terminal, make and `mlflow run` hand on the same
 _POLL = 0.2  # seconds
 _PROJECT_RUN = "MLFLOW_RUN_ID"  # set by `mlflow run` for its child
@@ -286,7 +287,10 @@ def _hear(number: int) -> None:
 
 
 def _is_overdue() -> bool:
-    return _wish.heard > 1 or time.monotonic() - _wish.since > GRACE
+    busy = _wish.open or _wish.unbroken or _wish.raised
+    main = sys._current_frames().get(threading.main_thread().ident or 0)
+    grace = IMPORT_GRACE if not busy and _is_fragile(main) else GRACE
+    return _wish.heard > 1 or time.monotonic() - _wish.since > grace
 
 
 def _is_gone(process: psutil.Process) -> bool:
@@ -300,7 +304,7 @@ def _is_gone(process: psutil.Process) -> bool:
 
 def _end_suddenly(number: int) -> None:
     """Say all last words at once, pass the wish on to the processes of this one, and end it."""
-    ends = time.monotonic() + LAST_WORDS
+    ends = time.monotonic() + LAST_WORDS if _wish.heard > 1 else _wish.since + GRACE + LAST_WORDS
     children = psutil.Process().children(recursive=True)
     for child in children:
         with contextlib.suppress(psutil.Error):

@@ -2,8 +2,9 @@
 
 import os
 import shlex
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from sentiment_tune import notes
+from sentiment_tune.config import settings_for
 from sentiment_tune.display import StudyDisplay, show_table, terminal
 from sentiment_tune.errors import OutageError, hide_passwords
 from sentiment_tune.models.registry import NETWORKS
@@ -24,22 +26,41 @@ if TYPE_CHECKING:
     from sentiment_tune.events import Event
     from sentiment_tune.ranking import RankedRow
     from sentiment_tune.recovery import Finding
+    from sentiment_tune.space import Value
     from sentiment_tune.tracking.registry import Registration
 
+ACCURACIES = ("best_val_accuracy", "test_accuracy")
 
-def trained(run: "TrainedRun") -> None:
-    """The figures of a finished run, and three lines that say what to do next."""
-    model, metrics, data = run.settings["model"], run.metrics, notes.data_given(run.settings)
+
+def trained(run: "TrainedRun", **given: "Value | None") -> None:
+    """The figures of a finished run, and three lines that say what to do next, as was `given` beside settings."""
+    model, metrics = run.settings["model"], run.metrics
     once_more = ", then on train and validation," if run.settings["refit"] else ""
+    best = ""
+    if run.repeats is not None:
+        _repeated(run.repeats, str(run.repeats_run_id))
+        best = f"the best, with seed {run.settings['seed']}: "
     terminal().print(
-        f"\n{model} on {run.data}: test accuracy {metrics['test_accuracy']:.4f}, validation "
+        f"\n{best}{model} on {run.data}: test accuracy {metrics['test_accuracy']:.4f}, validation "
         f"{metrics['best_val_accuracy']:.4f} in epoch {metrics['best_epoch']}, {run.parameters:,} parameters, "
         f"trained{once_more} in {metrics['train_seconds']:.0f} s\nrun {run.run_id}, model {run.model_uri}\n",
         style="bold",
     )
     say(f"compare the runs   {_ui(ui.runs_page(run.experiment_id))}")
     say(f'score a text       {_command("sentiment-tune")} score --model {run.model_uri} "a fine film" "a dull one"')
-    say(f"train another      {_command('sentiment-tune')} train {notes.options({'model': _another(model), **data})}")
+    say(f"train another      {_command('sentiment-tune')} train {notes.options(_another(run, given))}")
+
+
+def _repeated(repeats: "DataFrame", run_id: str) -> None:
+    """What trainings with several seeds came to, each and together."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("seed", "validation", "test", "run"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for repeat in repeats.to_dict("records"):
+        table.add_row(str(repeat["seed"]), *(f"{repeat[name]:.4f}" for name in ACCURACIES), repeat["run_id"][:8])
+    means = (f"{repeats[name].mean():.4f} ± {repeats[name].std():.4f}" for name in ACCURACIES)
+    table.add_row("mean", *means, run_id[:8], style="bold")
+    show_table(table)
 
 
 def uploaded(runs: Sequence[str]) -> None:
@@ -162,10 +183,19 @@ def _ui(page: str) -> str:
     return f"{_command('mlflow')} ui --backend-store-uri {shlex.quote(uri)}   then open {ui.link(page)}"
 
 
-def _another(model: str) -> str:
-    """A network to try next: the one after `model` in the registry."""
-    names = list(NETWORKS)
-    return names[(names.index(model) + 1) % len(names)] if model in names else names[0]
+def _another(run: "TrainedRun", given: Mapping[str, "Value | None"]) -> dict[str, "Value"]:
+    """What trains the next network of the registry as this one was: on the same data, with the settings it has too."""
+    names, model = list(NETWORKS), str(run.settings["model"])
+    other = names[(names.index(model) + 1) % len(names)] if model in names else names[0]
+    default, takes = settings_for(model), settings_for(other)
+    changed = {
+        name: value for name, value in run.settings.items() if name in default and value != default[name].default
+    }
+    shared = {name: value for name, value in changed.items() if name in takes and value in takes[name].bounds}
+    around = {
+        name: hide_passwords(value) if isinstance(value, str) else value for name, value in given.items() if value
+    }
+    return {"model": other, **notes.data_given(run.settings), **shared, **around}
 
 
 def _command(name: str) -> str:
@@ -173,9 +203,10 @@ def _command(name: str) -> str:
     script = Path(sys.executable).with_name(name)
     if not script.exists():
         return f"{shlex.quote(sys.executable)} -m {name.replace('-', '_')}"
-    # The search path tells nothing: under `make` and `mlflow run` it is not the user's own.
-    active = sys.prefix == sys.base_prefix or os.environ.get("VIRTUAL_ENV") == sys.prefix
-    return name if active else shlex.quote(os.path.relpath(script))
+    # Under `make` the search path is not the user's own.
+    found = None if "MAKELEVEL" in os.environ else shutil.which(name)
+    is_found = found is not None and os.path.realpath(found) == os.path.realpath(script)
+    return name if is_found else shlex.quote(os.path.relpath(script))
 
 
 def scores(texts: Sequence[str], scored: "DataFrame") -> None:

@@ -77,10 +77,10 @@ def _run() -> None:
 def _end_project(run_id: str | None) -> None:
     """End the run that `mlflow run` has begun for this command, which may not be there any more to do it."""
     if run_id:
-        from sentiment_tune.tracking import runs
+        from sentiment_tune.tracking import ending
 
         with signals.unbroken(), contextlib.suppress(Exception):
-            runs.end_abandoned_run(run_id, runs.ENDED)
+            ending.end_abandoned_run(run_id, ending.ENDED)
 
 
 def _explain(error: BaseException) -> None:

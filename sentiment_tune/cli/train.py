@@ -9,6 +9,7 @@ from sentiment_tune.cli import options
 @options.model_option("network, or package.module:Class of your own")
 @options.settings_option("settings.json of an earlier run, or the name of a recipe")
 @options.data_options
+@options.option("--seeds", default=1, show_default=True, help="times it is trained, with as many seeds from --seed on")
 @options.option("--resume", metavar="RUN|last", help="go on with a run that was cut off, with its settings and data")
 @options.option(
     "--checkpoint-minutes",
@@ -26,6 +27,7 @@ from sentiment_tune.cli import options
 def train(
     model: str | None,
     settings: str | None,
+    seeds: int,
     resume: str | None,
     checkpoint_minutes: float,
     experiment: str | None,
@@ -42,6 +44,7 @@ def train(
     chosen = options.chosen_settings(model, settings, given)
     run = api.train(
         **{**chosen, "model": model} if resume else chosen,
+        seeds=seeds,
         resume=resume or None,
         checkpoint_minutes=checkpoint_minutes,
         experiment=experiment,
@@ -50,5 +53,5 @@ def train(
         system_metrics=system_metrics,
         progress=not quiet,
     )
-    console.trained(run)
+    console.trained(run, seeds=seeds if seeds > 1 else None, experiment=experiment, tracking_uri=tracking_uri)
     console.check_delivered()

@@ -30,3 +30,4 @@ class FinishedRun:
     refit_seconds: float
     model_bytes: float
     experiment_id: str = ""
+    parent: str | None = None  # id of the run above it

@@ -14,7 +14,7 @@ import sklearn.metrics
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import LogFormatter, MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox, BboxBase
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay
@@ -143,9 +143,7 @@ def accuracy_against_time(
     )
     axes = figure.subplots()
     _style(axes, "training time [s]", "test accuracy [share of reviews]")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    _log_scale(axes)
     chosen = np.array([bool(names) for names in champion_of], dtype=np.bool_)
     axes.plot(times[~chosen], values[~chosen], "o", color=_BLUE, markersize=8, label="run")
     if chosen.any():
@@ -176,9 +174,7 @@ def accuracy_against_cost(
     figure = _figure(9.6, 6.0, f"Best on validation: {accuracies.max():.4f} with {best_cost}")
     axes = figure.subplots()
     _style(axes, cost, "validation accuracy [share of reviews]")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    _log_scale(axes)
     axes.plot(*tried, "o", color=_BLUE, alpha=0.4, markersize=6, label="trial")
     axes.plot(costs, accuracies, "o", color=_ORANGE, markersize=9, label="front, mean of several seeds")
     order = np.lexsort((-accuracies, costs))
@@ -189,6 +185,21 @@ def accuracy_against_cost(
     _legend(figure, axes)
     _label(figure, axes, costs, accuracies, texts)
     return figure
+
+
+def _log_scale(axes: Axes) -> None:
+    """Make x logarithmic, with its figures written out; between powers of ten 2 and 5 stand where there is room."""
+    axes.set_xscale("log")
+
+    def written(value: float, _: float) -> str:
+        return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+
+    def between(value: float, position: float) -> str:
+        low, high = axes.get_xlim()
+        return written(value, position) if high < 300 * low and f"{value:e}"[0] in "25" else ""
+
+    axes.xaxis.set_major_formatter(written)
+    axes.xaxis.set_minor_formatter(between)
 
 
 def _label(figure: Figure, axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], texts: Sequence[str]) -> None:

@@ -36,6 +36,7 @@ class Kind(StrEnum):
     DATASETS = "datasets"
     FILE = "file"
     MODEL = "model"
+    FIGURES = "figures"  # of a model, which the run has logged before
     END = "end"
 
 

@@ -10,7 +10,7 @@ from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from sentiment_tune.local import is_of_this_machine, is_process_gone
-from sentiment_tune.tracking import records, runs
+from sentiment_tune.tracking import ending, records
 from sentiment_tune.tracking.records import RunRecord, read_record
 from sentiment_tune.tracking.schema import Tag
 
@@ -39,7 +39,7 @@ def is_abandoned(run: RunRecord) -> bool:
 def end_run(run_id: str) -> None:
     """End an abandoned run as KILLED, unless somebody has gone on with it in the meantime."""
     if is_abandoned(records.read_run(run_id)):
-        runs.end_abandoned_run(run_id, runs.ABANDONED)
+        ending.end_abandoned_run(run_id, ending.ABANDONED)
 
 
 def notice() -> str | None:

@@ -19,7 +19,7 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
 from sentiment_tune.evaluation.metrics import Proportion
 from sentiment_tune.inference.files import check_names, parse_json, read_file
-from sentiment_tune.tracking.schema import Artifact, Metric, Tag
+from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag
 from sentiment_tune.tracking.server import tracking_uri
 
 _LARGEST_ARTIFACT = 2**28  # bytes
@@ -102,6 +102,7 @@ def finished_run(run: RunRecord) -> FinishedRun:
             refit_seconds=metrics.get(Metric.REFIT_SECONDS, 0.0),
             model_bytes=metrics[Metric.MODEL_BYTES],
             experiment_id=run.experiment_id,
+            parent=tags.get(Tag.PARENT_RUN),
         )
     except KeyError as error:
         raise InputError(
@@ -144,6 +145,13 @@ def find_running() -> list[RunRecord]:
 def find_children(parent: str) -> list[RunRecord]:
     """Runs that belong to `parent`, whatever became of them."""
     return _search(f"tags.`{Tag.PARENT_RUN}` = {quoted(parent)}")
+
+
+def find_descendants(run_id: str) -> list[RunRecord]:
+    """Runs that belong to a run, and those that belong to repeats among them."""
+    children = find_children(run_id)
+    repeats = [run.run_id for run in children if run.tags.get(Tag.STAGE) == Stage.REPEATS]
+    return [*children, *(run for above in repeats for run in find_children(above))]
 
 
 def _search(*conditions: str, newest: int = 50_000) -> list[RunRecord]:

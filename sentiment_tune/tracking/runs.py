@@ -41,16 +41,16 @@ from sentiment_tune.local import process_id
 from sentiment_tune.space import Value
 from sentiment_tune.tracking import server, ui
 from sentiment_tune.tracking.delivery import BACK, UNLOCKED, Delivery, deliver_left
+from sentiment_tune.tracking.ending import ENDED, end_abandoned_run
 from sentiment_tune.tracking.journal import Kind, Write
 from sentiment_tune.tracking.outages import is_locked, is_outage, patiently, reason_of
-from sentiment_tune.tracking.schema import Artifact, Tag
+from sentiment_tune.tracking.schema import MODEL_FIGURES, Artifact, Tag
 from sentiment_tune.training.loop import EpochRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPERIMENT = "sentiment"
-ENDED, ABANDONED = "ended by a signal", "the process that ran this training is gone"
 _PROJECT_RUN = "MLFLOW_RUN_ID"  # the variable in which `mlflow run` names the run it has begun
 
 
@@ -245,6 +245,16 @@ def _experiment_of_project_run(run_id: str, asked_for: str | None) -> str:
     return str(run.info.experiment_id)
 
 
+def schedule_run(spec: RunSpec) -> str:
+    """Id of a new run below another that nobody works on yet: it is SCHEDULED until it is started by its id."""
+    client = mlflow.MlflowClient()
+    tags = {**spec.tags, Tag.PARENT_RUN: str(spec.parent)}
+    experiment = client.get_run(str(spec.parent)).info.experiment_id
+    run_id = str(client.create_run(experiment, tags=tags, run_name=spec.name).info.run_id)
+    client.update_run(run_id, "SCHEDULED")
+    return run_id
+
+
 def _end_begun_run(begun: Sequence[str]) -> None:
     """What a process says last: the run's end, also of one that it was about to begin."""
     for _ in range(2):
@@ -284,15 +294,6 @@ def record_run(
     metrics = [Metric(key, value, ended, step) for key, values in series.items() for step, value in values.items()]
     client.log_batch(run, metrics, [Param(key, str(value)) for key, value in params.items()])
     client.set_terminated(run, status, ended)
-
-
-def end_abandoned_run(run_id: str, reason: str, process: str | None = None) -> None:
-    """End a run whose process is gone, if it is still said to be running, by that `process` where one is named."""
-    run = mlflow.get_run(run_id)
-    if run.info.status == "RUNNING" and process in (None, run.data.tags.get(Tag.PROCESS)):
-        client = mlflow.MlflowClient()
-        client.set_tag(run_id, Tag.ERROR, reason)
-        client.set_terminated(run_id, "KILLED")
 
 
 def run_exists(run_id: str) -> bool:
@@ -466,6 +467,11 @@ def _log_file(content: bytes, path: str) -> None:
 def log_model(folder: Path) -> Write:
     """Log the MLflow model in a folder, which may go afterwards; where the model is then is known at the run's end."""
     return _write(Kind.MODEL, {"name": Artifact.MODEL}, path=folder)
+
+
+def log_model_figures() -> None:
+    """Log the run's figures of its model to the model too, each with the dataset it was measured on."""
+    _write(Kind.FIGURES, {"parts": dict(MODEL_FIGURES)})
 
 
 @functools.cache  # what runs is what was there at the start

@@ -1,7 +1,8 @@
 """What a run holds in MLflow, by name: the only place where a tag, a metric or an artifact gets its name.
 
 Params are the settings under the names that their declarations give them, and the metrics of an epoch are the fields of
-`training.loop.EpochRecord`; the names below are all others.
+`training.loop.EpochRecord`; the names below are all others. They have no prefix by which MLflow would group its charts:
+it compares by name, so runs of before and of now would stand in two columns.
 """
 
 
@@ -29,13 +30,14 @@ class Tag:
     # of a study's runs
     STUDY = "study"
     STORAGE = "storage"
-    STAGE = "stage"  # study, search or confirm
+    STAGE = "stage"  # see Stage
     TRIAL = "trial"
     OPTUNA_STATE = "optuna_state"
     PRUNED_AT_EPOCH = "pruned_at_epoch"
     EXCESS = "excess"  # what the network has more of than it may, so that it was not trained
     BEST_TRIAL = "best_trial"
-    BEST_RUN = "best_run"
+    BEST_RUN = "best_run"  # of a study's trials, or of repeats
+    SEEDS = "seeds"  # of repeats: how many there are to be
     WINNER = "winner"
     RESTORED = "restored"  # where from, of a run that was lost
     # MLflow's own
@@ -43,6 +45,15 @@ class Tag:
     NOTE = "mlflow.note.content"  # the description of a run or an experiment, in Markdown
     EXPERIMENT_KIND = "mlflow.experimentKind"
     VIEW = "mlflow.sharedViewState."  # begins the tags of an experiment that hold views of its runs
+
+
+class Stage:
+    """What a run is, that is no single training or only part of a study."""
+
+    STUDY = "study"
+    SEARCH = "search"  # a trial
+    CONFIRM = "confirm"  # a trial's settings, trained again
+    REPEATS = "repeats"  # above trainings that differ in their seed alone
 
 
 class VersionTag:
@@ -82,7 +93,16 @@ class Metric:
     TRIALS = "trials"
     CONFIRMED_VAL_ACCURACY = "confirmed_val_accuracy"
     CONFIRMED_SPREAD = "confirmed_spread"
+    REPEATS = "repeats"  # trainings of which MEAN, SPREAD, LEAST and MOST before a figure's name are
+    MEAN, SPREAD, LEAST, MOST = "mean_", "sd_", "min_", "max_"
     WEIGHT = "weight_"  # of an ensemble's member, before its registered name
+
+
+# Metrics that a logged model has too, and the part of the data on which each is measured.
+MODEL_FIGURES = {
+    **dict.fromkeys((Metric.BEST_VAL_ACCURACY, Metric.BEST_VAL_LOSS), "validation"),
+    **dict.fromkeys((Metric.TEST_ACCURACY, Metric.TEST_F1, Metric.TEST_ROC_AUC, Metric.TEST_LOG_LOSS), "test"),
+}
 
 
 class Artifact:

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import mlflow
 from mlflow.entities import (
@@ -26,6 +25,7 @@ from sentiment_tune.tracking.logged_models import record_files
 
 _OF_MODEL = ("flavors", "signature", "saved_input_example_info", "metadata", "env_vars")  # what its file says of itself
 
+_PART = "mlflow.data.context"  # tag of a run's dataset that says what it is for
 _ORIGIN = ("mlflow.user", "mlflow.source.")  # tags that say who began what, from where
 
 
@@ -57,8 +57,7 @@ def _is_logged(client: mlflow.MlflowClient, run_id: str, metric: Metric) -> bool
 def _send_datasets(client: mlflow.MlflowClient, run_id: str, write: Write) -> None:
     """A run's datasets are told apart by name and digest."""
     datasets = [
-        DatasetInput(Dataset(**dataset), [InputTag("mlflow.data.context", part)])
-        for part, dataset in write.values["datasets"].items()
+        DatasetInput(Dataset(**dataset), [InputTag(_PART, part)]) for part, dataset in write.values["datasets"].items()
     ]
     client.log_inputs(run_id, datasets)
 
@@ -87,12 +86,9 @@ def _send_model(client: mlflow.MlflowClient, run_id: str, write: Write) -> None:
     """The run's model, unless it is there; one that was begun and not ended is finished, and stays linked to it."""
     if write.path is None:
         raise ValueError("a model to log needs a folder")
-    flavor, model = _SavedModel(write.path), _begun_model(client, run_id)
-    if model is None:
-        model = _begin_model(client, run_id, write.values["name"])
-        Model.log(None, flavor, model_id=model.model_id, run_id=run_id, validate_serving_input=False)
-    elif model.status != LoggedModelStatus.READY:
-        _finish(client, model, flavor)
+    model = _begun_model(client, run_id) or _begin_model(client, run_id, write.values["name"])
+    if model.status != LoggedModelStatus.READY:
+        _finish(client, model, write.path)
     write.uri = model.model_uri
 
 
@@ -103,6 +99,21 @@ def _begin_model(client: mlflow.MlflowClient, run_id: str, name: str) -> LoggedM
     return client.create_logged_model(run.info.experiment_id, name, run_id, origin, run.data.params)
 
 
+def _send_figures(client: mlflow.MlflowClient, run_id: str, write: Write) -> None:
+    """Say of the run's model what the run says of it, and on which of its datasets, unless that is said."""
+    model, run = _begun_model(client, run_id), client.get_run(run_id)
+    if model is None:
+        return
+    inputs = run.inputs.dataset_inputs if run.inputs else ()
+    datasets = {tag.value: one.dataset for one in inputs for tag in one.tags if tag.key == _PART}
+    told = {metric.key for metric in model.metrics or ()}
+    for name, part in write.values["parts"].items():
+        if name in run.data.metrics and name not in told and part in datasets:
+            point, data = client.get_metric_history(run_id, name)[-1], datasets[part]
+            of_model = (model.model_id, data.name, data.digest, run_id)
+            client.log_batch(run_id, [Metric(name, point.value, point.timestamp, point.step, *of_model)])
+
+
 def _begun_model(client: mlflow.MlflowClient, run_id: str) -> LoggedModel | None:
     """The model that the run has logged before, whole or not."""
     experiment, mine = client.get_run(run_id).info.experiment_id, f"source_run_id = '{run_id}'"
@@ -110,33 +121,30 @@ def _begun_model(client: mlflow.MlflowClient, run_id: str) -> LoggedModel | None
     return models[0] if models else None
 
 
-def _finish(client: mlflow.MlflowClient, begun: LoggedModel, flavor: "_SavedModel") -> None:
-    """Log the files of a model anew, and say that it is whole."""
+def _finish(client: mlflow.MlflowClient, begun: LoggedModel, folder: Path) -> None:
+    """Log the files of a model, anew if need be, and say that it is whole.
+
+    By hand: `Model.log` of MLflow would give it the figures of its run without the data they are of.
+    """
     run_id = str(begun.source_run_id)
     outputs = client.get_run(run_id).outputs
     if begun.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else ())]:
         client.log_outputs(run_id, [LoggedModelOutput(begun.model_id, step=0)])
     with tempfile.TemporaryDirectory() as temporary:
         model = Model(begun.artifact_location, run_id, model_uuid=begun.model_id, model_id=begun.model_id)
-        flavor.save_model(str(Path(temporary, "model")), model)
+        _copy_model(folder, Path(temporary, "model"), model)
         client.log_model_artifacts(begun.model_id, str(Path(temporary, "model")))
     client.finalize_logged_model(begun.model_id, LoggedModelStatus.READY)
 
 
-class _SavedModel:
-    """A flavor, as MLflow calls what writes models, of a model that has been written before."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-
-    def save_model(self, path: str, mlflow_model: Model, **_: Any) -> None:
-        """Write the model into the folder `path`, with the ids that MLflow has given it since."""
-        shutil.copytree(self._folder, path)
-        saved = Model.load(str(self._folder))
-        for name in _OF_MODEL:
-            setattr(mlflow_model, name, getattr(saved, name))
-        mlflow_model.save(str(Path(path, "MLmodel")))
-        record_files(Path(path), mlflow_model.model_id)
+def _copy_model(folder: Path, target: Path, model: Model) -> None:
+    """Write the model of a folder into another, with the ids that MLflow has given it since."""
+    shutil.copytree(folder, target)
+    saved = Model.load(str(folder))
+    for name in _OF_MODEL:
+        setattr(model, name, getattr(saved, name))
+    model.save(str(target / "MLmodel"))
+    record_files(target, model.model_id)
 
 
 def _send_end(client: mlflow.MlflowClient, run_id: str, write: Write) -> None:
@@ -148,5 +156,6 @@ _SEND = {
     Kind.DATASETS: _send_datasets,
     Kind.FILE: _send_file,
     Kind.MODEL: _send_model,
+    Kind.FIGURES: _send_figures,
     Kind.END: _send_end,
 }

@@ -20,12 +20,14 @@ VIEW = "sentiment_tune"  # id of the columns that an experiment's page shows
 _TRAININGS = "workflowType=machine_learning"
 _COLUMNS = (
     *(f"metrics.`{name}`" for name in (Metric.BEST_VAL_ACCURACY, Metric.TEST_ACCURACY, Metric.TRAIN_SECONDS)),
+    *(f"metrics.`{part}{Metric.BEST_VAL_ACCURACY}`" for part in (Metric.MEAN, Metric.SPREAD)),
     *(f"tags.`{name}`" for name in (Tag.NETWORK, Tag.DATA, Tag.PARAMETERS)),
 )
 _ABOUT = """\
 Networks that tell positive reviews from negative ones, trained and tuned by `sentiment-tune`.
 
 - A run is a training, its description says of what; a study's run has its trials below it, and `study/study.html`.
+- Trainings that differ in their seed alone stand below a run with their mean (`mean_...`), spread, least and most.
 - `best_val_accuracy` chooses; `test_accuracy` is read once, at the end.
 - `sentiment-tune compare` ranks the networks and says which differences are noise.
 """

@@ -97,14 +97,15 @@ def _crown(finished: FinishedStudy, corpus: Corpus, top: int, seeds: int, listen
     listener(ConfirmationEnd(confirmations))
     winner = confirmations[0]
     test = evaluate_winner(winner, corpus, finished.run_id, listener)
-    log_winner(finished.search, finished.study, finished.pictures, confirmations, test, corpus.name)
-    registrations = register_run(winner.run_id, trust_code=winner.config.is_own)
-    front, chosen = [], {}
+    pictures, front, chosen = finished.pictures, [], {}
     if finished.search.is_pareto:
         front = front_of(confirmations)
         chosen = choices(front)
         listener(FrontEnd(front, chosen))
-        log_front(finished.search, finished.study, front, chosen)
+        pictures = {**log_front(finished.search, finished.study, front, chosen), **pictures}
+    log_winner(finished.search, finished.study, pictures, confirmations, test, corpus.name)
+    registrations = register_run(winner.run_id, trust_code=winner.config.is_own)
+    if chosen:
         registrations = [*registrations, *_register_ends(finished, chosen, corpus, listener)]
     listener(Registered(registrations))
     return StudyOutcome(finished, confirmations, registrations, front, chosen)

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 
 from sentiment_tune import notes
 from sentiment_tune.build import build_network
-from sentiment_tune.config import ExperimentConfig, describe
+from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import hide_passwords
 from sentiment_tune.events import Listener, Message
@@ -25,19 +25,18 @@ from sentiment_tune.experiment import (
     train_epochs,
 )
 from sentiment_tune.inference.package import ModelPackage
+from sentiment_tune.repeats import start_repeats
 from sentiment_tune.tracking import logged_models, records
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.records import RunRecord
 from sentiment_tune.tracking.runs import RunSpec
-from sentiment_tune.tracking.schema import Artifact, Metric, Tag
+from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag
 from sentiment_tune.training.loop import BestWeights
 from sentiment_tune.tuning.liveness import end_abandoned_runs
 from sentiment_tune.tuning.retries import run_to_go_on
 from sentiment_tune.tuning.study import FinishedStudy
 from sentiment_tune.tuning.trials import best_trials
 from sentiment_tune.tuning.workers import run_in_processes
-
-CONFIRMED = "confirm"  # stage of a run that trains a trial's settings again
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,11 @@ class Confirmation:
         """Standard deviation over the seeds; 0 for a single one."""
         return stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
 
+    @property
+    def spread_in_words(self) -> str:
+        """What follows the mean in a sentence; nothing of a single seed."""
+        return f" ± {self.spread:.4f} over {len(self.accuracies)} seeds" if len(self.accuracies) > 1 else ""
+
 
 def confirm_trials(
     finished: FinishedStudy, corpus: Corpus, top: int, seeds: int, listener: Listener
@@ -68,7 +72,7 @@ def confirm_trials(
     Of a study of several objectives these are all of its front, whatever `top` is.
     Runs that are there from an earlier, interrupted confirmation are taken as they are.
     """
-    search, parent = finished.search, finished.run_id
+    search = finished.search
     best = best_trials(finished.study, None if search.is_pareto else top)
     costs = {trial.number: dict(zip(search.objectives[1:], trial.values[1:], strict=True)) for trial in best}
     configs = {
@@ -77,59 +81,88 @@ def confirm_trials(
     }
     end_abandoned_runs(finished.study)
     if search.workers > 1:
-        trainings = [(trial, config) for trial, repeats in configs.items() for config in repeats]
-        share = partial(_train_share, trainings, search.workers, parent, listener)
+        tasks = [task for trial, repeats in configs.items() for task in _scheduled(trial, repeats, finished.run_id)]
+        share = partial(_train_share, tasks, search.workers, listener)
         source = corpus if search.in_memory else search.source
         run_in_processes(search.workers, source, share, partial(end_abandoned_runs, finished.study), listener)
     # What a worker has left undone is done here, where its failure is told.
     confirmations = [
-        replace(_confirm(trial, repeats, parent, corpus, listener), costs=costs[trial])
+        replace(_confirm(trial, repeats, finished.run_id, corpus, listener), costs=costs[trial])
         for trial, repeats in configs.items()
     ]
     return sorted(confirmations, key=lambda confirmation: -confirmation.mean)
 
 
 def _confirm(
-    trial: int, configs: Sequence[ExperimentConfig], parent: str, corpus: Corpus, listener: Listener
+    trial: int, configs: Sequence[ExperimentConfig], study_run: str, corpus: Corpus, listener: Listener
 ) -> Confirmation:
-    runs = [_find(trial, config, parent) or _train(trial, config, parent, corpus, listener) for config in configs]
-    accuracies = tuple(run.metrics[Metric.BEST_VAL_ACCURACY] for run in runs)
-    best = max(range(len(configs)), key=accuracies.__getitem__)
-    return Confirmation(trial, configs[best], accuracies, runs[best].run_id)
+    with start_repeats(configs, corpus, _spec_above(trial, configs, study_run), listener) as repeats:
+        for config in configs:
+            task = _Task(trial, config, repeats.run.run_id, study_run)
+            run = _find(task) or _train(task, corpus, listener)
+            repeats.figures[run.run_id] = run.metrics
+    accuracies = tuple(metrics[Metric.BEST_VAL_ACCURACY] for metrics in repeats.figures.values())
+    best = list(repeats.figures).index(repeats.best)
+    return Confirmation(trial, configs[best], accuracies, repeats.best)
+
+
+def _scheduled(trial: int, configs: Sequence[ExperimentConfig], study_run: str) -> "list[_Task]":
+    """The trainings of a trial's settings below a run that waits for them: workers share out those of all trials."""
+    spec = _spec_above(trial, configs, study_run)
+    above = spec.run_id or tracking.schedule_run(spec)
+    return [_Task(trial, config, above, study_run) for config in configs]
+
+
+def _spec_above(trial: int, configs: Sequence[ExperimentConfig], study_run: str) -> RunSpec:
+    """Of the run above the trainings of a trial's settings: that of an earlier confirmation, if there is one."""
+    tags = {Tag.TRIAL: str(trial), Tag.STAGE: Stage.REPEATS}
+    earlier = (run.run_id for run in records.find_children(study_run) if tags.items() <= run.tags.items())
+    name = f"trial {trial}, {len(configs)} seeds: {configs[0].title_of_repeats}"
+    return RunSpec(name=name, tags=tags, parent=study_run, run_id=next(earlier, None))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A training of a trial's settings with another seed."""
+
+    trial: int
+    config: ExperimentConfig
+    parent: str  # id of the run above it
+    study_run: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What tells its run."""
+        return {Tag.TRIAL: str(self.trial), Tag.STAGE: Stage.CONFIRM, Tag.SEED: str(self.config.runtime.seed)}
 
 
 def _train_share(
-    trainings: Sequence[tuple[int, ExperimentConfig]],
+    tasks: Sequence[_Task],
     workers: int,
-    parent: str,
     listener: Listener,
     corpus: Corpus,
     worker: int,
 ) -> None:
     """What one of several workers does: every so many-th of the trainings, unless it is there."""
-    for trial, config in trainings[worker::workers]:
+    for task in tasks[worker::workers]:
         try:
-            _find(trial, config, parent) or _train(trial, config, parent, corpus, listener)
+            _find(task) or _train(task, corpus, listener)
         except Exception as error:  # its run is FAILED and holds the traceback
-            seed = config.runtime.seed
-            reason = hide_passwords(str(error))
-            listener(Message(f"trial {trial} again with seed {seed}: {reason}; it is tried once more at the end"))
+            again = f"trial {task.trial} again with seed {task.config.runtime.seed}"
+            listener(Message(f"{again}: {hide_passwords(str(error))}; it is tried once more at the end"))
 
 
-def _find(trial: int, config: ExperimentConfig, parent: str) -> RunRecord | None:
+def _find(task: _Task) -> RunRecord | None:
     """The run that has trained a trial's settings again, if it is there."""
-    tags = {Tag.TRIAL: trial, Tag.STAGE: CONFIRMED, Tag.SEED: config.runtime.seed}
-    return records.find_child(parent, tags)
+    return records.find_child(task.parent, task.tags)
 
 
-def _train(trial: int, config: ExperimentConfig, parent: str, corpus: Corpus, listener: Listener) -> RunRecord:
-    """Train a trial's settings with another seed, in a run below the study's: in the one that was cut off, if any."""
-    seed = config.runtime.seed
-    tags = {Tag.TRIAL: str(trial), Tag.STAGE: CONFIRMED, Tag.SEED: str(seed)}
-    begun = run_to_go_on(parent, lambda run: tags.items() <= run.tags.items())
-    settings = describe({name: value for name, value in config.changed.items() if name != "seed"})
-    name = f"trial {trial}, seed {seed}: {settings or 'all settings by default'}"
-    spec = RunSpec(name=name, tags=tags, parent=parent, run_id=begun, resumed=bool(begun))
+def _train(task: _Task, corpus: Corpus, listener: Listener) -> RunRecord:
+    """Train a trial's settings with another seed, in a run of its own: in the one that was cut off, if any."""
+    trial, config, seed = task.trial, task.config, task.config.runtime.seed
+    begun = run_to_go_on(task.parent, lambda run: task.tags.items() <= run.tags.items())
+    name = f"trial {trial}, seed {seed}: {config.title_of_repeats}"
+    spec = RunSpec(name=name, tags=task.tags, parent=task.parent, run_id=begun, resumed=bool(begun))
     with start_training_run(config, corpus, spec, listener) as run:
         network, best = build_network(config, corpus), BestWeights()
         checkpoints = open_checkpoints(run.run_id, config, corpus, listener)
@@ -138,7 +171,7 @@ def _train(trial: int, config: ExperimentConfig, parent: str, corpus: Corpus, li
         log_learning_curves(epochs)
         model = log_model(ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text))
         result = notes.Result(chosen.val_accuracy, None, model.location)
-        tracking.set_tags({Tag.NOTE: notes.finished(config, corpus, run, result, parent)})
+        tracking.set_tags({Tag.NOTE: notes.finished(config, corpus, run, result, task.study_run)})
     record = records.read_run(run.run_id)
     accuracy = record.metrics[Metric.BEST_VAL_ACCURACY]
     listener(Message(f"trial {trial} again with seed {seed}: validation {accuracy:.4f}"))
@@ -154,6 +187,7 @@ def evaluate_winner(winner: Confirmation, corpus: Corpus, study_run: str, listen
     package = logged_models.load(f"runs:/{winner.run_id}/{Artifact.MODEL}", trust_code=winner.config.is_own)
     with tracking.start_run(RunSpec(run_id=winner.run_id), listener) as run:
         accuracy = evaluate_on_test(package.network, winner.config.text, corpus)[Metric.TEST_ACCURACY]
+        tracking.log_model_figures()
         result = notes.Result(metrics[Metric.BEST_VAL_ACCURACY], accuracy, uri)
         tracking.set_tags({Tag.NOTE: notes.finished(winner.config, corpus, run, result, study_run)})
     return accuracy

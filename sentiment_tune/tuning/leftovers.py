@@ -7,10 +7,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.tracking.schema import Metric, Tag
+from sentiment_tune.tracking.schema import Metric, Stage, Tag
 from sentiment_tune.tuning.backend import has_storage, open_storage
 from sentiment_tune.tuning.liveness import FACTS, RUN_ID, is_dead
-from sentiment_tune.tuning.trials import SEARCHED
 
 
 def stored_studies(storage: str) -> Iterator[optuna.Study]:
@@ -48,7 +47,7 @@ def restore_run(study: optuna.Study, trial: FrozenTrial) -> None:
         {
             Tag.TRIAL: str(trial.number),
             Tag.STUDY: study.study_name,
-            Tag.STAGE: SEARCHED,
+            Tag.STAGE: Stage.SEARCH,
             Tag.OPTUNA_STATE: trial.state.name,
             Tag.RESTORED: "from the study's storage",
         },

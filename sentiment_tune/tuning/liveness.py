@@ -22,8 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from sentiment_tune import signals
 from sentiment_tune.local import is_of_this_machine, is_process_gone, lock, process_id
-from sentiment_tune.tracking import records
-from sentiment_tune.tracking import runs as tracking
+from sentiment_tune.tracking import ending, records
 from sentiment_tune.tracking.schema import Tag
 
 RETRIES = 3  # times that an interrupted trial is tried again
@@ -220,7 +219,7 @@ def end_abandoned_runs(study: optuna.Study) -> None:
     if RUN_ID not in study.user_attrs:
         return
     interrupted = {str(trial.number) for trial in study.get_trials(deepcopy=False) if is_interrupted(trial)}
-    for run in records.find_children(study.user_attrs[RUN_ID]):
+    for run in records.find_descendants(study.user_attrs[RUN_ID]):
         left = is_process_gone(run.tags.get(Tag.PROCESS)) or run.tags.get(Tag.TRIAL) in interrupted
         if left and run.status == "RUNNING":
-            tracking.end_abandoned_run(run.run_id, tracking.ABANDONED, run.tags.get(Tag.PROCESS))
+            ending.end_abandoned_run(run.run_id, ending.ABANDONED, run.tags.get(Tag.PROCESS))

@@ -152,27 +152,34 @@ def log_winner(
     log_page(search, study, pictures, confirmations, test)
     page = ui.run_page(tracking.open_experiment(), winner.run_id)
     found = (
-        f"Winner: [trial {winner.trial}]({page}) ({winner.config.title}): validation accuracy **{winner.mean:.4f}** "
-        f"± {winner.spread:.4f} over {len(winner.accuracies)} seeds, test accuracy **{test:.4f}**."
+        f"Winner: [trial {winner.trial}]({page}) ({winner.config.title}): validation accuracy **{winner.mean:.4f}**"
+        f"{winner.spread_in_words}, test accuracy **{test:.4f}**."
     )
     tracking.set_tags({Tag.WINNER: winner.run_id, Tag.NOTE: f"{found}\n\n{_about(search, study, data)}"})
 
 
 def log_front(
     search: StudyConfig, study: optuna.Study, front: "Sequence[Confirmation]", chosen: "Mapping[str, Confirmation]"
-) -> None:
-    """Log the front: its picture, a table, and the settings of its knee and its ends, those of the knee as the best."""
+) -> Mapping[str, str]:
+    """Log the front: its picture, a table, and the settings of its knee and its ends, those of the knee as the best.
+
+    The pictures by their titles.
+    """
     for name, one in chosen.items():
         tracking.log_json(one.config.as_dict, f"{Artifact.STUDY}/settings_{name}.json")
     tracking.log_json(chosen[KNEE].config.as_dict, Artifact.BEST_SETTINGS)
     tracking.log_text(front_frame(front, chosen).to_csv(index=False, lineterminator="\r\n"), Artifact.STUDY_FRONT)
+    drawn: dict[str, str] = {}
     with optional_picture("of the front"):
+        from sentiment_tune.evaluation.plots import svg
         from sentiment_tune.tuning import plots
 
         for column, cost in enumerate(search.objectives[1:], 1):
             picture = plots.draw_front(study, front, chosen, cost, column)
             tracking.log_figure(f"front_{cost}", picture, Artifact.STUDY)
+            drawn[f"Accuracy against {cost}"] = svg(picture)
         tracking.log_text(plots.front_page(study, search.objectives[1:]), Artifact.STUDY_FRONT_PAGE)
+    return drawn
 
 
 def front_frame(front: "Sequence[Confirmation]", chosen: "Mapping[str, Confirmation]") -> "pd.DataFrame":

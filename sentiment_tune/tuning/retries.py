@@ -6,7 +6,8 @@ from optuna.trial import FrozenTrial
 
 from sentiment_tune.experiment import has_checkpoints
 from sentiment_tune.local import is_process_gone, process_id
-from sentiment_tune.tracking import records, runs
+from sentiment_tune.tracking import records
+from sentiment_tune.tracking.ending import ABANDONED
 from sentiment_tune.tracking.records import RunRecord
 from sentiment_tune.tracking.schema import Tag
 
@@ -32,5 +33,5 @@ def _is_left(run: RunRecord) -> bool:
     if run.status == "FINISHED":
         return False
     process = run.tags.get(Tag.PROCESS)
-    has_ended = run.status != "RUNNING" and run.tags.get(Tag.ERROR) != runs.ABANDONED
+    has_ended = run.status != "RUNNING" and run.tags.get(Tag.ERROR) != ABANDONED
     return has_ended or process == process_id() or is_process_gone(process)

@@ -21,7 +21,7 @@ from sentiment_tune.local import is_process_gone
 from sentiment_tune.tracking import records, server
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.runs import RunSpec
-from sentiment_tune.tracking.schema import Tag
+from sentiment_tune.tracking.schema import Stage, Tag
 from sentiment_tune.tuning.backend import PATIENCE, create_pruner, open_storage
 from sentiment_tune.tuning.liveness import (
     FACTS,
@@ -142,7 +142,7 @@ def _join(search: StudyConfig, study: optuna.Study, corpus: Corpus, study_run: s
 
 def _run_spec(study: optuna.Study, search: StudyConfig, spec: RunSpec) -> RunSpec:
     """The study's run of before if it is at this address, else a new one."""
-    tags = {Tag.STUDY: search.study, Tag.STORAGE: hide_passwords(search.storage), Tag.STAGE: "study"}
+    tags = {Tag.STUDY: search.study, Tag.STORAGE: hide_passwords(search.storage), Tag.STAGE: Stage.STUDY}
     earlier = study.user_attrs.get(RUN_ID) or _lost_run(tags)
     if earlier and tracking.run_exists(earlier):
         tracking.detach_project_run()

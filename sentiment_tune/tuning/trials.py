@@ -41,7 +41,7 @@ from sentiment_tune.space import Range
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.outages import is_outage, patiently, reason_of
 from sentiment_tune.tracking.runs import RunSpec
-from sentiment_tune.tracking.schema import Tag
+from sentiment_tune.tracking.schema import Stage, Tag
 from sentiment_tune.training.checkpoint import Checkpoints
 from sentiment_tune.training.loop import BestWeights, EpochRecord
 from sentiment_tune.tuning.backend import create_sampler
@@ -72,7 +72,6 @@ from sentiment_tune.tuning.search import MODEL, StudyConfig
 PAUSES = (2, 10, 30, 60)  # seconds to wait, one after the other, while something is away
 STORAGE_PATIENCE = 60  # seconds that a finished trial waits for the storage to be told
 SKIPPED = 5  # times as many trials as a study is to have may have more than they may, and are not trained
-SEARCHED = "search"  # stage of a trial's run, told from the runs that confirm it
 
 
 @dataclass(frozen=True)
@@ -239,12 +238,12 @@ def _run_trial(
     tags = {
         Tag.TRIAL: str(trial.number),
         Tag.STUDY: search.study,
-        Tag.STAGE: SEARCHED,
+        Tag.STAGE: Stage.SEARCH,
     }
     state, run_id = TrialState.FAIL, None
     try:
         config = search.trial_config(suggest_settings(trial, search))
-        earlier = run_of_earlier_attempt(_trials(trial.study)[trial.number], study_run, SEARCHED)
+        earlier = run_of_earlier_attempt(_trials(trial.study)[trial.number], study_run, Stage.SEARCH)
         name = search.trial_name(trial.number, trial.params)
         spec = RunSpec(name=name, tags=tags, parent=study_run, run_id=earlier, resumed=earlier is not None)
         with alive(trial), start_training_run(config, corpus, spec, listener) as run:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import optuna
@@ -153,7 +154,14 @@ def test_the_first_trial_is_the_network_as_it_is(tuned: Tuned) -> None:
 
 def test_every_trial_is_a_run_one_level_below_the_study(tuned: Tuned) -> None:
     assert tuned.parent.info.status == "FINISHED"
-    assert {run.data.tags["mlflow.parentRunId"] for run in tuned.children} == {tuned.parent.info.run_id}
+    above = {run.info.run_id: run.data.tags["trial"] for run in tuned.of("repeats")}
+    assert len(above) == 2
+    for run in tuned.children:
+        parent = run.data.tags["mlflow.parentRunId"]
+        if run.data.tags["stage"] == "confirm":
+            assert above[parent] == run.data.tags["trial"]
+        else:
+            assert parent == tuned.parent.info.run_id
     by_trial = {int(run.data.tags["trial"]): run for run in tuned.of("search")}
     assert by_trial.keys() == {trial.number for trial in tuned.trials}
     for trial in tuned.trials:
@@ -254,6 +262,28 @@ def test_the_best_are_trained_again_with_fresh_seeds_and_the_mean_decides(tuned:
     assert winner.data.metrics["best_val_accuracy"] == max(again[trial].values())
 
 
+def test_the_trainings_of_a_trial_s_settings_stand_below_a_run_with_their_mean_and_spread(tuned: Tuned) -> None:
+    for above in tuned.of("repeats"):
+        repeats = [run.data for run in tuned.of("confirm") if run.data.tags["mlflow.parentRunId"] == above.info.run_id]
+        accuracies = [run.metrics["best_val_accuracy"] for run in repeats]
+        named = {part: above.data.metrics[f"{part}_best_val_accuracy"] for part in ("mean", "sd", "min", "max")}
+        assert named == pytest.approx(
+            {"mean": fmean(accuracies), "sd": stdev(accuracies), "min": min(accuracies), "max": max(accuracies)}
+        )
+        assert (above.data.metrics["repeats"], above.info.status) == (2, "FINISHED")
+        assert f"trial {above.data.tags['trial']}, 2 seeds: " in above.info.run_name
+
+
+def test_the_leaderboard_ranks_the_winner_by_the_mean_of_its_repeats(tuned: Tuned, again: Path) -> None:
+    answer = ask("compare", "--csv", "ranked.csv", "--tracking-uri", f"sqlite:///{again}/mlflow.db")
+    assert answer.code == 0
+    (row,) = csv.DictReader(Path("ranked.csv").read_text().splitlines())
+    mean = tuned.parent.data.metrics["confirmed_val_accuracy"]
+    assert float(row["val_accuracy"]) == pytest.approx(mean)
+    assert row["seeds"] == "2"
+    assert f"{mean:.4f} ± {float(row['val_spread']):.4f}" in answer.out
+
+
 def test_the_test_split_is_read_by_the_winner_alone(tuned: Tuned) -> None:
     tested = [run.info.run_id for run in tuned.children if any(name.startswith("test_") for name in run.data.metrics)]
     assert tested == [tuned.parent.data.tags["winner"]]
@@ -294,13 +324,14 @@ def again(tuned: Tuned, bare: Path) -> Iterator[Path]:
 def test_runs_that_a_dead_process_left_behind_are_ended(tuned: Tuned, again: Path) -> None:
     client, parent = MlflowClient(f"sqlite:///{tuned.folder}/mlflow.db"), tuned.parent.info
 
-    def left(stage: str, worker: str) -> str:
+    def left(stage: str, worker: str, above: str = parent.run_id) -> str:
         """A run that its process had just begun when it was cut off; a trial does not know its run yet."""
-        tags = {"mlflow.parentRunId": parent.run_id, "stage": stage, "process": f"{socket.gethostname()}:{worker}"}
+        tags = {"mlflow.parentRunId": above, "stage": stage, "process": f"{socket.gethostname()}:{worker}"}
         return str(client.create_run(parent.experiment_id, tags=tags).info.run_id)
 
     alive, dead = psutil.Process(), f"{2**22 + 1}:1.00"
-    abandoned = [left("search", dead), left("confirm", dead)]
+    repeats = left("repeats", dead)
+    abandoned = [left("search", dead), repeats, left("confirm", dead, repeats)]
     other = left("confirm", f"{alive.pid}:{alive.create_time():.2f}")
     command = (*TUNING, "--trials", "7", "--top", "2", "--seeds", "2", "--pruner", "PercentilePruner")
     assert ask(*command).code == 0

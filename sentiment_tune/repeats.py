@@ -1,0 +1,164 @@
+"""Trainings that differ in their seed alone, as one line of MLflow: a run with what they come to, and they below it.
+
+A single training is lucky or not. What compares settings is the mean of several, and its spread.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from functools import reduce
+from statistics import fmean, stdev
+
+from sentiment_tune import notes
+from sentiment_tune.build import build_network
+from sentiment_tune.config import ExperimentConfig
+from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.errors import InputError
+from sentiment_tune.events import Listener, Message, ignore
+from sentiment_tune.experiment import RunResult, has_checkpoints, run_experiment, start_model_run
+from sentiment_tune.tracking import logged_models, records, runs
+from sentiment_tune.tracking.records import RunRecord
+from sentiment_tune.tracking.runs import ActiveRun, RunSpec
+from sentiment_tune.tracking.schema import Metric, Stage, Tag
+from sentiment_tune.training.checkpoint import MINUTES
+from sentiment_tune.training.loop import EpochRecord
+
+MOST = 1000  # seeds: more is a slip of the hand
+_ONCE = {Metric.BEST_EPOCH, Metric.BEST_VAL_ACCURACY, Metric.BEST_VAL_LOSS, Metric.TRAIN_SECONDS}
+
+
+@dataclass
+class Repeats:
+    """The run above several trainings, and what each of them came to so far."""
+
+    run: ActiveRun
+    figures: dict[str, Mapping[str, float]] = field(default_factory=dict)  # metrics by run id, in the order of seeds
+
+    @property
+    def best(self) -> str:
+        """Id of the best run, by validation."""
+        return max(self.figures, key=lambda run_id: self.figures[run_id][Metric.BEST_VAL_ACCURACY])
+
+
+def with_seeds(config: ExperimentConfig, count: int) -> list[ExperimentConfig]:
+    """The training with its own seed and with those that follow; InputError for a count that is none."""
+    if not 1 <= count <= MOST:
+        raise InputError(f"seeds cannot be {count}: give from 1 to {MOST}")
+    settings = {name: value for name, value in config.as_dict.items() if name != "model" and value is not None}
+    seeds = range(config.runtime.seed, config.runtime.seed + count)
+    return [ExperimentConfig.of(config.model, {**settings, "seed": seed}) for seed in seeds]
+
+
+@contextmanager
+def start_repeats(
+    configs: Sequence[ExperimentConfig], corpus: Corpus, spec: RunSpec, listener: Listener = ignore
+) -> Iterator[Repeats]:
+    """A run of MLflow above the trainings whose figures the block adds to it, which it sums up at its end."""
+    config = configs[0]
+    settings = config.as_dict
+    tags = {
+        Tag.STAGE: Stage.REPEATS,
+        Tag.SEEDS: str(len(configs)),
+        Tag.SETTINGS: json.dumps(settings),
+        Tag.NOTE: notes.about(config, corpus),
+    }
+    spec = replace(spec, tags={**tags, **spec.tags})
+    with start_model_run(config.model, settings, config.runtime.seed, corpus, spec, listener) as run:
+        repeats = Repeats(run)
+        yield repeats
+        summary = summarize(list(repeats.figures.values()))
+        runs.log_metrics({Metric.REPEATS: len(configs), **summary})
+        note = notes.repeated(config, corpus, run, len(configs), summary, repeats.best)
+        runs.set_tags({Tag.BEST_RUN: repeats.best, Tag.NOTE: note})
+
+
+def summarize(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean, standard deviation (0 of a single one), least and most of each figure that all trainings have logged once.
+
+    Their names are those of the figures behind `mean_`, `sd_`, `min_` and `max_`.
+    """
+    summary: dict[str, float] = {}
+    for name in figures[0]:
+        if (name in _ONCE or name.startswith(Metric.TEST)) and all(name in metrics for metrics in figures):
+            values = [metrics[name] for metrics in figures]
+            summary |= {
+                Metric.MEAN + name: fmean(values),
+                Metric.SPREAD + name: stdev(values) if len(values) > 1 else 0.0,
+                Metric.LEAST + name: min(values),
+                Metric.MOST + name: max(values),
+            }
+    return summary
+
+
+def run_repeats(
+    configs: Sequence[ExperimentConfig],
+    corpus: Corpus,
+    spec: RunSpec,
+    listener: Listener = ignore,
+    checkpoint_minutes: float = MINUTES,
+) -> tuple[Repeats, RunResult]:
+    """Train with each seed, one after the other, each to its finished and tested model; all of them and the best.
+
+    Of repeats that were cut off, trainings that are finished are taken as they are, and the one that was cut off goes
+    on.
+    """
+    with start_repeats(configs, corpus, spec, listener) as repeats:
+        earlier = records.find_children(repeats.run.run_id) if spec.resumed else []
+        best = reduce(_better, _train_each(configs, earlier, corpus, repeats, listener, checkpoint_minutes))
+    return repeats, best
+
+
+def _better(one: RunResult, other: RunResult) -> RunResult:
+    return other if other.best.val_accuracy > one.best.val_accuracy else one
+
+
+def _train_each(
+    configs: Sequence[ExperimentConfig],
+    earlier: Sequence[RunRecord],
+    corpus: Corpus,
+    repeats: Repeats,
+    listener: Listener,
+    checkpoint_minutes: float,
+) -> Iterator[RunResult]:
+    for number, config in enumerate(configs, 1):
+        seed = config.runtime.seed
+        begun = next((run for run in earlier if run.tags.get(Tag.SEED) == str(seed)), None)
+        if begun and begun.status == "FINISHED":
+            result = _read_result(begun, config)
+        else:
+            listener(Message(f"seed {seed}, {number} of {len(configs)}"))
+            spec = _spec_of(config, repeats.run.run_id, begun)
+            network = build_network(config, corpus)
+            result = run_experiment(network, config, corpus, spec, listener, checkpoint_minutes)
+        repeats.figures[result.run_id] = result.figures
+        yield result
+
+
+def _spec_of(config: ExperimentConfig, parent: str, earlier: RunRecord | None) -> RunSpec:
+    """Where a training goes: in the run that was cut off, where its checkpoints are on this machine."""
+    begun = earlier.run_id if earlier and has_checkpoints(earlier.run_id) else None
+    name = f"seed {config.runtime.seed}: {config.title_of_repeats}"
+    return RunSpec(name=name, parent=parent, run_id=begun, resumed=begun is not None)
+
+
+def _read_result(run: RunRecord, config: ExperimentConfig) -> RunResult:
+    """What a training of a process before this one came to."""
+    uri, metrics = records.logged_model_uri(run.run_id), run.metrics
+    names = [field.name for field in fields(EpochRecord) if field.name != "epoch"]
+    series = {name: runs.logged_series(run.run_id, name) for name in names}
+    epochs = [
+        EpochRecord(epoch, **{name: series[name][epoch] for name in names}) for epoch in sorted(series["val_accuracy"])
+    ]
+    return RunResult(
+        run_id=run.run_id,
+        model_uri=uri,
+        package=logged_models.load(uri, trust_code=config.is_own),
+        epochs=epochs,
+        best=next(epoch for epoch in epochs if epoch.epoch == metrics[Metric.BEST_EPOCH]),
+        test={name: value for name, value in metrics.items() if name.startswith(Metric.TEST)},
+        parameters=int(run.tags[Tag.PARAMETERS]),
+        seconds=metrics[Metric.TRAIN_SECONDS] + metrics.get(Metric.REFIT_SECONDS, 0.0),
+        experiment_id=run.experiment_id,
+        undelivered=None,
+    )

@@ -1,0 +1,187 @@
+"""Trainings that differ in their seed alone are one line in MLflow, with their mean and spread, and they below it."""
+
+import re
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+import sentiment_tune as st
+from sentiment_tune.repeats import summarize
+from sentiment_tune.tracking import runs as tracking
+from support import ask, runs
+
+SMALL: dict[str, Any] = {"vocabulary": 300, "length": 60, "epochs": 2, "device": "cpu", "seed": 4}
+WORDS: tuple[str, ...] = ("train", "--model", "embedding", "--data", "sample")
+WORDS += tuple(word for name, value in SMALL.items() for word in (f"--{name}", str(value)))
+
+
+class Repeated:
+    """Repeats in MLflow: the run above, and those below it by seed."""
+
+    def __init__(self, folder: Path):
+        every = runs(f"sqlite:///{folder}/mlflow.db")
+        (self.above,) = (run for run in every if run.data.tags.get("stage") == "repeats")
+        mine = [run for run in every if run.data.tags.get("mlflow.parentRunId") == self.above.info.run_id]
+        self.below = {int(run.data.tags["seed"]): run for run in mine}
+        assert len(mine) == len(self.below) == len(every) - 1
+
+    def by_seed(self, name: str) -> dict[int, float]:
+        return {seed: run.data.metrics[name] for seed, run in self.below.items()}
+
+    def figures(self, name: str) -> list[float]:
+        return [value for _, value in sorted(self.by_seed(name).items())]
+
+
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, st.TrainedRun, Repeated]:
+    folder = tmp_path_factory.mktemp("repeated")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        uri = f"sqlite:///{folder}/mlflow.db"
+        trained = st.train("embedding", "sample", **SMALL, seeds=3, tracking_uri=uri, progress=False)
+    return folder, trained, Repeated(folder)
+
+
+def test_each_seed_is_a_run_of_its_own_and_the_run_above_sums_them_up(
+    repeated: tuple[Path, st.TrainedRun, Repeated],
+) -> None:
+    _, _, found = repeated
+    assert found.below.keys() == {4, 5, 6}
+    assert {run.info.status for run in (found.above, *found.below.values())} == {"FINISHED"}
+    for name in ("best_val_accuracy", "best_val_loss", "best_epoch", "train_seconds", "test_accuracy", "test_f1"):
+        values, metrics = found.figures(name), found.above.data.metrics
+        summary = [metrics[f"{part}_{name}"] for part in ("mean", "sd", "min", "max")]
+        assert summary == pytest.approx([fmean(values), stdev(values), min(values), max(values)])
+    assert (found.above.data.metrics["repeats"], found.above.data.params["hidden"]) == (3, "100")
+    names = [run.info.run_name for run in found.below.values()]
+    assert all(re.fullmatch("seed [456]: embedding, vocabulary 300, .*", name) for name in names)
+    note = found.above.data.tags["mlflow.note.content"]
+    assert f"Test accuracy **{fmean(found.figures('test_accuracy')):.4f}** ± " in note
+    assert "--seeds 3" in note
+    assert f"/runs/{found.above.data.tags['best_run']}?" in note
+
+
+def test_a_repeat_is_the_training_with_its_seed(repeated: tuple[Path, st.TrainedRun, Repeated], here: Path) -> None:
+    _, _, found = repeated
+    alone = st.train("embedding", "sample", **{**SMALL, "seed": 5}, progress=False)
+    below = found.below[5].data.metrics
+    for name in ("best_val_loss", "test_log_loss", "best_epoch"):
+        assert alone.metrics[name] == below[name]
+
+
+def test_what_is_returned_is_the_best_with_the_figures_of_all(
+    repeated: tuple[Path, st.TrainedRun, Repeated],
+) -> None:
+    _, trained, found = repeated
+    assert trained.repeats_run_id == found.above.info.run_id
+    assert trained.repeats is not None
+    assert trained.repeats["seed"].tolist() == [4, 5, 6]
+    assert trained.repeats["run_id"].tolist() == [found.below[seed].info.run_id for seed in (4, 5, 6)]
+    assert trained.metrics["best_val_accuracy"] == max(found.figures("best_val_accuracy"))
+    assert trained.run_id == found.above.data.tags["best_run"]
+    assert trained.settings["seed"] == int(found.below[trained.settings["seed"]].data.params["seed"])
+    assert len(trained.model.predict(["fine"])) == 1
+
+
+def test_the_leaderboard_ranks_by_the_mean_and_shows_the_spread(
+    repeated: tuple[Path, st.TrainedRun, Repeated], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, trained, found = repeated
+    monkeypatch.chdir(folder)
+    uri = f"sqlite:///{folder}/mlflow.db"
+    (row,) = st.leaderboard(tracking_uri=uri).to_dict("records")
+    values = found.figures("best_val_accuracy")
+    assert (row["val_accuracy"], row["val_spread"], row["seeds"]) == pytest.approx((fmean(values), stdev(values), 3))
+    assert (row["run_id"], row["test_accuracy"]) == (trained.run_id, trained.metrics["test_accuracy"])
+    assert f"{fmean(values):.4f} ± {stdev(values):.4f}" in ask("compare", "--tracking-uri", uri).out
+
+
+def test_a_lucky_seed_does_not_lead_over_a_better_mean(
+    repeated: tuple[Path, st.TrainedRun, Repeated], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, trained, found = repeated
+    monkeypatch.chdir(folder)
+    uri = f"sqlite:///{folder}/mlflow.db"
+    between = (trained.metrics["best_val_accuracy"] + fmean(found.figures("best_val_accuracy"))) / 2
+    client = MlflowClient(uri)
+    one = st.train("linear", "sample", tracking_uri=uri, progress=False, epochs=1, vocabulary=300)
+    client.log_metric(one.run_id, "best_val_accuracy", between, step=1)
+    ranked = st.leaderboard(tracking_uri=uri)
+    assert ranked["network"].tolist() == ["linear", "embedding"]
+    client.delete_run(one.run_id)
+
+
+def test_registering_repeats_registers_the_best_of_them(
+    repeated: tuple[Path, st.TrainedRun, Repeated], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, trained, found = repeated
+    monkeypatch.chdir(folder)
+    uri = f"sqlite:///{folder}/mlflow.db"
+    first, *_ = st.register(found.above.info.run_id, tracking_uri=uri)
+    version = MlflowClient(uri).get_model_version(first.name, str(first.version))
+    assert version.run_id == trained.run_id
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Ctrl-C after so many epochs of all trainings."""
+    log_epoch, left = tracking.log_epoch, iter(range(after - 1))
+
+    def log_and_cut(epoch: Any) -> None:
+        log_epoch(epoch)
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tracking, "log_epoch", log_and_cut)
+
+
+@pytest.mark.parametrize("which", ["last", "above", "below"])
+def test_repeats_that_were_cut_off_go_on_where_they_were(
+    which: str, repeated: tuple[Path, st.TrainedRun, Repeated], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        cut(patch, 3)  # in the second training
+        answer = ask(*WORDS, "--seeds", "3")
+    before = Repeated(here)
+    assert (answer.code, before.above.info.status) == (130, "KILLED")
+    assert {seed: run.info.status for seed, run in before.below.items()} == {4: "FINISHED", 5: "KILLED"}
+    run = {"last": "last", "above": before.above.info.run_id, "below": before.below[5].info.run_id}[which]
+    answer = ask("train", "--resume", run)
+    assert answer.code == 0, answer
+    assert "goes on after epoch" in answer.out
+    after = Repeated(here)
+    _, _, whole = repeated
+    for seed in (4, 5):
+        assert after.below[seed].info.run_id == before.below[seed].info.run_id
+    for name in ("best_val_loss", "test_log_loss"):
+        assert after.by_seed(name) == whole.by_seed(name)
+        assert after.above.data.metrics[f"sd_{name}"] == whole.above.data.metrics[f"sd_{name}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--seeds", "0"), "seeds cannot be 0: give from 1 to 1000"),
+        (("--seeds", "1001"), "seeds cannot be 1001: give from 1 to 1000"),
+    ],
+)
+def test_a_number_of_seeds_that_is_none_is_refused(words: tuple[str, ...], complaint: str, bare: Path) -> None:
+    assert complaint in ask(*WORDS, *words).refusal
+    assert list(bare.iterdir()) == []
+
+
+def test_repeats_go_on_with_as_many_seeds_as_they_were_begun_with(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        cut(patch, 1)
+        assert ask(*WORDS, "--seeds", "3").code == 130
+    assert "seeds is 3 in run" in ask("train", "--resume", "last", "--seeds", "4").refusal
+
+
+def test_only_what_all_have_logged_once_is_summed_up() -> None:
+    figures = [{"test_f1": 0.5, "train_loss": 1.0, "best_epoch": 2}, {"test_f1": 0.7, "train_loss": 3.0}]
+    assert summarize(figures) == pytest.approx(
+        {"mean_test_f1": 0.6, "sd_test_f1": stdev([0.5, 0.7]), "min_test_f1": 0.5, "max_test_f1": 0.7}
+    )
+    assert summarize([{"best_epoch": 2}])["sd_best_epoch"] == 0
