@@ -166,6 +166,9 @@ def test_champions_become_one_model_that_is_registered(
     assert run.data.metrics["train_seconds"] == pytest.approx(
         sum(other.data.metrics["train_seconds"] for other in found[1:])
     )
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith("**ensemble** on **sample**")
+    assert "- sentiment-linear version 1: weight " in note
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     version = registry.champion("sentiment-ensemble")
     assert version is not None

@@ -137,7 +137,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr(tracking, "log_epoch", log_and_cut)
 
 
-@pytest.mark.parametrize("which", ["last", "above", "below"])
+@pytest.mark.parametrize("which", ["last", *(pytest.param(one, marks=pytest.mark.slow) for one in ("above", "below"))])
 def test_repeats_that_were_cut_off_go_on_where_they_were(
     which: str, repeated: tuple[Path, st.TrainedRun, Repeated], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -167,6 +168,43 @@ def test_the_printed_command_scores(trained: Trained) -> None:
         [f"p(positive)={first:.4f}", "a fine film"],
         [f"p(positive)={second:.4f}", "a dull one"],
     ]
+
+
+def test_the_next_training_that_is_printed_is_like_this_one(trained: Trained) -> None:
+    (command,) = (line[19:] for line in trained.answer.out.splitlines() if line.startswith("train another "))
+    words = shlex.split(command)
+    told = dict(zip(words[2::2], words[3::2], strict=True))
+    assert words[1] == "train"
+    assert told.pop("--model") != "embedding"
+    assert {"--data": "sample", "--vocabulary": "1000", "--epochs": str(EPOCHS)}.items() <= told.items()
+
+
+def test_programs_are_called_by_name_where_the_path_finds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sentiment_tune.cli import console
+
+    here, script = str(Path(SCRIPT).parent), os.path.relpath(SCRIPT)
+    monkeypatch.setenv("PATH", os.defpath)
+    assert console._command("sentiment-tune") == script
+    monkeypatch.setenv("PATH", here + os.pathsep + os.defpath)
+    assert console._command("sentiment-tune") == "sentiment-tune"
+    monkeypatch.setenv("MAKELEVEL", "1")  # whose path is not that of its user
+    assert console._command("sentiment-tune") == script
+
+
+def test_the_logged_model_has_its_figures_and_the_data_they_are_of(trained: Trained) -> None:
+    from mlflow import MlflowClient
+
+    model = MlflowClient(trained.database).get_logged_model(trained.model_uri.removeprefix("models:/"))
+    metrics, told = trained.run.data.metrics, {metric.key: metric for metric in model.metrics}
+    datasets = {
+        tag.value: one.dataset
+        for one in trained.run.inputs.dataset_inputs
+        for tag in one.tags
+        if tag.key == "mlflow.data.context"
+    }
+    for name, part in (("best_val_accuracy", "validation"), ("test_accuracy", "test"), ("test_f1", "test")):
+        assert told[name].value == metrics[name]
+        assert (told[name].dataset_name, told[name].dataset_digest) == (datasets[part].name, datasets[part].digest)
 
 
 def test_the_run_holds_every_setting_resolved(trained: Trained) -> None:

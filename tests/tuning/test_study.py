@@ -501,6 +501,7 @@ def trials_if_any(folder: Path) -> list[FrozenTrial]:
         return []
 
 
+@pytest.mark.slow
 def test_what_a_study_trains_goes_on_in_its_run_where_it_was_cut_off(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

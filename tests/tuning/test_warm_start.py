@@ -54,6 +54,7 @@ def test_a_study_begins_with_the_best_of_another(here: Path) -> None:
     assert len(study_of(here, "feedforward-sample").get_trials()) == len(trials)
 
 
+@pytest.mark.slow
 def test_settings_of_a_file_of_a_recipe_and_of_the_registry_are_tried_first(here: Path) -> None:
     (here / "mine.json").write_text(json.dumps({"model": "embedding", "hidden": 77, "dropout": 0.25}))
     run = st.train("embedding", "sample", epochs=1, vocabulary=300, hidden=44, embedding=40, progress=False)
