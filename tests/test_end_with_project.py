@@ -39,7 +39,7 @@ class Process:
         return self._raise(self.ended) if self.ended else list(self.words)
 
     def _raise(self, error: type[psutil.Error]) -> NoReturn:
-        raise error(self.pid)  # type: ignore[call-arg]
+        raise error(self.pid)
 
 
 INIT = Process(1, "init", above=0, words=("/sbin/init",), started=0.0)
