@@ -45,6 +45,16 @@ def repeated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, st.Trained
     return folder, trained, Repeated(folder)
 
 
+@pytest.fixture
+def inside(
+    repeated: tuple[Path, st.TrainedRun, Repeated], monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, st.TrainedRun, Repeated]:
+    """The same, worked on in its folder: the address of MLflow in place of that."""
+    folder, trained, found = repeated
+    monkeypatch.chdir(folder)
+    return f"sqlite:///{folder}/mlflow.db", trained, found
+
+
 def test_each_seed_is_a_run_of_its_own_and_the_run_above_sums_them_up(
     repeated: tuple[Path, st.TrainedRun, Repeated],
 ) -> None:
@@ -87,11 +97,9 @@ def test_what_is_returned_is_the_best_with_the_figures_of_all(
 
 
 def test_the_leaderboard_ranks_by_the_mean_and_shows_the_spread(
-    repeated: tuple[Path, st.TrainedRun, Repeated], monkeypatch: pytest.MonkeyPatch
+    inside: tuple[str, st.TrainedRun, Repeated],
 ) -> None:
-    folder, trained, found = repeated
-    monkeypatch.chdir(folder)
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri, trained, found = inside
     (row,) = st.leaderboard(tracking_uri=uri).to_dict("records")
     values = found.figures("best_val_accuracy")
     assert (row["val_accuracy"], row["val_spread"], row["seeds"]) == pytest.approx((fmean(values), stdev(values), 3))
@@ -100,11 +108,9 @@ def test_the_leaderboard_ranks_by_the_mean_and_shows_the_spread(
 
 
 def test_a_lucky_seed_does_not_lead_over_a_better_mean(
-    repeated: tuple[Path, st.TrainedRun, Repeated], monkeypatch: pytest.MonkeyPatch
+    inside: tuple[str, st.TrainedRun, Repeated],
 ) -> None:
-    folder, trained, found = repeated
-    monkeypatch.chdir(folder)
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri, trained, found = inside
     between = (trained.metrics["best_val_accuracy"] + fmean(found.figures("best_val_accuracy"))) / 2
     client = MlflowClient(uri)
     one = st.train("linear", "sample", tracking_uri=uri, progress=False, epochs=1, vocabulary=300)
@@ -115,11 +121,9 @@ def test_a_lucky_seed_does_not_lead_over_a_better_mean(
 
 
 def test_registering_repeats_registers_the_best_of_them(
-    repeated: tuple[Path, st.TrainedRun, Repeated], monkeypatch: pytest.MonkeyPatch
+    inside: tuple[str, st.TrainedRun, Repeated],
 ) -> None:
-    folder, trained, found = repeated
-    monkeypatch.chdir(folder)
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri, trained, found = inside
     first, *_ = st.register(found.above.info.run_id, tracking_uri=uri)
     version = MlflowClient(uri).get_model_version(first.name, str(first.version))
     assert version.run_id == trained.run_id
