@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from sentiment_tune import arguments
 from sentiment_tune.arguments import checked
 from sentiment_tune.errors import InputError
-from sentiment_tune.events import Listener, WarningMessage, ignore
+from sentiment_tune.events import Listener, Message, WarningMessage, ignore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -263,6 +263,8 @@ def _load(config: "DataConfig", in_memory: "Data | None", tell: Listener) -> "Co
         corpus = load.load_frame(in_memory, config)
     if corpus.warning:
         tell(WarningMessage(corpus.warning))
+    for remark in corpus.remarks:
+        tell(Message(remark))
     return corpus
 
 

@@ -58,6 +58,7 @@ class RawReviews:
     part: NDArray[np.uint8]  # [review], one of store.PARTS; validation may be missing
     encoded: EncodedReviews | None = None  # in place of texts
     words: Sequence[str] = ()  # of the ids
+    remarks: Sequence[str] = ()  # what was found out of how the source was saved
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +97,14 @@ class Corpus:
     validation: Reviews
     test: Reviews
     warning: str | None = None  # why it is not the corpus one would expect
+    remarks: Sequence[str] = ()  # what was found out of how its source was saved, a line each
 
     @classmethod
     def of(cls, name: str, source: str, store: Store) -> "Corpus":
         """The corpus in a store."""
         train, validation, test = (_reviews_of(store, part) for part in (TRAIN, VALIDATION, TEST))
-        return cls(name, source, store.digests[-1], Vocabulary(store.words), train, validation, test)
+        vocabulary = Vocabulary(store.words)
+        return cls(name, source, store.digests[-1], vocabulary, train, validation, test, remarks=store.remarks)
 
 
 def _reviews_of(store: Store, part: int) -> Reviews:

@@ -8,8 +8,8 @@ store    arrays in the cache, memory-mapped, shared by all processes
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from sentiment_tune.data import imdb
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews, encode_texts
+from sentiment_tune.data.folders import expand, files_in, merge, read_folder
 from sentiment_tune.data.labels import parse_labels
 from sentiment_tune.data.packing import parse_size
+from sentiment_tune.data.readers import SUFFIXES, Reading
 from sentiment_tune.data.splits import check_parts, draw_test, draw_validation, parse_parts, train_then_test
 from sentiment_tune.data.store import (
     TRAIN,
@@ -31,7 +33,7 @@ from sentiment_tune.data.store import (
     store_key,
     write_store,
 )
-from sentiment_tune.data.tables import SUFFIXES, Table, check_is_file, from_home, is_table, read_table, stem
+from sentiment_tune.data.tables import Table, check_is_file, from_home, is_table, read_table, stem
 from sentiment_tune.data.text import Vocabulary
 from sentiment_tune.errors import InputError
 
@@ -51,10 +53,21 @@ class DataConfig:
     split: str = "split"  # under this name a column need not exist: then a share is drawn for the test
     test: str | None = None  # path of a second table
     unpack_limit: str | int | None = None  # that a packed file may unpack to, as of `parse_size`; None: by its own size
+    # How a table was saved; None: as is found out.
+    encoding: str | None = None
+    delimiter: str | None = None
+    columns: str | None = None  # names with commas between, of a file whose first line names none
+    sheet: str | None = None  # of a spreadsheet
 
     def __post_init__(self) -> None:
         if self.unpack_limit is not None:
             parse_size(self.unpack_limit)
+        self.reading  # noqa: B018  # refuses what is none
+
+    @property
+    def reading(self) -> Reading:
+        """How its tables are to be read."""
+        return Reading(self.encoding, self.delimiter, self.columns, self.sheet, self.unpack_limit)
 
 
 def load(config: DataConfig, cache: Path | None = None) -> Corpus:
@@ -117,7 +130,7 @@ def _convert(source: _Source) -> Store:
     raw = source.read()
     part = _split(raw, source.address.removeprefix("sentiment_tune."))
     reviews, words = _encode(raw, part)
-    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words)
+    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, raw.remarks)
 
 
 # ---- read
@@ -125,7 +138,7 @@ def _convert(source: _Source) -> Store:
 
 def _choose(config: DataConfig) -> _Source:
     path = from_home(config.data)
-    if is_table(path):
+    if is_table(path) or (path.is_dir() and config.data not in NAMES):
         return _table(path, config)
     if config.test is not None:
         raise InputError(
@@ -169,9 +182,12 @@ def _npz(path: Path, unpack_limit: str | int | None) -> _Source:
 
 
 def _table(path: Path, config: DataConfig) -> _Source:
-    files = [path, *_test_files(config)]
-    key = store_key("table", [_hash_file(file) for file in files], config.text, config.label, config.split)
-    return _Source(stem(path), str(path.absolute()), key, lambda: _read_tables(_tables(files, config), config))
+    sources = [path, *_test_files(config)]
+    hashes = [_hash_file(file) for source in sources for file in _files(source)]
+    reading = asdict(config.reading) | {"unpack_limit": None}
+    told = [] if not any(reading.values()) else [reading]  # keys of before there was anything to say
+    key = store_key("table", hashes, config.text, config.label, config.split, *told)
+    return _Source(stem(path), str(path.absolute()), key, lambda: _read_tables(_tables(sources, config), config))
 
 
 def _frame(frame: "pd.DataFrame", config: DataConfig) -> _Source:
@@ -219,8 +235,18 @@ def _test_files(config: DataConfig) -> list[Path]:
     return [from_home(config.test)]
 
 
-def _tables(files: Iterable[Path], config: DataConfig) -> Iterable[Table]:
-    return (read_table(file, config.unpack_limit) for file in files)
+def _files(path: Path) -> list[Path]:
+    """The files that a table, a pattern of names or a folder stands for."""
+    return files_in(path) if path.is_dir() else expand(path)
+
+
+def _tables(sources: Iterable[Path], config: DataConfig) -> Iterator[Table]:
+    """The table of each source, which may be several files or a folder."""
+    for source in sources:
+        if source.is_dir():
+            yield read_folder(source, config.reading)
+        else:
+            yield merge([read_table(file, config.reading) for file in expand(source)], source)
 
 
 def _read_tables(tables: Iterable[Table], config: DataConfig) -> RawReviews:
@@ -228,7 +254,18 @@ def _read_tables(tables: Iterable[Table], config: DataConfig) -> RawReviews:
     tables = list(tables)
     texts = [text for table in tables for text in table.texts(config.text, "--text or text=")]
     labels = [parse_labels(table.column(config.label, "--label or label="), table.origin) for table in tables]
-    return RawReviews(texts, np.concatenate(labels), _read_parts(tables, labels, config.split))
+    parts = _read_parts(tables, labels, config.split)
+    return RawReviews(texts, np.concatenate(labels), parts, remarks=[*_remarks(tables, config)])
+
+
+def _remarks(tables: Sequence[Table], config: DataConfig) -> Iterator[str]:
+    """A line for each table of what was found out of it, where it was not as one would expect."""
+    for table in tables:
+        names = {"texts": config.text, "labels": config.label}
+        columns = {what: table.name_of(name, "") for what, name in names.items()}
+        taken = [f"{what} from {column!r}" for what, column in columns.items() if column != names[what]]
+        if found := [*table.found, *taken]:
+            yield f"{table.origin}: {', '.join(found)}"
 
 
 def _read_parts(tables: Sequence[Table], labels: Sequence[NDArray[np.uint8]], column: str) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ TEST_SHARE, TEST_SEED = 0.2, 20110619
 VALIDATION_SHARE, VALIDATION_SEED = 0.1, 20110620  # of its own: another training seed keeps the same validation split
 _NAMES = ("train", "validation", "test")
 _SPELLINGS = {"train": TRAIN, "test": TEST, **dict.fromkeys(("validation", "valid", "val", "dev"), VALIDATION)}
+PART_NAMES = tuple(_SPELLINGS)
 
 
 def parse_parts(cells: Sequence[Any], origin: object) -> NDArray[np.uint8]:

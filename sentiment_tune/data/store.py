@@ -40,6 +40,7 @@ class Store:
     part: NDArray[np.uint8]  # [review], one of PARTS
     words: Sequence[str]
     digests: Sequence[str]  # of train, validation, test and the whole: 16 hex digits each
+    remarks: Sequence[str] = ()  # what was found out of how the source was saved
 
     @classmethod
     def of(
@@ -49,11 +50,13 @@ class Store:
         targets: NDArray[np.uint8],
         part: NDArray[np.uint8],
         words: Sequence[str],
+        remarks: Sequence[str] = (),
     ) -> "Store":
         """A store of reviews of the given lengths [review], in words, with its digests."""
         digests = [_digest_of_part(ids, lengths, targets, part == number) for number in PARTS]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return cls(ids, offsets, targets, part, words, [*digests, _digest_of_whole(digests, words)])
+        whole = _digest_of_whole(digests, words)
+        return cls(ids, offsets, targets, part, words, [*digests, whole], remarks)
 
 
 def _digest_of_whole(digests: Sequence[str], words: Sequence[str]) -> str:
@@ -109,7 +112,8 @@ def open_store(folder: Path) -> Store | None:
             _note_check(folder, states)
         # A view, because indexing a plain array is several times as fast as a np.memmap; the file stays mapped.
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in _ARRAYS}
-        return Store(**arrays, words=words, digests=description["digests"])
+        remarks = [str(remark) for remark in description.get("remarks", ())]
+        return Store(**arrays, words=words, digests=description["digests"], remarks=remarks)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
@@ -193,7 +197,7 @@ def write_store(store: Store, folder: Path) -> Store:
         with _file_on_disk(partial / "words.txt") as file:
             file.write("\n".join(store.words).encode())
         with _file_on_disk(partial / _ABOUT) as file:
-            file.write(json.dumps(_description(partial, folder.name, store.digests)).encode())
+            file.write(json.dumps(_description(partial, folder.name, store)).encode())
         local.sync_folder(partial)
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         try:
@@ -205,13 +209,14 @@ def write_store(store: Store, folder: Path) -> Store:
     return open_store(folder) or store
 
 
-def _description(folder: Path, key: str, digests: Sequence[str]) -> dict[str, Any]:
+def _description(folder: Path, key: str, store: Store) -> dict[str, Any]:
     """What `open_store` compares the files of that folder with, once it has the name `key`."""
     return {
         "key": key,
         "sizes": {name: (folder / name).stat().st_size for name in _FILES},
         "checksums": {name: _checksums(folder / name) for name in _FILES},
-        "digests": list(digests),
+        "digests": list(store.digests),
+        "remarks": list(store.remarks),
     }
 
 
