@@ -195,7 +195,7 @@ def test_the_logged_model_has_its_figures_and_the_data_they_are_of(trained: Trai
     from mlflow import MlflowClient
 
     model = MlflowClient(trained.database).get_logged_model(trained.model_uri.removeprefix("models:/"))
-    metrics, told = trained.run.data.metrics, {metric.key: metric for metric in model.metrics}
+    metrics, told = trained.run.data.metrics, {metric.key: metric for metric in model.metrics or ()}
     datasets = {
         tag.value: one.dataset
         for one in trained.run.inputs.dataset_inputs
