@@ -78,13 +78,13 @@ def read(path: Path, form: str, reading: Reading, origin: str | None = None) -> 
 
 
 def _read_csv(source: _Source, delimiter: str | None = None) -> Read:
-    given = source.reading.delimiter
-    if delimiter is None and given is None:
+    if source.reading.delimiter is not None:
+        delimiter = delimiters.parse_delimiter(source.reading.delimiter)
+    if delimiter is None:
         delimiter = delimiters.find_delimiter(source.lines(), source.origin)
         if delimiter != delimiters.COMMA:
             source.found["delimiter"] = delimiters.shown(delimiter)
-    records = _records(source, delimiter if given is None else delimiters.parse_delimiter(given))
-    return _table_of(source, records)
+    return _table_of(source, _records(source, delimiter))
 
 
 def _table_of(source: _Source, records: Generator[tuple[int, list[str]]]) -> Read:

@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -22,7 +22,7 @@ ROWS = [("a fine film", "1"), ("caf\u00e9, \u201cdull\u201d; it\u2019s bad", "0"
 PLAIN = [("a fine film", "1"), ("dull", "0")]
 
 
-def records(rows: list[tuple[str, ...]], delimiter: str = ",", head: tuple[str, ...] = COLUMNS, end: str = "\n") -> str:
+def records(rows: Sequence[tuple[str, ...]], delimiter: str = ",", head: tuple[str, ...] = COLUMNS, end: str = "\n") -> str:
     """A table as spreadsheets write it: quoted where it has to be."""
 
     def cell(text: str) -> str:
@@ -69,7 +69,7 @@ def spreadsheet(**sheets: list[list[Any]]) -> bytes:
     return archive(files)
 
 
-def archive(files: dict[str, str | bytes]) -> bytes:
+def archive(files: Mapping[str, str | bytes]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in files.items():
@@ -77,7 +77,7 @@ def archive(files: dict[str, str | bytes]) -> bytes:
     return packed.getvalue()
 
 
-def lines_of_json(rows: list[tuple[str, ...]]) -> str:
+def lines_of_json(rows: Sequence[tuple[str, ...]]) -> str:
     return "".join(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in rows)
 
 
@@ -265,7 +265,7 @@ def test_what_is_told_goes_before_what_is_found(kind: str, tmp_path: Path) -> No
     name, content, reading, rows = TOLD[kind]
     path = tmp_path / name
     path.write_bytes(content)
-    table = read_table(path, Reading(**reading))  # type: ignore[arg-type]
+    table = read_table(path, Reading(**reading))
     assert table.rows == rows
 
 
@@ -349,7 +349,7 @@ def aclimdb(folder: Path) -> None:
     (folder / "README").write_text("about")
 
 
-def typed(rows: list[tuple[str, str]]) -> pa.Table:
+def typed(rows: Sequence[tuple[str, ...]]) -> pa.Table:
     return pa.table({"text": [text for text, _ in rows], "label": [int(label) for _, label in rows]})
 
 
