@@ -138,7 +138,7 @@ def _convert(source: _Source) -> Store:
 
 def _choose(config: DataConfig) -> _Source:
     path = from_home(config.data)
-    if is_table(path) or (path.is_dir() and config.data not in NAMES):
+    if is_table(path) or (path.is_dir() and config.data not in ("", *NAMES)):
         return _table(path, config)
     if config.test is not None:
         raise InputError(

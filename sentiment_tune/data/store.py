@@ -112,17 +112,17 @@ def open_store(folder: Path) -> Store | None:
             _note_check(folder, states)
         # A view, because indexing a plain array is several times as fast as a np.memmap; the file stays mapped.
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in _ARRAYS}
-        remarks = [str(remark) for remark in description.get("remarks", ())]
-        return Store(**arrays, words=words, digests=description["digests"], remarks=remarks)
+        return Store(**arrays, words=words, digests=description["digests"], remarks=description["remarks"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _is_as_written(folder: Path, description: Mapping[str, Any], words: Sequence[str]) -> bool:
+def _is_as_written(folder: Path, description: dict[str, Any], words: Sequence[str]) -> bool:
     """Whether the files hold what the description says, the description itself is whole and is of this store."""
     *parts, whole = description["digests"]
     return (
         description["key"] == folder.name
+        and description.pop("checksum") == _checksum_of(description)
         and {name: (folder / name).stat().st_size for name in _FILES} == description["sizes"]
         and _digest_of_whole(parts, words) == whole
         and all(_checksums(folder / name) == description["checksums"][name] for name in _FILES)
@@ -211,13 +211,18 @@ def write_store(store: Store, folder: Path) -> Store:
 
 def _description(folder: Path, key: str, store: Store) -> dict[str, Any]:
     """What `open_store` compares the files of that folder with, once it has the name `key`."""
-    return {
+    description = {
         "key": key,
         "sizes": {name: (folder / name).stat().st_size for name in _FILES},
         "checksums": {name: _checksums(folder / name) for name in _FILES},
         "digests": list(store.digests),
         "remarks": list(store.remarks),
     }
+    return {**description, "checksum": _checksum_of(description)}
+
+
+def _checksum_of(description: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(description, sort_keys=True).encode())
 
 
 @contextmanager

@@ -22,7 +22,9 @@ ROWS = [("a fine film", "1"), ("caf\u00e9, \u201cdull\u201d; it\u2019s bad", "0"
 PLAIN = [("a fine film", "1"), ("dull", "0")]
 
 
-def records(rows: Sequence[tuple[str, ...]], delimiter: str = ",", head: tuple[str, ...] = COLUMNS, end: str = "\n") -> str:
+def records(
+    rows: Sequence[tuple[str, ...]], delimiter: str = ",", head: tuple[str, ...] = COLUMNS, end: str = "\n"
+) -> str:
     """A table as spreadsheets write it: quoted where it has to be."""
 
     def cell(text: str) -> str:
