@@ -46,7 +46,7 @@ class EncodedReviews:
 
 def encode_texts(texts: Iterable[str], vocabulary: Vocabulary) -> EncodedReviews:
     """Texts as ids; words that are not in the vocabulary are dropped."""
-    return EncodedReviews.of([np.array(vocabulary.encode(text), dtype=np.int32) for text in texts])
+    return EncodedReviews.of(list(vocabulary.encode_all(texts)))
 
 
 @dataclass(frozen=True, eq=False)
