@@ -19,6 +19,8 @@ from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.tracking import delivery, server, ui
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from pandas import DataFrame
 
     from sentiment_tune.api import StudyResult, TrainedRun
@@ -209,7 +211,9 @@ def _command(name: str) -> str:
     return name if is_found else shlex.quote(os.path.relpath(script))
 
 
-def scores(texts: Sequence[str], scored: "DataFrame") -> None:
+def scores(texts: Sequence[str], probabilities: "NDArray[np.float64]") -> None:
     """One line a text: label, probability of being positive, the text."""
-    for text, label, probability in zip(texts, scored["label"], scored["probability"], strict=True):
-        say(f"{label}  p(positive)={probability:.4f}  {text}")
+    from sentiment_tune.inference.scorer import label_for
+
+    for text, probability in zip(texts, probabilities.tolist(), strict=True):
+        say(f"{label_for(probability)}  p(positive)={probability:.4f}  {text}")

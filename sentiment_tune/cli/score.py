@@ -1,6 +1,6 @@
 """`sentiment-tune score`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from sentiment_tune.errors import InputError
 
 if TYPE_CHECKING:
     from sentiment_tune.data.readers import Reading
-    from sentiment_tune.data.tables import Table
+    from sentiment_tune.inference.bulk import Score
 
 
 @click.command(cls=options.GroupedCommand, context_settings=options.NAMES)
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     "--input", "source", metavar="FILE", help="table of texts to score, or - for one text a line from stdin"
 )
 @options.option("--column", default="text", show_default=True, help="column of the texts in a table")
+@options.option(
+    "--missing",
+    group="data",
+    default="error",
+    show_default=True,
+    help="what becomes of a row without a text: error, skip, keep",
+)
 @options.reading_options
 @options.option("--output", metavar="FILE", help="table to write  [default: standard output]")
 @options.trust_code
@@ -37,6 +44,7 @@ def score(
     model: str | None,
     source: str | None,
     column: str,
+    missing: str,
     output: str | None,
     trust_code: bool,
     tracking_uri: str | None,
@@ -45,41 +53,65 @@ def score(
     """Score texts with a model: TEXTS given here, or the rows of a table."""
     from sentiment_tune import api
     from sentiment_tune.cli import console
-    from sentiment_tune.data import tables
+    from sentiment_tune.data.readers import Reading
 
-    table = _table((*texts, text) if text else texts, source, reading)
-    reviews = table.texts(column if source not in (None, "", "-") else "text", "--column")
-    scores = api.load_model(model or None, trust_code=trust_code, tracking_uri=tracking_uri).predict(reviews)
-    if not source and not output:
-        console.scores(reviews, scores)
-        return
-    scored = table.with_columns({name: scores[name].tolist() for name in ("probability", "label")})
-    tables.write_table(Path(output) if output else None, scored.columns, scored.rows)
+    texts, asked = _checked((*texts, text) if text else texts, source), Reading(**reading)
+
+    def load() -> "Score":
+        scorer = api.load_model(model or None, trust_code=trust_code, tracking_uri=tracking_uri)
+        return lambda some: scorer.predict_proba(some)[:, 1]
+
+    target = Path(output) if output else None
+    if source not in (None, "", "-"):
+        _score_table(load, Path(source), asked, column, target, missing)
+    elif source or target:
+        _score_lines(load, texts, target, missing)
+    else:
+        console.scores(texts, load()(texts))
 
 
-def _table(texts: tuple[str, ...], source: str | None, given: Mapping[str, str | None]) -> "Table":
-    """The texts to score as a table: those of the command line, of the standard input, or of a file."""
-    from sentiment_tune.data import readers, tables
-
+def _checked(texts: tuple[str, ...], source: str | None) -> tuple[str, ...]:
+    """The texts of the command line; InputError unless there are some, or else a file."""
     if bool(source) == any(texts):
         raise InputError("give either texts, or --input FILE, or --input - for one text a line from standard input")
-    if source:
-        path = Path(source)
-        return tables.read_lines() if path == tables.STANDARD else _read(path, readers.Reading(**given))
     for number, text in enumerate(texts, 1):
         try:
             text.encode()  # what is not UTF-8 arrives as half characters, which nothing can be written with
         except UnicodeEncodeError:
             raise InputError(f"text {number} is not UTF-8: set the terminal to that encoding, or use a file") from None
-    return tables.Table(tables.STANDARD, ("text",), [(text,) for text in texts])
+    return texts
 
 
-def _read(path: Path, reading: "Reading") -> "Table":
-    """The table of a file; how it was saved, where that is not as one would expect, goes to the standard error."""
+def _score_lines(load: "Callable[[], Score]", texts: Sequence[str], target: Path | None, missing: str) -> None:
+    """Score the texts of the command line, or else the lines of the standard input, into a table."""
     from sentiment_tune.data import tables
-    from sentiment_tune.display import terminal
+    from sentiment_tune.inference.bulk import Scoring
 
-    table = tables.read_table(path, reading)
-    if table.found:
-        terminal(stderr=True).print(f"{path}: {', '.join(table.found)}")
-    return table
+    table, rows = tables.Table("text", ("text",), []), iter([(text,) for text in texts])
+    if not texts:
+        table, rows = tables.read_lines()
+    scoring = Scoring(load(), table, "text", missing)
+    tables.write_table(target, scoring.columns, scoring.rows(rows))
+
+
+def _score_table(
+    load: "Callable[[], Score]", source: Path, reading: "Reading", column: str, target: Path | None, missing: str
+) -> None:
+    """Score the rows of a file; how it was saved, and what was missing, goes to the standard error."""
+    from sentiment_tune.data import readers, tables
+    from sentiment_tune.display import terminal
+    from sentiment_tune.inference.bulk import Scoring, score_parquet
+
+    tell = terminal(stderr=True).print
+    with tables.open_table(source, reading) as (table, rows):
+        table.name_of(column, "--column")  # before a model is loaded
+        if table.found:
+            tell(f"{source}: {', '.join(table.found)}")
+        scoring = Scoring(load(), table, column, missing)
+        if target is not None and {readers.form_of(path.name) for path in (source, target)} == {".parquet"}:
+            score_parquet(scoring, source, target)
+        else:
+            tables.write_table(target, scoring.columns, scoring.rows(rows))
+    if scoring.count.missing:
+        became = "left out" if missing == "skip" else "kept without an answer"
+        tell(f"{source}: {scoring.count.missing:,} of {scoring.count.rows:,} rows have no text, and are {became}")

@@ -6,10 +6,10 @@ Cells stay as they stand in the file: `NA`, `null` and an empty cell of a CSV ar
 import csv
 import json
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
@@ -18,10 +18,11 @@ from sentiment_tune.data import delimiters, encodings
 from sentiment_tune.data.packing import DAMAGED, archive_size, open_packed, too_large, unpack_limit
 from sentiment_tune.errors import InputError
 
+_ROWS = 2**14  # of a Parquet file, read together
 LONGEST_CELL = 10_000_000  # characters of a CSV cell; a longer one comes from a quote that nobody closed
 
 Row = tuple[Any, ...]  # texts from CSV and TSV; whatever JSON, Parquet and spreadsheets hold from the others
-Read = tuple[list[str], list[Row]]  # columns and rows
+Read = tuple[list[str], Iterable[Row]]  # columns, and rows that are read as they are asked for
 
 
 @dataclass(frozen=True)
@@ -55,26 +56,38 @@ class _Source:
     path: Path
     origin: str  # as it is called in errors: the path, or the place within an archive
     reading: Reading
+    stack: ExitStack  # of what is open until all rows are read
     found: dict[str, str] = field(default_factory=dict)  # for a line that says how it is read, by what is found
 
     @property
     def opened(self) -> encodings.Opened:
         return partial(open_packed, self.path, "rb")
 
-    def lines(self) -> Iterator[str]:
-        """Its lines as texts, in the encoding that was given or is found."""
-        given = self.reading.encoding
-        encoding = encodings.known_encoding(given) if given else encodings.find_encoding(self.opened, self.origin)
-        if given is None and (shown := encodings.shown(encoding)):
+    @cached_property
+    def encoding(self) -> str:
+        """The encoding that was given or is found."""
+        if self.reading.encoding:
+            return encodings.known_encoding(self.reading.encoding)
+        found = encodings.find_encoding(self.opened, self.origin)
+        if shown := encodings.shown(found):
             self.found["encoding"] = shown
-        return encodings.decoded_lines(self.opened, encoding, self.origin)
+        return found
+
+    def lines(self) -> Iterator[str]:
+        """Its lines as texts."""
+        return encodings.decoded_lines(self.opened, self.encoding, self.origin)
 
 
-def read(path: Path, form: str, reading: Reading, origin: str | None = None) -> tuple[list[str], list[Row], list[str]]:
-    """Columns, rows and what was found out of a file in that form; InputError says where it is not as it should be."""
-    source = _Source(path, origin or str(path), reading)
-    columns, rows = _READERS[form](source)
-    return columns, rows, [f"{what} {found}" for what, found in source.found.items()]
+@contextmanager
+def opened(path: Path, form: str, reading: Reading) -> Iterator[tuple[list[str], Iterator[Row], list[str]]]:
+    """Columns, rows and what was found out of a file in that form; InputError says where it is not as it should be.
+
+    Rows are read as they are asked for, within the block.
+    """
+    with ExitStack() as stack:
+        source = _Source(path, str(path), reading, stack)
+        columns, rows = _READERS[form](source)
+        yield columns, iter(rows), [f"{what} {found}" for what, found in source.found.items()]
 
 
 def _read_csv(source: _Source, delimiter: str | None = None) -> Read:
@@ -88,28 +101,36 @@ def _read_csv(source: _Source, delimiter: str | None = None) -> Read:
 
 
 def _table_of(source: _Source, records: Generator[tuple[int, list[str]]]) -> Read:
-    """Columns and rows of records of equally many cells, each behind the number of its line."""
-    columns: list[str] = source.reading.names
-    rows: list[Row] = []
+    """Columns and rows of records, each behind the number of its line."""
+    source.stack.enter_context(closing(records))
+    names = source.reading.names
+    if names:
+        return names, _rows(source, names, records)
+    for line, cells in records:
+        if cells and line > 1:
+            raise _ragged(source, 1, 0, len(cells))  # nothing stands above the names
+        if cells:
+            return cells, _rows(source, cells, records)
+    raise InputError(f"{source.origin} is empty: its first line must name the columns")
+
+
+def _rows(source: _Source, columns: Sequence[str], records: Iterable[tuple[int, list[str]]]) -> Iterator[Row]:
+    """Rows of as many cells as there are columns."""
     gap = 0  # the first of the empty lines behind the last row; at the end of the file they are no rows
-    with closing(records):
-        for line, cells in records:
-            if not cells:
-                gap = gap or line
-                continue
-            if not columns:
-                columns = cells
-                if not gap:
-                    continue
-            if gap or len(cells) != len(columns):
-                raise InputError(
-                    f"{source.origin}, line {gap or line}: {0 if gap else len(cells)} cells, but {len(columns)} "
-                    "columns; quote fields that hold a delimiter or a quote, and remove empty lines"
-                )
-            rows.append(tuple(cells))
-    if not columns:
-        raise InputError(f"{source.origin} is empty: its first line must name the columns")
-    return columns, rows
+    for line, cells in records:
+        if not cells:
+            gap = gap or line
+        elif gap or len(cells) != len(columns):
+            raise _ragged(source, gap or line, 0 if gap else len(cells), len(columns))
+        else:
+            yield tuple(cells)
+
+
+def _ragged(source: _Source, line: int, cells: int, columns: int) -> InputError:
+    return InputError(
+        f"{source.origin}, line {line}: {cells} cells, but {columns} columns; quote fields that hold a delimiter or a "
+        "quote, and remove empty lines"
+    )
 
 
 def _records(source: _Source, delimiter: str) -> Generator[tuple[int, list[str]]]:
@@ -129,12 +150,21 @@ def _records(source: _Source, delimiter: str) -> Generator[tuple[int, list[str]]
 
 def _read_text(source: _Source) -> Read:
     """Lines of text, each a row of the column `text`."""
-    return source.reading.names or ["text"], [(line.rstrip("\r\n"),) for line in source.lines()]
+    return source.reading.names or ["text"], ((line.rstrip("\r\n"),) for line in source.lines())
 
 
 def _read_jsonl(source: _Source) -> Read:
-    objects = [_parse_object(source.origin, line, text) for line, text in enumerate(source.lines(), 1) if text.strip()]
-    return _table_of_objects(source, objects, "each line must hold one JSON object")
+    """An object a line; all are looked at for the columns before the first is a row."""
+    columns = list(dict.fromkeys(name for row in _objects(source) for name in row))
+    if not columns:
+        raise InputError(f"{source.origin} is empty: each line must hold one JSON object")
+    return columns, (tuple(map(row.get, columns)) for row in _objects(source))
+
+
+def _objects(source: _Source) -> Iterator[dict[str, Any]]:
+    for line, text in enumerate(source.lines(), 1):
+        if text.strip():
+            yield _parse_object(source.origin, line, text)
 
 
 def _read_json(source: _Source) -> Read:
@@ -146,14 +176,10 @@ def _read_json(source: _Source) -> Read:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise InputError(f"{source.origin}, row {number}: {row!r:.40} is no JSON object; write an array of objects")
-    return _table_of_objects(source, rows, "the array must hold objects")
-
-
-def _table_of_objects(source: _Source, objects: Sequence[Mapping[str, Any]], way_out: str) -> Read:
-    columns = list(dict.fromkeys(name for row in objects for name in row))
+    columns = list(dict.fromkeys(name for row in rows for name in row))
     if not columns:
-        raise InputError(f"{source.origin} is empty: {way_out}")
-    return columns, [tuple(row.get(name) for name in columns) for row in objects]
+        raise InputError(f"{source.origin} is empty: the array must hold objects")
+    return columns, (tuple(map(row.get, columns)) for row in rows)
 
 
 def _parse_object(origin: str, line: int, text: str) -> dict[str, Any]:
@@ -178,16 +204,31 @@ def _read_parquet(source: _Source) -> Read:
     import pyarrow
     from pyarrow import parquet
 
-    try:
-        with parquet.ParquetFile(source.path) as file:
-            table = file.read()
-        rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-    except (pyarrow.ArrowException, ValueError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"cannot read {source.origin} ({reason}): it is no whole Parquet file") from None
-    if not table.column_names:
+    with _explained(source, (pyarrow.ArrowException, ValueError, OSError), "Parquet file"):
+        file = source.stack.enter_context(parquet.ParquetFile(source.path))
+    if not file.schema_arrow.names:
         raise InputError(f"{source.origin} is empty: it has no columns")
-    return table.column_names, rows
+    return file.schema_arrow.names, _parquet_rows(source, file)
+
+
+def _parquet_rows(source: _Source, file: Any) -> Iterator[Row]:
+    import pyarrow
+
+    with _explained(source, (pyarrow.ArrowException, ValueError, OSError), "Parquet file"):
+        for batch in file.iter_batches(_ROWS):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+@contextmanager
+def _explained(source: _Source, errors: tuple[type[Exception], ...], what: str) -> Iterator[None]:
+    """What a library says of a file that is damaged, as an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except errors as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"cannot read {source.origin} ({reason}): it is no whole {what}") from None
 
 
 def _read_spreadsheet(source: _Source) -> Read:
@@ -195,12 +236,9 @@ def _read_spreadsheet(source: _Source) -> Read:
     from python_calamine import CalamineError, CalamineWorkbook
 
     check_archive(source.path, source.reading.unpack_limit)
-    try:
+    with _explained(source, (CalamineError, OSError), "spreadsheet"):
         book = CalamineWorkbook.from_path(str(source.path))
         sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
-    except (CalamineError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"cannot read {source.origin} ({reason}): it is no whole spreadsheet") from None
     name = _sheet(source, {name: rows for name, rows in sheets.items() if any(map(any, rows))}, list(sheets))
     rows = [tuple(None if cell == "" else cell for cell in row) for row in sheets[name]]
     filled = [row for row in rows if any(cell is not None for cell in row)]
@@ -228,19 +266,17 @@ def _sheet(source: _Source, filled: Mapping[str, object], every: Sequence[str]) 
 
 def _read_zip(source: _Source) -> Read:
     """The one table in an archive."""
-    try:
-        with ZipFile(source.path) as archive:
-            member, form = _member(source, archive.infolist())
-            if archive_size(archive) > (limit := unpack_limit(source.path, source.reading.unpack_limit)):
-                raise too_large(source.path, limit)
-            with tempfile.TemporaryDirectory() as folder:
-                unpacked = Path(folder, PurePosixPath(member.filename).name)
-                unpacked.write_bytes(archive.read(member))
-                source.found["file"] = repr(member.filename)
-                inner = _Source(unpacked, f"{source.origin}, {member.filename}", source.reading, source.found)
-                return _READERS[form](inner)
-    except (*DAMAGED, BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
-        raise InputError(f"cannot read {source.origin} ({error}): it is no whole ZIP archive that opens") from None
+    errors = (*DAMAGED, BadZipFile, NotImplementedError, RuntimeError, OSError)
+    with _explained(source, errors, "ZIP archive that opens"), ZipFile(source.path) as archive:
+        member, form = _member(source, archive.infolist())
+        if archive_size(archive) > (limit := unpack_limit(source.path, source.reading.unpack_limit)):
+            raise too_large(source.path, limit)
+        folder = source.stack.enter_context(tempfile.TemporaryDirectory())
+        unpacked = Path(folder, PurePosixPath(member.filename).name)
+        unpacked.write_bytes(archive.read(member))
+    source.found["file"] = repr(member.filename)
+    origin = f"{source.origin}, {member.filename}"
+    return _READERS[form](_Source(unpacked, origin, source.reading, source.stack, source.found))
 
 
 def _member(source: _Source, members: Sequence[ZipInfo]) -> tuple[ZipInfo, str]:

@@ -9,7 +9,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,8 @@ class Table:
 
         InputError where there is none, naming the columns that there are, or where several would do.
         """
+        if self.columns.count(name) > 1:
+            raise InputError(f"{self.origin} has more than one column {name!r}: rename all but one")
         if name in self.columns:
             return name
         usual = [column for column in self.columns if column.strip().lower() in USUAL.get(name, ())]
@@ -64,23 +66,24 @@ class Table:
 
     def texts(self, name: str, flag: str) -> list[str]:
         """Cells of one column, each a text; InputError names the first row, counted from 1, that holds none."""
+        column = self.name_of(name, flag)
         cells = self.column(name, flag)
-        for row, cell in enumerate(cells, 1):
-            if cell is None or cell != cell:
-                raise InputError(
-                    f"{self.origin}, row {row}: the text in {name!r} is missing; fill it in, or remove the row"
-                )
-            if not isinstance(cell, str):
-                raise InputError(f"{self.origin}, row {row}: {name!r} is {cell!r:.40}, not a text; put it in quotes")
-            if not _is_unicode(cell):
-                raise InputError(f"{self.origin}, row {row}: half a surrogate pair is no character; remove it")
-        return cells
+        return [text_in(cell, f"{self.origin}, row {row}", column) for row, cell in enumerate(cells, 1)]
 
-    def with_columns(self, added: Mapping[str, Iterable[Any]]) -> "Table":
-        """The same rows with columns behind them; `predicted_` stands before a name that is in use, once or more."""
-        names = [_unused_name(name, self.columns) for name in added]
-        rows = [(*row, *cells) for row, *cells in zip(self.rows, *added.values(), strict=True)]
-        return Table(self.origin, (*self.columns, *names), rows)
+    def unused(self, names: Iterable[str]) -> list[str]:
+        """Names for columns behind those that there are; `predicted_` stands before one in use, once or more."""
+        return [_unused_name(name, self.columns) for name in names]
+
+
+def text_in(cell: Any, place: str, column: str) -> str:
+    """The text in a cell; InputError names the place and what is there instead."""
+    if cell is None or cell != cell:
+        raise InputError(f"{place}: the text in {column!r} is missing; fill it in, or remove the row")
+    if not isinstance(cell, str):
+        raise InputError(f"{place}: {column!r} is {cell!r:.40}, not a text; put it in quotes")
+    if not _is_unicode(cell):
+        raise InputError(f"{place}: half a surrogate pair is no character; remove it")
+    return cell
 
 
 def _unused_name(name: str, used: Sequence[str]) -> str:
@@ -115,16 +118,28 @@ def read_table(path: Path, reading: Reading | None = None) -> Table:
     before any of it is kept.
     """
     reading = reading or Reading()
+    form = _check_table(path, reading)
+    with readers.opened(path, form, reading) as (columns, rows, found):
+        return Table(path, tuple(columns), list(rows), tuple(found))
+
+
+@contextmanager
+def open_table(path: Path, reading: Reading | None = None) -> Iterator[tuple[Table, Iterator[Row]]]:
+    """A table without its rows, and the rows, which are read as they are asked for within the block; else as above."""
+    reading = reading or Reading()
+    form = _check_table(path, reading)
+    with readers.opened(path, form, reading) as (columns, rows, found):
+        yield Table(path, tuple(columns), [], tuple(found)), rows
+
+
+def _check_table(path: Path, reading: Reading) -> str:
+    """The form of a file that can be read as a table."""
     form = readers.form_of(path.name)
     if form is None:
         raise InputError(f"cannot tell what {path} is: its name must end in one of {', '.join(SUFFIXES)}")
     check_is_file(path)
     check_packed(path, reading.unpack_limit)
-    columns, rows, found = readers.read(path, form, reading)
-    if len(set(columns)) < len(columns):
-        duplicate = min(column for column in columns if columns.count(column) > 1)
-        raise InputError(f"{path} has more than one column {duplicate!r}: rename all but one")
-    return Table(path, tuple(columns), rows, tuple(found))
+    return form
 
 
 def from_home(name: str) -> Path:
@@ -146,10 +161,10 @@ def check_is_file(path: Path) -> None:
         raise InputError(f"cannot read {path}: {'it is a folder' if stat.S_ISDIR(mode) else 'it is no plain file'}")
 
 
-def read_lines() -> Table:
-    """The lines of the standard input, as the column `text`; InputError names the line that is not UTF-8."""
+def read_lines() -> tuple[Table, Iterator[Row]]:
+    """The lines of the standard input, as rows of a column `text`; InputError names the line that is not UTF-8."""
     lines = encodings.decoded_lines(lambda: nullcontext(sys.stdin.buffer), encodings.UTF8, "standard input")
-    return Table(STANDARD, ("text",), [(line.rstrip("\r\n"),) for line in lines])
+    return Table(STANDARD, ("text",), []), ((line.rstrip("\r\n"),) for line in lines)
 
 
 def write_table(path: Path | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -204,7 +219,7 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 def _write_stdout(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     text = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
     try:
-        _write_records(csv.writer(text), columns, rows)
+        _write_records(csv.writer(text, lineterminator="\n"), columns, rows)
     finally:
         text.detach()  # else the standard output closes with it
 
@@ -216,6 +231,8 @@ def _write_records(writer: Any, columns: Sequence[str], rows: Iterable[Sequence[
 
 
 def _write_jsonl(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    if len(set(columns)) < len(columns):
+        raise InputError(f"cannot write {path}: two columns have one name, which JSON cannot hold; write a .csv")
     with open_packed(path, "wb") as file:
         for row in rows:
             record = dict(zip(columns, row, strict=True))
@@ -228,7 +245,7 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Sequence[A
 
     cells = list(zip(*rows, strict=True)) or [()] * len(columns)
     try:
-        parquet.write_table(pyarrow.table(dict(zip(columns, map(list, cells), strict=True))), path)
+        parquet.write_table(pyarrow.Table.from_arrays([pyarrow.array(list(column)) for column in cells], columns), path)
     except pyarrow.ArrowException as error:
         raise InputError(f"cannot write {path} ({_first_line(error)}): Parquet wants columns of one type") from None
 

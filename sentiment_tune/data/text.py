@@ -41,7 +41,7 @@ def _some(texts: Iterable[str]) -> Iterator[list[str]]:
         yield some
 
 
-def split_all(texts: Sequence[str]) -> "tuple[pa.StringArray, NDArray[np.int64]]":
+def split_all(texts: Sequence[str]) -> "tuple[pa.LargeStringArray, NDArray[np.int64]]":
     """The words of many texts, empty ones among them, and the number of each text: the rule of `split`, in bulk.
 
     Lower case is Python's, whose rule for a few letters is another than Arrow's.
@@ -49,7 +49,9 @@ def split_all(texts: Sequence[str]) -> "tuple[pa.StringArray, NDArray[np.int64]]
     import pyarrow as pa
     from pyarrow import compute
 
-    plain = compute.replace_substring_regex(pa.array([text.lower() for text in texts], pa.string()), _PATTERN, " ")
+    plain = compute.replace_substring_regex(
+        pa.array([text.lower() for text in texts], pa.large_string()), _PATTERN, " "
+    )
     lists = compute.split_pattern(plain, " ")
     return lists.flatten(), lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
 
@@ -107,10 +109,10 @@ class Vocabulary:
         return iter(np.split(ids, ends[:-1]))
 
     @cached_property
-    def _known(self) -> "pa.StringArray":
+    def _known(self) -> "pa.LargeStringArray":
         import pyarrow as pa
 
-        return pa.array(self.words, pa.string())
+        return pa.array(self.words, pa.large_string())
 
     def decode(self, ids: Iterable[int]) -> str:
         """Words of `ids`, one blank between; an unknown word reads `?`, start and padding read nothing."""

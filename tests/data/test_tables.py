@@ -107,7 +107,6 @@ def test_junk_is_read_or_refused_in_one_line(
         ("a.csv", b"", ["is empty", "name the columns"]),
         ("a.csv", b"\n\n", ["is empty"]),
         ("a.csv", b"\ntext,label\na,1\n", ["line 1", "remove empty lines"]),
-        ("a.csv", b"text,text\na,b\n", ["more than one column 'text'", "rename"]),
         ("a.csv", b'text\n"' + b"x" * 10_000_001 + b'"\n', ["line 2", "field larger"]),
         ("a.tsv", b"text\tlabel\na b\n", ["line 2", "1 cells"]),
         ("a.jsonl", b"", ["is empty", "JSON object"]),
@@ -182,6 +181,14 @@ def test_an_absent_column_is_answered_with_the_present_ones(tmp_path: Path) -> N
     write_table(path, ["words", "label"], [["fine", 1]])
     with pytest.raises(InputError, match=r"reviews\.csv has no column 'text': name one with --text, .*words, label"):
         read_table(path).column("text", "--text")
+
+
+def test_a_column_that_is_there_twice_is_refused_where_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,,,id,id\na,b,c,1,2\n")
+    assert read_table(path).texts("text", "--text") == ["a"]
+    with pytest.raises(InputError, match="more than one column 'id': rename all but one"):
+        read_table(path).column("id", "--text")
 
 
 def test_a_cell_that_is_no_text_is_named(tmp_path: Path) -> None:
