@@ -216,17 +216,25 @@ def end_with(processes: list[psutil.Process]) -> None:
 def _project_processes() -> list[psutil.Process]:
     """`mlflow run`, and the shell between it and this process; this process itself if they are gone already."""
     own, found = psutil.Process(), []
-    with contextlib.suppress(psutil.Error):
-        for process in own.parents():
-            found.append(process)
-            if process.name() in _SHELLS:
-                continue
-            if any("mlflow" in word or "python" in word for word in process.cmdline()[:3]):
-                return found
-            # Who takes orphans in has been there for long; else it is a container's first process, and no orphan's.
-            is_orphan = process.pid == 1 or process.name() == "systemd"
-            return [own] if is_orphan and own.create_time() - process.create_time() > 60 else []
-    return []
+    for process in own.parents():
+        found.append(process)
+        try:
+            name, words = process.name(), process.cmdline()
+        except psutil.AccessDenied:  # another user's, which has not begun this one
+            return []
+        except psutil.NoSuchProcess:  # or a zombie: it has ended while this one looked
+            return [own]
+        if name in _SHELLS:
+            continue
+        if any("mlflow" in word or "python" in word for word in words[:3]):
+            return found
+        # Who takes orphans in has been there for long; else it is a container's first process, and no orphan's.
+        is_orphan = process.pid == 1 or name == "systemd"
+        return [own] if is_orphan and own.create_time() - process.create_time() > 60 else []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if (found or [own])[-1].ppid() == 0:  # nobody is above it
+            return []
+    return [own]  # who was above has ended while this one looked
 
 
 def _note(number: int, frame: FrameType | None) -> None:

@@ -49,21 +49,21 @@ def left_of(session: int) -> list[str]:
 
 def ended_in_time(process: subprocess.Popen[str], since: float) -> tuple[int, str]:
     """Exit code and standard error of a process that was told to end, and that has left nobody."""
-    try:
-        with process:
+    with process:
+        try:
             _, err = process.communicate(timeout=BOUND + 2)
-        while left_of(process.pid) and time.monotonic() - since < BOUND:
-            time.sleep(0.1)
-        assert left_of(process.pid) == []
-        assert time.monotonic() - since < BOUND + 2
-        return process.returncode, err
-    finally:
-        for left in psutil.process_iter():
-            try:
-                if os.getsid(left.pid) == process.pid:
-                    left.kill()
-            except (ProcessLookupError, psutil.Error):
-                continue
+            while left_of(process.pid) and time.monotonic() - since < BOUND:
+                time.sleep(0.1)
+            assert left_of(process.pid) == []
+            assert time.monotonic() - since < BOUND + 2
+            return process.returncode, err
+        finally:  # before the pipes are closed, which waits for who holds their other ends
+            for left in psutil.process_iter():
+                try:
+                    if os.getsid(left.pid) == process.pid:
+                        left.kill()
+                except (ProcessLookupError, psutil.Error):
+                    continue
 
 
 def statuses(folder: Path) -> list[tuple[str, bool]]:
