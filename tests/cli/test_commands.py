@@ -367,7 +367,7 @@ def closed_port() -> str:
         ("score fine --input list.csv", ["either texts, or --input"]),
         ("score --input list.csv --column review", ["list.csv", "'review'", "--column", "text"]),
         ("score --input absent.csv", ["cannot read absent.csv"]),
-        ("score --input list.doc", ["list.json", ".csv"]),
+        ("score --input list.doc", ["list.doc", ".csv"]),
     ],
 )
 def test_what_cannot_be_is_one_line_and_leaves_nothing(
