@@ -254,6 +254,7 @@ def _is_column(column: object) -> bool:
 def _load(config: "DataConfig", in_memory: "Data | None", tell: Listener) -> "Corpus":
     """The corpus of a config or of what is in memory; a warning of the corpus is told."""
     from sentiment_tune.data import load
+    from sentiment_tune.data.checks import DataChecked
 
     if in_memory is None:
         corpus = load.load(config)
@@ -265,6 +266,8 @@ def _load(config: "DataConfig", in_memory: "Data | None", tell: Listener) -> "Co
         tell(WarningMessage(corpus.warning))
     for remark in corpus.remarks:
         tell(Message(remark))
+    if not all(check.is_clean for check in corpus.checks):
+        tell(DataChecked(corpus.name, corpus.checks))
     return corpus
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_tune.data.checks import Check
 from sentiment_tune.data.store import TEST, TRAIN, VALIDATION, Store
 from sentiment_tune.data.text import PADDING, Vocabulary
 
@@ -98,13 +99,14 @@ class Corpus:
     test: Reviews
     warning: str | None = None  # why it is not the corpus one would expect
     remarks: Sequence[str] = ()  # what was found out of how its source was saved, a line each
+    checks: Sequence[Check] = ()  # what is odd about its reviews, and what is not
 
     @classmethod
     def of(cls, name: str, source: str, store: Store) -> "Corpus":
         """The corpus in a store."""
         train, validation, test = (_reviews_of(store, part) for part in (TRAIN, VALIDATION, TEST))
-        vocabulary = Vocabulary(store.words)
-        return cls(name, source, store.digests[-1], vocabulary, train, validation, test, remarks=store.remarks)
+        vocabulary, checks = Vocabulary(store.words), [Check(**check) for check in store.checks]
+        return cls(name, source, store.digests[-1], vocabulary, train, validation, test, None, store.remarks, checks)
 
 
 def _reviews_of(store: Store, part: int) -> Reviews:

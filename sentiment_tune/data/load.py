@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.data import imdb
+from sentiment_tune.data.checks import check_reviews, check_words
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews, encode_texts
 from sentiment_tune.data.folders import expand, files_in, merge, read_folder
 from sentiment_tune.data.labels import parse_labels
@@ -130,7 +131,11 @@ def _convert(source: _Source) -> Store:
     raw = source.read()
     part = _split(raw, source.address.removeprefix("sentiment_tune."))
     reviews, words = _encode(raw, part)
-    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, raw.remarks)
+    checks = check_reviews(reviews.ids, reviews.lengths, raw.labels, part, words)
+    if raw.encoded is None:
+        checks.append(check_words(raw.texts, reviews.lengths, part))
+    rows = [asdict(check) for check in checks]
+    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, raw.remarks, rows)
 
 
 # ---- read

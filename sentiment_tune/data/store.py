@@ -41,6 +41,7 @@ class Store:
     words: Sequence[str]
     digests: Sequence[str]  # of train, validation, test and the whole: 16 hex digits each
     remarks: Sequence[str] = ()  # what was found out of how the source was saved
+    checks: Sequence[Mapping[str, Any]] = ()  # what is odd about its reviews, as of `data.checks`
 
     @classmethod
     def of(
@@ -51,12 +52,13 @@ class Store:
         part: NDArray[np.uint8],
         words: Sequence[str],
         remarks: Sequence[str] = (),
+        checks: Sequence[Mapping[str, Any]] = (),
     ) -> "Store":
         """A store of reviews of the given lengths [review], in words, with its digests."""
         digests = [_digest_of_part(ids, lengths, targets, part == number) for number in PARTS]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         whole = _digest_of_whole(digests, words)
-        return cls(ids, offsets, targets, part, words, [*digests, whole], remarks)
+        return cls(ids, offsets, targets, part, words, [*digests, whole], remarks, checks)
 
 
 def _digest_of_whole(digests: Sequence[str], words: Sequence[str]) -> str:
@@ -112,7 +114,13 @@ def open_store(folder: Path) -> Store | None:
             _note_check(folder, states)
         # A view, because indexing a plain array is several times as fast as a np.memmap; the file stays mapped.
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in _ARRAYS}
-        return Store(**arrays, words=words, digests=description["digests"], remarks=description["remarks"])
+        return Store(
+            **arrays,
+            words=words,
+            digests=description["digests"],
+            remarks=description["remarks"],
+            checks=description["checks"],
+        )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
@@ -217,6 +225,7 @@ def _description(folder: Path, key: str, store: Store) -> dict[str, Any]:
         "checksums": {name: _checksums(folder / name) for name in _FILES},
         "digests": list(store.digests),
         "remarks": list(store.remarks),
+        "checks": list(store.checks),
     }
     return {**description, "checksum": _checksum_of(description)}
 
