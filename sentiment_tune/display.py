@@ -57,15 +57,12 @@ def show_table(table: Table) -> None:
 def show_checks(checked: DataChecked, *, every: bool = False) -> None:
     """What is odd about the data, and if every check is asked for what is not."""
     table = Table(title=f"of the data {checked.name}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("reviews that are", no_wrap=True)
+    table.add_column("reviews", no_wrap=True)
     for part in ("train", "validation", "test"):
         table.add_column(part, justify="right", no_wrap=True)
     for check in checked.checks:
         if every or not check.is_clean:
-            counts = (check.train, check.validation, check.test)
-            table.add_row(
-                check.what, *(f"{count:.2%}" if isinstance(count, float) else f"{count:,}" for count in counts)
-            )
+            table.add_row(check.what, *(f"{count:,}" for count in (check.train, check.validation, check.test)))
     show_table(table)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame
 
-    from sentiment_tune.api import StudyResult, TrainedRun
+    from sentiment_tune.api import Inspection, StudyResult, TrainedRun
     from sentiment_tune.ensembling import EnsembleResult
     from sentiment_tune.events import Event
     from sentiment_tune.ranking import RankedRow
@@ -140,6 +140,20 @@ def tuned(studies: "Sequence[StudyResult]") -> None:
     page = ui.run_page(studies[0].experiment_id, studies[0].run_id)
     say(f"\nlook at the study  {_ui(page)}\nrank all networks  {program} compare --html leaderboard.html")
     say(f"with Optuna's own  optuna-dashboard {shlex.quote(hide_passwords(storage))}   (pip install optuna-dashboard)")
+
+
+def inspected(found: "Inspection", longest: int) -> None:
+    """The parts of data, what is odd about them, and how some of their reviews are read."""
+    from sentiment_tune.data.checks import Check, DataChecked
+    from sentiment_tune.display import show_checks
+
+    say(f"{found.name}, digest {found.digest}")
+    table(found.reviews, "no reviews")
+    checks = [Check(**check) for check in found.checks.to_dict("records")]
+    show_checks(DataChecked(found.name, checks), every=True)
+    for sample in found.samples.itertuples(index=False):
+        text = str(sample.text)
+        say(f"{sample.label}, {sample.words:,} words: {text[:longest]}{' ...' if len(text) > longest else ''}")
 
 
 def table(frame: "DataFrame", empty: str) -> None:

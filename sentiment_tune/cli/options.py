@@ -174,6 +174,7 @@ def data_options(command: F) -> F:
     """Options that say where the reviews come from."""
     for decorate in (
         reading_options,
+        switch("--deduplicate", "leave out of train and validation what the test has too", group="data"),
         option("--test", group="data", metavar="FILE", help="file of the test reviews"),
         option("--split", group="data", metavar="COLUMN", help="column that says train or test  [default: split]"),
         option(

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.data import imdb
-from sentiment_tune.data.checks import check_reviews, check_words
+from sentiment_tune.data.checks import check_reviews, check_words, review_keys
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews, encode_texts
 from sentiment_tune.data.folders import expand, files_in, merge, read_folder
 from sentiment_tune.data.labels import parse_labels
@@ -25,6 +26,7 @@ from sentiment_tune.data.packing import parse_size
 from sentiment_tune.data.readers import SUFFIXES, Reading
 from sentiment_tune.data.splits import check_parts, draw_test, draw_validation, parse_parts, train_then_test
 from sentiment_tune.data.store import (
+    TEST,
     TRAIN,
     VALIDATION,
     Store,
@@ -59,6 +61,7 @@ class DataConfig:
     delimiter: str | None = None
     columns: str | None = None  # names with commas between, of a file whose first line names none
     sheet: str | None = None  # of a spreadsheet
+    deduplicate: bool = False  # whether reviews that the test has too are left out of train and validation
 
     def __post_init__(self) -> None:
         if self.unpack_limit is not None:
@@ -78,11 +81,12 @@ def load(config: DataConfig, cache: Path | None = None) -> Corpus:
     """
     source = _choose(config)
     if config.data != "auto":
-        return _load(source, cache)
+        return _load(source, cache, config.deduplicate)
     try:
-        return _load(source, cache)
+        return _load(source, cache, config.deduplicate)
     except InputError as error:
-        return replace(_load(_sample(), cache), warning=f"the built-in sample stands in for IMDB: {error}")
+        sample = _load(_sample(), cache, config.deduplicate)
+        return replace(sample, warning=f"the built-in sample stands in for IMDB: {error}")
 
 
 def load_frame(frame: "pd.DataFrame", config: DataConfig | None = None, cache: Path | None = None) -> Corpus:
@@ -90,7 +94,8 @@ def load_frame(frame: "pd.DataFrame", config: DataConfig | None = None, cache: P
 
     The same reviews have the same digests as in a file. InputError as of `load`.
     """
-    return _load(_frame(frame, config or DataConfig()), cache)
+    config = config or DataConfig()
+    return _load(_frame(frame, config), cache, config.deduplicate)
 
 
 def load_texts(texts: Iterable[str], labels: Iterable[Any], cache: Path | None = None) -> Corpus:
@@ -117,20 +122,26 @@ class _Source:
     read: Callable[[], RawReviews]
 
 
-def _load(source: _Source, cache: Path | None) -> Corpus:
+def _load(source: _Source, cache: Path | None, deduplicate: bool = False) -> Corpus:
     """The corpus in the source's store, which is made if it is not there yet or damaged."""
-    folder = store_folder(source.key, cache)
+    folder = store_folder(store_key("deduplicated", source.key) if deduplicate else source.key, cache)
     store = open_store(folder)
     if store is None:
         with lock_store(folder):  # of several processes the first converts, and the others open what it wrote
-            store = open_store(folder) or write_store(_convert(source), folder)
+            store = open_store(folder) or write_store(_convert(source, deduplicate), folder)
     return Corpus.of(source.name, source.address, store)
 
 
-def _convert(source: _Source) -> Store:
+def _convert(source: _Source, deduplicate: bool) -> Store:
     raw = source.read()
     part = _split(raw, source.address.removeprefix("sentiment_tune."))
     reviews, words = _encode(raw, part)
+    if deduplicate:
+        keep = ~_is_tested(reviews, part)
+        raw = replace(
+            raw, labels=raw.labels[keep], texts=[*compress(raw.texts, keep)], remarks=[*raw.remarks, _left(keep)]
+        )
+        reviews, part = EncodedReviews.of([reviews[int(row)] for row in np.flatnonzero(keep)]), part[keep]
     checks = check_reviews(reviews.ids, reviews.lengths, raw.labels, part, words)
     if raw.encoded is None:
         checks.append(check_words(raw.texts, reviews.lengths, part))
@@ -300,6 +311,17 @@ def _split(raw: RawReviews, origin: str) -> NDArray[np.uint8]:
     part = raw.part if VALIDATION in raw.part else draw_validation(raw.part, raw.labels)
     check_parts(part, raw.labels, origin)
     return part
+
+
+def _is_tested(reviews: EncodedReviews, part: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether a review of train or validation is one of the test too [review]."""
+    keys = review_keys(reviews.ids, reviews.lengths)
+    tested: NDArray[np.bool_] = np.isin(keys, keys[part == TEST]) & (part != TEST)
+    return tested
+
+
+def _left(keep: NDArray[np.bool_]) -> str:
+    return f"{int(np.sum(~keep)):,} reviews that the test has too are left out"
 
 
 # ---- encode

@@ -447,7 +447,7 @@ def test_any_other_label_is_refused_by_its_row(tmp_path: Path, label: object) ->
     ],
 )
 def test_a_table_that_does_not_do_is_refused(
-    tmp_path: Path, text: str, settings: dict[str, str], parts: list[str]
+    tmp_path: Path, text: str, settings: dict[str, Any], parts: list[str]
 ) -> None:
     path = tmp_path / "reviews.csv"
     path.write_text(text)

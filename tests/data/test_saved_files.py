@@ -281,7 +281,7 @@ def test_what_is_told_goes_before_what_is_found(kind: str, tmp_path: Path) -> No
         ({"columns": "a,,b"}, "columns cannot be 'a,,b'"),
     ],
 )
-def test_what_says_nothing_of_a_file_is_refused(reading: dict[str, str], told: str) -> None:
+def test_what_says_nothing_of_a_file_is_refused(reading: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
         DataConfig(data="a.csv", **reading)
 
