@@ -1,6 +1,7 @@
 """`sentiment-tune score`."""
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     "newest run's]",
 )
 @options.option(
-    "--input", "source", metavar="FILE", help="table of texts to score, or - for one text a line from stdin"
+    "--input",
+    "source",
+    metavar="FILE",
+    help="table of texts to score, a pattern of tables' names, or - for one text a line from stdin",
 )
 @options.option("--column", default="text", show_default=True, help="column of the texts in a table")
 @options.option(
@@ -35,7 +39,12 @@ if TYPE_CHECKING:
     help="what becomes of a row without a text: error, skip, keep",
 )
 @options.reading_options
-@options.option("--output", metavar="FILE", help="table to write  [default: standard output]")
+@options.option(
+    "--output",
+    metavar="FILE",
+    help="table to write, or of several inputs the folder for theirs  [default: standard output]",
+)
+@options.option("--shard", metavar="I/N", help="of several inputs every N-th from the I-th on, for N jobs side by side")
 @options.trust_code
 @options.tracking_uri
 def score(
@@ -46,6 +55,7 @@ def score(
     column: str,
     missing: str,
     output: str | None,
+    shard: str | None,
     trust_code: bool,
     tracking_uri: str | None,
     **reading: str | None,
@@ -53,17 +63,25 @@ def score(
     """Score texts with a model: TEXTS given here, or the rows of a table."""
     from sentiment_tune import api
     from sentiment_tune.cli import console
+    from sentiment_tune.data import folders
     from sentiment_tune.data.readers import Reading
+    from sentiment_tune.data.tables import from_home
 
     texts, asked = _checked((*texts, text) if text else texts, source), Reading(**reading)
 
+    @cache
     def load() -> "Score":
         scorer = api.load_model(model or None, trust_code=trust_code, tracking_uri=tracking_uri)
         return lambda some: scorer.predict_proba(some)[:, 1]
 
     target = Path(output) if output else None
-    if source not in (None, "", "-"):
-        _score_table(load, Path(source), asked, column, target, missing)
+    if source and folders.is_pattern(from_home(source)):
+        score_one = partial(_score_table, load, reading=asked, column=column, missing=missing)
+        _score_files(score_one, folders.expand(from_home(source)), target, shard)
+    elif shard:
+        raise InputError(f"--shard {shard} goes with several inputs: give a pattern, such as --input 'part-*.parquet'")
+    elif source not in (None, "", "-"):
+        _score_table(load, from_home(source), target, reading=asked, column=column, missing=missing)
     elif source or target:
         _score_lines(load, texts, target, missing)
     else:
@@ -94,8 +112,33 @@ def _score_lines(load: "Callable[[], Score]", texts: Sequence[str], target: Path
     tables.write_table(target, scoring.columns, scoring.rows(rows))
 
 
+def _score_files(
+    score_one: Callable[[Path, Path], None], sources: Sequence[Path], folder: Path | None, shard: str | None
+) -> None:
+    """Score each of several files into one of its own in a folder; those that are there already are finished."""
+    from sentiment_tune.display import terminal
+    from sentiment_tune.inference.bulk import shard_of, targets_in
+
+    if folder is None:
+        raise InputError(f"{len(sources)} inputs need a folder for what comes of them: name it with --output")
+    targets = shard_of(targets_in(folder, sources), shard)
+    left = {source: target for source, target in targets.items() if not target.exists()}
+    tell = terminal(stderr=True).print
+    if len(left) < len(targets):
+        tell(f"{len(targets) - len(left)} of {len(targets)} are in {folder} already")
+    for source, target in left.items():
+        score_one(source, target)
+        tell(f"{target} is finished")
+
+
 def _score_table(
-    load: "Callable[[], Score]", source: Path, reading: "Reading", column: str, target: Path | None, missing: str
+    load: "Callable[[], Score]",
+    source: Path,
+    target: Path | None,
+    *,
+    reading: "Reading",
+    column: str,
+    missing: str,
 ) -> None:
     """Score the rows of a file; how it was saved, and what was missing, goes to the standard error."""
     from sentiment_tune.data import readers, tables

@@ -19,12 +19,17 @@ _LEFT_OUT = ("unsup",)  # class folders of reviews without a label, as IMDB has 
 _SAVED, _STATE = "dataset_dict.json", "state.json"  # of `save_to_disk` of Hugging Face's datasets
 
 
+def is_pattern(path: Path) -> bool:
+    """Whether a path stands for all files whose names fit it; one that is there stands for itself."""
+    return glob.has_magic(str(path)) and not path.exists()
+
+
 def expand(path: Path) -> list[Path]:
     """The files that a path means: itself, or where it is a pattern those that it fits, by name.
 
     InputError where it fits none.
     """
-    if not glob.has_magic(str(path)) or path.exists():
+    if not is_pattern(path):
         return [path]
     root = Path(path.anchor)
     files = sorted(root.glob(str(path.relative_to(root) if path.anchor else path)))

@@ -1,5 +1,7 @@
 """Scoring tables of any length: rows go through in pieces, and come out as they went in, with two columns behind."""
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.data.readers import Row
-from sentiment_tune.data.tables import Table, atomic_write, text_in
+from sentiment_tune.data.tables import WRITTEN, Table, atomic_write, stem, text_in
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.scorer import label_for
 from sentiment_tune.space import unknown_name
@@ -72,6 +74,31 @@ class Scoring:
 
 def _answer(probability: np.floating[Any]) -> tuple[float, str]:
     return float(probability), label_for(float(probability))
+
+
+def targets_in(folder: Path, sources: Sequence[Path]) -> dict[Path, Path]:
+    """Where each file's scores go in a folder, which is made: in its own form if that can be written, else as CSV."""
+    targets = {
+        source: folder / (source.name if source.name.lower().endswith(WRITTEN) else f"{stem(source)}.csv")
+        for source in sources
+    }
+    named = Counter(targets.values())
+    if twice := [target for target, times in named.items() if times > 1]:
+        raise InputError(f"{twice[0]} would be of {named[twice[0]]} inputs: give names that differ")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror or error}") from None
+    return targets
+
+
+def shard_of(targets: dict[Path, Path], shard: str | None) -> dict[Path, Path]:
+    """Every n-th from the i-th on, of `i/n`; all of them for None."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard or "1/1")
+    number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise InputError(f"shard cannot be {shard!r:.40}: give a number out of how many, from 1/16 to 16/16")
+    return dict(islice(targets.items(), number - 1, None, count))
 
 
 def score_parquet(scoring: Scoring, source: Path, target: Path) -> None:

@@ -157,3 +157,26 @@ def test_a_long_table_takes_no_more_memory_than_a_short_one(
         tracemalloc.stop()
         assert len(read_table(target).rows) == count
     assert peaks[1] < 1.5 * peaks[0] + 2**20
+
+
+# ---- several files
+
+
+def test_each_file_has_a_target_of_its_own_and_a_shard_is_its_share(tmp_path: Path) -> None:
+    names = ["a.parquet", "b.csv.gz", "c.txt", "d.xlsx", "e.jsonl"]
+    targets = bulk.targets_in(tmp_path / "scored", [Path("in", name) for name in names])
+    assert [target.name for target in targets.values()] == ["a.parquet", "b.csv.gz", "c.csv", "d.csv", "e.jsonl"]
+    shards = [bulk.shard_of(targets, f"{number}/2") for number in (1, 2)]
+    assert [len(shard) for shard in shards] == [3, 2]
+    assert {**shards[0], **shards[1]} == targets == bulk.shard_of(targets, None)
+    with pytest.raises(InputError, match="would be of 2 inputs"):
+        bulk.targets_in(tmp_path, [Path("a/x.csv"), Path("b/x.csv")])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write into"):
+        bulk.targets_in(tmp_path / "file" / "folder", [Path("a.csv")])
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3"])
+def test_a_shard_that_is_none_is_refused(shard: str) -> None:
+    with pytest.raises(InputError, match="shard cannot be"):
+        bulk.shard_of({}, shard)
