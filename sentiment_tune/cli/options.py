@@ -176,6 +176,9 @@ def data_options(command: F) -> F:
         reading_options,
         switch("--deduplicate", "leave out of train and validation what the test has too", group="data"),
         option("--test", group="data", metavar="FILE", help="file of the test reviews"),
+        option(
+            "--group", group="data", metavar="COLUMN", help="column of what stays in one part: film, product, author"
+        ),
         option("--split", group="data", metavar="COLUMN", help="column that says train or test  [default: split]"),
         option(
             "--label",

@@ -59,6 +59,7 @@ class RawReviews:
     part: NDArray[np.uint8]  # [review], one of store.PARTS; validation may be missing
     encoded: EncodedReviews | None = None  # in place of texts
     words: Sequence[str] = ()  # of the ids
+    groups: NDArray[np.int64] | None = None  # [review], of those that are to stay in one part
     remarks: Sequence[str] = ()  # what was found out of how the source was saved
 
 

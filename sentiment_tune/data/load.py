@@ -24,7 +24,15 @@ from sentiment_tune.data.folders import expand, files_in, merge, read_folder
 from sentiment_tune.data.labels import parse_labels
 from sentiment_tune.data.packing import parse_size
 from sentiment_tune.data.readers import SUFFIXES, Reading
-from sentiment_tune.data.splits import check_parts, draw_test, draw_validation, parse_parts, train_then_test
+from sentiment_tune.data.splits import (
+    check_groups,
+    check_parts,
+    draw_test,
+    draw_validation,
+    parse_groups,
+    parse_parts,
+    train_then_test,
+)
 from sentiment_tune.data.store import (
     TEST,
     TRAIN,
@@ -55,6 +63,7 @@ class DataConfig:
     label: str = "label"
     split: str = "split"  # under this name a column need not exist: then a share is drawn for the test
     test: str | None = None  # path of a second table
+    group: str | None = None  # column of a table: what stands in it stays in one part
     unpack_limit: str | int | None = None  # that a packed file may unpack to, as of `parse_size`; None: by its own size
     # How a table was saved; None: as is found out.
     encoding: str | None = None
@@ -201,7 +210,8 @@ def _table(path: Path, config: DataConfig) -> _Source:
     sources = [path, *_test_files(config)]
     hashes = [_hash_file(file) for source in sources for file in _files(source)]
     reading = asdict(config.reading) | {"unpack_limit": None}
-    told = [] if not any(reading.values()) else [reading]  # keys of before there was anything to say
+    said = reading | {"group": config.group}
+    told = [said] if any(said.values()) else []  # keys of before there was anything to say
     key = store_key("table", hashes, config.text, config.label, config.split, *told)
     return _Source(stem(path), str(path.absolute()), key, lambda: _read_tables(_tables(sources, config), config))
 
@@ -270,8 +280,14 @@ def _read_tables(tables: Iterable[Table], config: DataConfig) -> RawReviews:
     tables = list(tables)
     texts = [text for table in tables for text in table.texts(config.text, "--text or text=")]
     labels = [parse_labels(table.column(config.label, "--label or label="), table.origin) for table in tables]
-    parts = _read_parts(tables, labels, config.split)
-    return RawReviews(texts, np.concatenate(labels), parts, remarks=[*_remarks(tables, config)])
+    groups, cells = None, []
+    if config.group is not None:
+        cells = [cell for table in tables for cell in table.column(config.group, "--group or group=")]
+        groups = parse_groups(cells)
+    parts = _read_parts(tables, labels, config.split, groups)
+    if groups is not None:
+        check_groups(parts, groups, cells, tables[0].origin)
+    return RawReviews(texts, np.concatenate(labels), parts, groups=groups, remarks=[*_remarks(tables, config)])
 
 
 def _remarks(tables: Sequence[Table], config: DataConfig) -> Iterator[str]:
@@ -284,13 +300,15 @@ def _remarks(tables: Sequence[Table], config: DataConfig) -> Iterator[str]:
             yield f"{table.origin}: {', '.join(found)}"
 
 
-def _read_parts(tables: Sequence[Table], labels: Sequence[NDArray[np.uint8]], column: str) -> NDArray[np.uint8]:
+def _read_parts(
+    tables: Sequence[Table], labels: Sequence[NDArray[np.uint8]], column: str, groups: NDArray[np.int64] | None
+) -> NDArray[np.uint8]:
     """Part [review] by the second table, else by the split column, else by drawing a share for the test."""
     if len(tables) == 2:
         return train_then_test(*map(len, labels))
     (table,) = tables
     if column == DataConfig.split and column not in table.columns:
-        return draw_test(labels[0])
+        return draw_test(labels[0], groups)
     return parse_parts(table.column(column, "--split or split="), table.origin)
 
 
@@ -308,7 +326,7 @@ def _hash_file(path: Path) -> str:
 
 def _split(raw: RawReviews, origin: str) -> NDArray[np.uint8]:
     """Part [review], a validation part drawn out of train unless the source names one; InputError if one is wanting."""
-    part = raw.part if VALIDATION in raw.part else draw_validation(raw.part, raw.labels)
+    part = raw.part if VALIDATION in raw.part else draw_validation(raw.part, raw.labels, raw.groups)
     check_parts(part, raw.labels, origin)
     return part
 
