@@ -161,7 +161,7 @@ def train(
         resume: id of a run that was cut off, or `last` for the newest such: it goes on where it was, in the same run,
             and ends as if it had not been cut off. Its model, settings and data need not be given again; data in
             memory do.
-        checkpoint_minutes: between two checkpoints within an epoch; with 0 there is only one at each epoch's end.
+        checkpoint_minutes: between two checkpoints within an epoch; with 0 there are only those at epochs' ends.
         experiment: MLflow experiment; by default MLflow's own variable or `sentiment`.
         run_name: name of the MLflow run; by default the network's, with what of its settings is not the default.
         tracking_uri: MLflow server or database; by default MLflow's own.

@@ -17,7 +17,7 @@ from sentiment_tune.cli import options
     default=10.0,
     show_default=True,
     metavar="MINUTES",
-    help="between two checkpoints of one epoch; each epoch's end has one; 0: only those",
+    help="between two checkpoints of one epoch, beside those at epochs' ends; 0: only those",
 )
 @options.experiment
 @options.option("--run-name", help="name of the MLflow run  [default: network and changed settings]")

@@ -41,7 +41,8 @@ class Checkpoints:
     """The checkpoints of one training, in a folder of their own, written beside the training.
 
     A checkpoint that is due while the one before is still being written is left out: a training does not wait for the
-    disk. What cannot be written is told once, and the training goes on.
+    disk. So is one that would come so soon behind it that they take more than `share` of the time: not each epoch of a
+    second has one. What cannot be written is told once, and the training goes on.
 
     Args:
         folder: made when it is needed; the training's alone.
@@ -49,6 +50,8 @@ class Checkpoints:
         minutes: between two checkpoints within an epoch; 0 for none but at its end.
         listener: hears of what goes wrong.
     """
+
+    share = 0.02
 
     def __init__(
         self, folder: Path, origin: Mapping[str, Any], minutes: float = MINUTES, listener: Listener = ignore
@@ -62,6 +65,7 @@ class Checkpoints:
         self._writing: Future[None] | None = None
         self._told = False
         self._last = time.monotonic()
+        self._cost = 0.0  # seconds that the last one took
 
     def is_due(self) -> bool:
         """Whether so many minutes have passed since the last one."""
@@ -69,14 +73,15 @@ class Checkpoints:
 
     def save(self, epochs: int, steps: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Keep a training that has so many epochs behind it, and so many steps of the next one."""
-        if self._writing and not self._writing.done():
+        now = time.monotonic()
+        if (self._writing and not self._writing.done()) or now - self._last < self._cost / self.share:
             return
         copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
         about = {"format": FORMAT, "origin": self._origin, "torch": torch.__version__, "facts": facts}
-        self._writing = self._writer.submit(self._write, f"{epochs:05}-{steps:08}", copies, json.dumps(about))
-        self._last = time.monotonic()
+        self._writing = self._writer.submit(self._write, f"{epochs:05}-{steps:08}", copies, json.dumps(about), now)
+        self._last = now
 
-    def _write(self, name: str, tensors: Mapping[str, Tensor], about: str) -> None:
+    def _write(self, name: str, tensors: Mapping[str, Tensor], about: str, begun: float) -> None:
         try:
             content = save_tensors(dict(tensors), {_JSON: about})
             path = private_folder(self._folder) / f"{name}.{_digest(content)}{_SUFFIX}"
@@ -89,6 +94,7 @@ class Checkpoints:
                 text = f"no checkpoint at {self._folder}: {error.strerror or error}; the training goes on without"
                 self.listener(WarningMessage(text))
             self._told = True
+        self._cost = time.monotonic() - begun
 
     def latest(self) -> Checkpoint | None:
         """The newest that can be read; InputError naming the first difference if it is one of another training."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -38,6 +39,8 @@ def cut_off_at(epoch: int, step: int) -> Listener:
 
 class Patient(Checkpoints):
     """Leaves no checkpoint out, however slow the disk: which ones there are is no matter of chance."""
+
+    share = float("inf")
 
     def save(self, *what: object) -> None:
         super().save(*what)  # type: ignore[arg-type]
@@ -168,6 +171,25 @@ def damaged(content: bytes) -> Iterator[bytes]:
     yield content + b"\0"
     for place in range(0, len(content), 97):
         yield content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def test_they_take_their_share_of_the_time_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("sentiment_tune.training.checkpoint.time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    class Slow(Patient):
+        share = 0.1
+
+        def _write(self, *what: object) -> None:
+            clock[0] += 0.5
+            super()._write(*what)  # type: ignore[arg-type]
+
+    checkpoints, kept = Slow(tmp_path, {}), set()
+    for epoch in range(1, 20):
+        clock[0] += 1
+        checkpoints.save(epoch, 0, {"weights": torch.ones(2)}, {})
+        kept |= {int(path.name[:5]) for path in tmp_path.iterdir()}
+    assert sorted(kept) == [1, 6, 11, 16]
 
 
 def test_one_that_is_damaged_is_told_and_the_one_before_is_taken(tmp_path: Path) -> None:
