@@ -174,7 +174,14 @@ def data_options(command: F) -> F:
     """Options that say where the reviews come from."""
     for decorate in (
         reading_options,
-        switch("--deduplicate", "leave out of train and validation what the test has too", group="data"),
+        option(
+            "--deduplicate",
+            group="data",
+            is_flag=False,
+            flag_value="true",
+            type=bool,
+            help="leave out of train and validation what the test has too",
+        ),
         option("--test", group="data", metavar="FILE", help="file of the test reviews"),
         option(
             "--group", group="data", metavar="COLUMN", help="column of what stays in one part: film, product, author"

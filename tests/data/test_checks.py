@@ -150,3 +150,6 @@ def test_a_training_shows_what_is_odd_and_logs_all(tmp_path: Path, here: Path) -
     assert rows["the same as one to test on"]["train"] == "1"
     assert rows["no known word"]["test"] == "0"
     assert "the same as" not in ask("train", *words, "--deduplicate").out
+    cleaned = next(run for run in runs(f"sqlite:///{here}/mlflow.db") if run.data.params["deduplicate"] == "True")
+    again = ask("train", "--settings", f"{cleaned.info.artifact_uri}/settings.json")
+    assert (again.code, "the same as" in again.out) == (0, False)  # what is not given is not given as false
