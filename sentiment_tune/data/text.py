@@ -98,7 +98,12 @@ class Vocabulary:
         from pyarrow import compute
 
         words, sizes = split_all(texts)
-        found = compute.index_in(words, self._known).fill_null(-1).to_numpy()  # [word], -1 is none of the vocabulary
+        found = (
+            compute.index_in(words, self._known).fill_null(-1).to_numpy().copy()
+        )  # [word], -1: not in the vocabulary
+        found[
+            compute.equal(words, "").to_numpy(zero_copy_only=False)
+        ] = -1  # between two blanks is no word, listed or not
         text = np.repeat(np.arange(len(texts)), sizes)[found >= 0]
         lengths = np.bincount(text, minlength=len(texts)) + 1  # [text], with the start
         ids = np.full(int(lengths.sum()), START, dtype=np.int32)

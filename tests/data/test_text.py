@@ -11,7 +11,7 @@ from sentiment_tune.data.text import _MANY, FIRST_WORD, PADDING, START, UNKNOWN,
 from sentiment_tune.errors import InputError
 from sentiment_tune.space import resolve
 
-VOCABULARY = Vocabulary(["the", "film", "don't", "naïve", "straße", "фильм", "映画", "<br"])
+VOCABULARY = Vocabulary(["the", "film", "don't", "naïve", "straße", "фильм", "映画", "<br", "", "\x85"])
 ANY = st.characters(exclude_categories=())  # every code point, lone surrogates too
 TEXTS = st.lists(st.one_of(st.sampled_from([*VOCABULARY.words, "The", "FILM", "!"]), st.text(ANY))).map(" ".join)
 
