@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from sentiment_tune.api import Inspection as Inspection
     from sentiment_tune.api import Model as Model
     from sentiment_tune.api import StudyResult as StudyResult
     from sentiment_tune.api import TrainedRun as TrainedRun
     from sentiment_tune.api import delete_study as delete_study
     from sentiment_tune.api import doctor as doctor
     from sentiment_tune.api import ensemble as ensemble
+    from sentiment_tune.api import inspect as inspect
     from sentiment_tune.api import leaderboard as leaderboard
     from sentiment_tune.api import load_model as load_model
     from sentiment_tune.api import promote as promote
@@ -47,6 +49,7 @@ _HOMES = {
             "register",
             "promote",
             "ensemble",
+            "inspect",
             "studies",
             "delete_study",
             "doctor",
@@ -54,7 +57,7 @@ _HOMES = {
         ),
         "api",
     ),
-    **dict.fromkeys(("settings", "TrainedRun", "StudyResult", "Model"), "api"),
+    **dict.fromkeys(("settings", "TrainedRun", "StudyResult", "Inspection", "Model"), "api"),
     "SentimentClassifier": "classifier",
     **dict.fromkeys(("InputError", "OutageError"), "errors"),
     "quiet_mlflow": "process",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from sentiment_tune import arguments
 from sentiment_tune.arguments import checked
 from sentiment_tune.errors import InputError
-from sentiment_tune.events import Listener, WarningMessage, ignore
+from sentiment_tune.events import Listener, Message, WarningMessage, ignore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -254,6 +254,7 @@ def _is_column(column: object) -> bool:
 def _load(config: "DataConfig", in_memory: "Data | None", tell: Listener) -> "Corpus":
     """The corpus of a config or of what is in memory; a warning of the corpus is told."""
     from sentiment_tune.data import load
+    from sentiment_tune.data.checks import HARDLY_KNOWN, UNKNOWN_WORDS, WAY_OUT, DataChecked
 
     if in_memory is None:
         corpus = load.load(config)
@@ -263,6 +264,14 @@ def _load(config: "DataConfig", in_memory: "Data | None", tell: Listener) -> "Co
         corpus = load.load_frame(in_memory, config)
     if corpus.warning:
         tell(WarningMessage(corpus.warning))
+    for remark in corpus.remarks:
+        tell(Message(remark))
+    if not all(check.is_clean for check in corpus.checks):
+        tell(DataChecked(corpus.name, corpus.checks))
+    for check in corpus.checks:
+        if check.what == UNKNOWN_WORDS and max(check.validation, check.test) > HARDLY_KNOWN:
+            share = max(check.validation, check.test) / 100
+            tell(WarningMessage(f"train has not {share:.0f} % of the words that are validated or tested on: {WAY_OUT}"))
     return corpus
 
 
@@ -717,6 +726,68 @@ def ensemble(
     tell = listener or display.TrainingDisplay(quiet=True)
     corpus = _load(data_config({**columns, "data": source}), in_memory, tell)
     return build_ensemble(members or [], corpus, RunSpec(experiment, "ensemble"), trust_code, tell)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What data hold, and what is odd about them.
+
+    Attributes:
+        name: of the data.
+        digest: of their content.
+        reviews: a row a part: part, negative, positive.
+        checks: a row a check: what, and how many reviews of train, validation and test are so.
+        samples: a row a review, two of each class out of train: label, words, and the text as it is read.
+    """
+
+    name: str
+    digest: str
+    reviews: "pd.DataFrame"
+    checks: "pd.DataFrame"
+    samples: "pd.DataFrame"
+
+
+@checked
+def inspect(data: "Data" = "auto", *, listener: Listener | None = None, **columns: Any) -> Inspection:
+    """Look at data as a training would read them, and count what is odd about them.
+
+    Args:
+        data: as for `train`.
+        listener: called with each event; by default a warning is shown, and how a file was read.
+        **columns: as for `train`: text, label, split, test, encoding and so on.
+
+    Returns:
+        The parts, the checks, and a sample of each class.
+
+    Raises:
+        InputError: the data are not as they must be.
+    """
+    import pandas as pd
+
+    from sentiment_tune import display
+    from sentiment_tune.config import data_config
+    from sentiment_tune.data.labels import CLASS_NAMES
+
+    source, in_memory = _source(data)
+    corpus = _load(data_config({**columns, "data": source}), in_memory, listener or display.TrainingDisplay())
+    parts = {"train": corpus.train, "validation": corpus.validation, "test": corpus.test}
+    counts = [[int((part.labels == label).sum()) for label in range(len(CLASS_NAMES))] for part in parts.values()]
+    samples = [
+        {
+            "label": name,
+            "words": int(corpus.train.lengths[row]) - 1,
+            "text": corpus.vocabulary.decode(corpus.train[row]),
+        }
+        for label, name in enumerate(CLASS_NAMES)
+        for row in (corpus.train.labels == label).nonzero()[0][:2]
+    ]
+    return Inspection(
+        name=corpus.name,
+        digest=corpus.digest,
+        reviews=pd.DataFrame(counts, columns=list(CLASS_NAMES)).assign(part=list(parts)).iloc[:, [2, 0, 1]],
+        checks=pd.DataFrame([asdict(check) for check in corpus.checks]),
+        samples=pd.DataFrame(samples),
+    )
 
 
 @checked

@@ -28,6 +28,7 @@ RESERVED_NAMES = (
     *("search", "objectives", "max_parameters", "max_latency", "max_size", "from_study"),
 )
 DATA_NAMES = tuple(field.name for field in fields(DataConfig))
+_KINDS: Mapping[str, Any] = {"unpack_limit": str | int, "deduplicate": str | bool}  # of settings that are no texts
 IN_MEMORY = "memory"  # what the settings call data that no path leads to
 _ELSEWHERE = ("device", "threads")  # where a training is made is no matter for what comes of it
 _SHORT = {"learning_rate": "lr"}
@@ -129,10 +130,21 @@ def data_config(given: Mapping[str, Any]) -> DataConfig:
     for name, value in given.items():
         if name not in DATA_NAMES:
             raise unknown_name("setting of the data", name, DATA_NAMES)
-        if not isinstance(value, str | int if name == "unpack_limit" else str):
+        if not isinstance(value, _KINDS.get(name, str)):
             raise InputError(f"{name} cannot be {value!r:.100}: give a text")
         check_text(name, value)
-    return DataConfig(**given)
+    chosen: dict[str, Any] = {
+        name: _truth(name, value) if name == "deduplicate" else value for name, value in given.items()
+    }
+    return DataConfig(**chosen)
+
+
+def _truth(name: str, value: bool | str) -> bool:
+    """True or false, as a text of the command line too."""
+    words = {"true": True, "false": False}
+    if str(value).lower() not in words:
+        raise InputError(f"{name} cannot be {value!r:.100}: give true or false")
+    return words[str(value).lower()]
 
 
 def settings_for(model: str) -> dict[str, Setting]:

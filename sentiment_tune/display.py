@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sentiment_tune.data.checks import DataChecked
 from sentiment_tune.errors import TerminatedError
 from sentiment_tune.events import Event, Message, WarningMessage
 from sentiment_tune.experiment import TrainingStart
@@ -53,6 +54,18 @@ def show_table(table: Table) -> None:
     wide.print(table)
 
 
+def show_checks(checked: DataChecked, *, every: bool = False) -> None:
+    """What is odd about the data, and if every check is asked for what is not."""
+    table = Table(title=f"of the data {checked.name}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("reviews", no_wrap=True)
+    for part in ("train", "validation", "test"):
+        table.add_column(part, justify="right", no_wrap=True)
+    for check in checked.checks:
+        if every or not check.is_clean:
+            table.add_row(check.what, *(f"{count:,}" for count in (check.train, check.validation, check.test)))
+    show_table(table)
+
+
 class TrainingDisplay:
     """A listener that shows a bar of the epoch's steps where one can be seen, and a line an epoch everywhere."""
 
@@ -93,6 +106,8 @@ class TrainingDisplay:
                 self._bar.update(self._task, completed=event.step)
             case EpochRecord():
                 self._console.print(_epoch_line(event))
+            case DataChecked():
+                show_checks(event)
             case Message():
                 self._console.print(event.text)
 
@@ -130,6 +145,8 @@ class StudyDisplay:
         from sentiment_tune.tuning import campaign, trials  # loads optuna, which a training does not need
 
         match event:
+            case DataChecked():
+                show_checks(event)
             case Message():
                 terminal().print(event.text)
             case campaign.StudyStart(search):

@@ -86,6 +86,7 @@ def run_experiment(
     """Train what `build_network` made of the same config and corpus: one run of MLflow, with the finished model."""
     listener(TrainingStart(config, corpus))
     with start_training_run(config, corpus, spec, listener) as run, note_how_to_go_on(run.run_id):
+        runs.log_data_checks(corpus)
         checkpoints = open_checkpoints(run.run_id, config, corpus, listener, checkpoint_minutes)
         best = BestWeights()
         epochs = list(train_epochs(network, config, corpus, best, listener, checkpoints))

@@ -19,9 +19,11 @@ from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.tracking import delivery, server, ui
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from pandas import DataFrame
 
-    from sentiment_tune.api import StudyResult, TrainedRun
+    from sentiment_tune.api import Inspection, StudyResult, TrainedRun
     from sentiment_tune.ensembling import EnsembleResult
     from sentiment_tune.events import Event
     from sentiment_tune.ranking import RankedRow
@@ -140,6 +142,20 @@ def tuned(studies: "Sequence[StudyResult]") -> None:
     say(f"with Optuna's own  optuna-dashboard {shlex.quote(hide_passwords(storage))}   (pip install optuna-dashboard)")
 
 
+def inspected(found: "Inspection", longest: int) -> None:
+    """The parts of data, what is odd about them, and how some of their reviews are read."""
+    from sentiment_tune.data.checks import Check, DataChecked
+    from sentiment_tune.display import show_checks
+
+    say(f"{found.name}, digest {found.digest}")
+    table(found.reviews, "no reviews")
+    checks = [Check(**check) for check in found.checks.to_dict("records")]
+    show_checks(DataChecked(found.name, checks), every=True)
+    for sample in found.samples.itertuples(index=False):
+        text = str(sample.text)
+        say(f"{sample.label}, {sample.words:,} words: {text[:longest]}{' ...' if len(text) > longest else ''}")
+
+
 def table(frame: "DataFrame", empty: str) -> None:
     """A table as a table, or a line where it has no row."""
     if frame.empty:
@@ -209,7 +225,9 @@ def _command(name: str) -> str:
     return name if is_found else shlex.quote(os.path.relpath(script))
 
 
-def scores(texts: Sequence[str], scored: "DataFrame") -> None:
+def scores(texts: Sequence[str], probabilities: "NDArray[np.float64]") -> None:
     """One line a text: label, probability of being positive, the text."""
-    for text, label, probability in zip(texts, scored["label"], scored["probability"], strict=True):
-        say(f"{label}  p(positive)={probability:.4f}  {text}")
+    from sentiment_tune.inference.scorer import label_for
+
+    for text, probability in zip(texts, probabilities.tolist(), strict=True):
+        say(f"{label_for(probability)}  p(positive)={probability:.4f}  {text}")

@@ -16,6 +16,7 @@ from sentiment_tune import __version__, process, signals
 from sentiment_tune.cli.compare import compare
 from sentiment_tune.cli.doctor import doctor
 from sentiment_tune.cli.ensemble import ensemble
+from sentiment_tune.cli.inspect import inspect
 from sentiment_tune.cli.options import HELP
 from sentiment_tune.cli.recipes import recipes
 from sentiment_tune.cli.register import register
@@ -41,7 +42,7 @@ def main() -> None:
     """Train networks on reviews, track them in MLflow, score texts with them."""
 
 
-for command in (train, tune, register, ensemble, compare, score, studies, doctor, upload, recipes):
+for command in (train, tune, register, ensemble, compare, score, inspect, studies, doctor, upload, recipes):
     main.add_command(command)
 
 

@@ -154,18 +154,51 @@ unpack_limit = option(
 )
 
 
+READING = ("encoding", "delimiter", "columns", "sheet", "unpack_limit")
+
+
+def reading_options(command: F) -> F:
+    """Options that say how a file was saved."""
+    for decorate in (
+        unpack_limit,
+        option("--sheet", group="data", metavar="NAME", help="sheet of a spreadsheet  [default: the only one]"),
+        option("--columns", group="data", metavar="NAMES", help="of a file whose first line does not name them: a,b,c"),
+        option("--delimiter", group="data", metavar="CHARACTER", help="of a .csv: comma, semicolon, tab, pipe, or any"),
+        option("--encoding", group="data", metavar="NAME", help="of a text file, such as cp1251  [default: found out]"),
+    ):
+        command = decorate(command)
+    return command
+
+
 def data_options(command: F) -> F:
     """Options that say where the reviews come from."""
     for decorate in (
-        unpack_limit,
+        reading_options,
+        option(
+            "--deduplicate",
+            group="data",
+            is_flag=False,
+            flag_value="true",
+            type=bool,
+            help="leave out of train and validation what the test has too",
+        ),
         option("--test", group="data", metavar="FILE", help="file of the test reviews"),
+        option(
+            "--group", group="data", metavar="COLUMN", help="column of what stays in one part: film, product, author"
+        ),
         option("--split", group="data", metavar="COLUMN", help="column that says train or test  [default: split]"),
-        option("--label", group="data", metavar="COLUMN", help="column of the labels  [default: label]"),
-        option("--text", group="data", metavar="COLUMN", help="column of the texts  [default: text]"),
+        option(
+            "--label",
+            group="data",
+            metavar="COLUMN",
+            help="column of the labels  [default: label, or the usual]",
+        ),
+        option("--text", group="data", metavar="COLUMN", help="column of the texts  [default: text, or the usual]"),
         option(
             "--data",
             group="data",
-            help="auto, imdb, sample, or a file: .npz, .csv, .tsv, .jsonl, .parquet  [default: auto]",
+            help="auto, imdb, sample, a file (.npz, .csv, .tsv, .json, .jsonl, .txt, .parquet, .xlsx, .zip), a pattern "
+            "of files' names, or a folder  [default: auto]",
         ),
     ):
         command = decorate(command)

@@ -1,5 +1,7 @@
 """`sentiment-tune score`."""
 
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,8 @@ from sentiment_tune.cli import options
 from sentiment_tune.errors import InputError
 
 if TYPE_CHECKING:
-    from sentiment_tune.data.tables import Table
+    from sentiment_tune.data.readers import Reading
+    from sentiment_tune.inference.bulk import Score
 
 
 @click.command(cls=options.GroupedCommand, context_settings=options.NAMES)
@@ -22,11 +25,26 @@ if TYPE_CHECKING:
     "newest run's]",
 )
 @options.option(
-    "--input", "source", metavar="FILE", help="table of texts to score, or - for one text a line from stdin"
+    "--input",
+    "source",
+    metavar="FILE",
+    help="table of texts to score, a pattern of tables' names, or - for one text a line from stdin",
 )
 @options.option("--column", default="text", show_default=True, help="column of the texts in a table")
-@options.unpack_limit
-@options.option("--output", metavar="FILE", help="table to write  [default: standard output]")
+@options.option(
+    "--missing",
+    group="data",
+    default="error",
+    show_default=True,
+    help="what becomes of a row without a text: error, skip, keep",
+)
+@options.reading_options
+@options.option(
+    "--output",
+    metavar="FILE",
+    help="table to write, or of several inputs the folder for theirs  [default: standard output]",
+)
+@options.option("--shard", metavar="I/N", help="of several inputs every N-th from the I-th on, for N jobs side by side")
 @options.trust_code
 @options.tracking_uri
 def score(
@@ -35,38 +53,108 @@ def score(
     model: str | None,
     source: str | None,
     column: str,
-    unpack_limit: str | None,
+    missing: str,
     output: str | None,
+    shard: str | None,
     trust_code: bool,
     tracking_uri: str | None,
+    **reading: str | None,
 ) -> None:
     """Score texts with a model: TEXTS given here, or the rows of a table."""
     from sentiment_tune import api
     from sentiment_tune.cli import console
-    from sentiment_tune.data import tables
+    from sentiment_tune.data import folders
+    from sentiment_tune.data.readers import Reading
+    from sentiment_tune.data.tables import from_home
 
-    table = _table((*texts, text) if text else texts, source, unpack_limit)
-    reviews = table.texts(column if source not in (None, "", "-") else "text", "--column")
-    scores = api.load_model(model or None, trust_code=trust_code, tracking_uri=tracking_uri).predict(reviews)
-    if not source and not output:
-        console.scores(reviews, scores)
-        return
-    scored = table.with_columns({name: scores[name].tolist() for name in ("probability", "label")})
-    tables.write_table(Path(output) if output else None, scored.columns, scored.rows)
+    texts, asked = _checked((*texts, text) if text else texts, source), Reading(**reading)
+
+    @cache
+    def load() -> "Score":
+        scorer = api.load_model(model or None, trust_code=trust_code, tracking_uri=tracking_uri)
+        return lambda some: scorer.predict_proba(some)[:, 1]
+
+    target = Path(output) if output else None
+    if source and folders.is_pattern(from_home(source)):
+        score_one = partial(_score_table, load, reading=asked, column=column, missing=missing)
+        _score_files(score_one, folders.expand(from_home(source)), target, shard)
+    elif shard:
+        raise InputError(f"--shard {shard} goes with several inputs: give a pattern, such as --input 'part-*.parquet'")
+    elif source not in (None, "", "-"):
+        _score_table(load, from_home(source), target, reading=asked, column=column, missing=missing)
+    elif source or target:
+        _score_lines(load, texts, target, missing)
+    else:
+        console.scores(texts, load()(texts))
 
 
-def _table(texts: tuple[str, ...], source: str | None, unpack_limit: str | None) -> "Table":
-    """The texts to score as a table: those of the command line, of the standard input, or of a file."""
-    from sentiment_tune.data import tables
-
+def _checked(texts: tuple[str, ...], source: str | None) -> tuple[str, ...]:
+    """The texts of the command line; InputError unless there are some, or else a file."""
     if bool(source) == any(texts):
         raise InputError("give either texts, or --input FILE, or --input - for one text a line from standard input")
-    if source:
-        path = Path(source)
-        return tables.read_lines() if path == tables.STANDARD else tables.read_table(path, unpack_limit)
     for number, text in enumerate(texts, 1):
         try:
             text.encode()  # what is not UTF-8 arrives as half characters, which nothing can be written with
         except UnicodeEncodeError:
             raise InputError(f"text {number} is not UTF-8: set the terminal to that encoding, or use a file") from None
-    return tables.Table(tables.STANDARD, ("text",), [(text,) for text in texts])
+    return texts
+
+
+def _score_lines(load: "Callable[[], Score]", texts: Sequence[str], target: Path | None, missing: str) -> None:
+    """Score the texts of the command line, or else the lines of the standard input, into a table."""
+    from sentiment_tune.data import tables
+    from sentiment_tune.inference.bulk import Scoring
+
+    table, rows = tables.Table("text", ("text",), []), iter([(text,) for text in texts])
+    if not texts:
+        table, rows = tables.read_lines()
+    scoring = Scoring(load(), table, "text", missing)
+    tables.write_table(target, scoring.columns, scoring.rows(rows))
+
+
+def _score_files(
+    score_one: Callable[[Path, Path], None], sources: Sequence[Path], folder: Path | None, shard: str | None
+) -> None:
+    """Score each of several files into one of its own in a folder; those that are there already are finished."""
+    from sentiment_tune.display import terminal
+    from sentiment_tune.inference.bulk import shard_of, targets_in
+
+    if folder is None:
+        raise InputError(f"{len(sources)} inputs need a folder for what comes of them: name it with --output")
+    targets = shard_of(targets_in(folder, sources), shard)
+    left = {source: target for source, target in targets.items() if not target.exists()}
+    tell = terminal(stderr=True).print
+    if len(left) < len(targets):
+        tell(f"{len(targets) - len(left)} of {len(targets)} are in {folder} already")
+    for source, target in left.items():
+        score_one(source, target)
+        tell(f"{target} is finished")
+
+
+def _score_table(
+    load: "Callable[[], Score]",
+    source: Path,
+    target: Path | None,
+    *,
+    reading: "Reading",
+    column: str,
+    missing: str,
+) -> None:
+    """Score the rows of a file; how it was saved, and what was missing, goes to the standard error."""
+    from sentiment_tune.data import readers, tables
+    from sentiment_tune.display import terminal
+    from sentiment_tune.inference.bulk import Scoring, score_parquet
+
+    tell = terminal(stderr=True).print
+    with tables.open_table(source, reading) as (table, rows):
+        table.name_of(column, "--column")  # before a model is loaded
+        if table.found:
+            tell(f"{source}: {', '.join(table.found)}")
+        scoring = Scoring(load(), table, column, missing)
+        if target is not None and {readers.form_of(path.name) for path in (source, target)} == {".parquet"}:
+            score_parquet(scoring, source, target)
+        else:
+            tables.write_table(target, scoring.columns, scoring.rows(rows))
+    if scoring.count.missing:
+        became = "left out" if missing == "skip" else "kept without an answer"
+        tell(f"{source}: {scoring.count.missing:,} of {scoring.count.rows:,} rows have no text, and are {became}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_tune.data.checks import Check
 from sentiment_tune.data.store import TEST, TRAIN, VALIDATION, Store
 from sentiment_tune.data.text import PADDING, Vocabulary
 
@@ -46,7 +47,7 @@ class EncodedReviews:
 
 def encode_texts(texts: Iterable[str], vocabulary: Vocabulary) -> EncodedReviews:
     """Texts as ids; words that are not in the vocabulary are dropped."""
-    return EncodedReviews.of([np.array(vocabulary.encode(text), dtype=np.int32) for text in texts])
+    return EncodedReviews.of(list(vocabulary.encode_all(texts)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,8 @@ class RawReviews:
     part: NDArray[np.uint8]  # [review], one of store.PARTS; validation may be missing
     encoded: EncodedReviews | None = None  # in place of texts
     words: Sequence[str] = ()  # of the ids
+    groups: NDArray[np.int64] | None = None  # [review], of those that are to stay in one part
+    remarks: Sequence[str] = ()  # what was found out of how the source was saved
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +99,15 @@ class Corpus:
     validation: Reviews
     test: Reviews
     warning: str | None = None  # why it is not the corpus one would expect
+    remarks: Sequence[str] = ()  # what was found out of how its source was saved, a line each
+    checks: Sequence[Check] = ()  # what is odd about its reviews, and what is not
 
     @classmethod
     def of(cls, name: str, source: str, store: Store) -> "Corpus":
         """The corpus in a store."""
         train, validation, test = (_reviews_of(store, part) for part in (TRAIN, VALIDATION, TEST))
-        return cls(name, source, store.digests[-1], Vocabulary(store.words), train, validation, test)
+        vocabulary, checks = Vocabulary(store.words), [Check(**check) for check in store.checks]
+        return cls(name, source, store.digests[-1], vocabulary, train, validation, test, None, store.remarks, checks)
 
 
 def _reviews_of(store: Store, part: int) -> Reviews:

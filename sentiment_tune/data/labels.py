@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from sentiment_tune.errors import InputError
 
 CLASS_NAMES = ("negative", "positive")  # of the labels 0 and 1
-_SPELLINGS = {"0": 0, "neg": 0, CLASS_NAMES[0]: 0, "1": 1, "pos": 1, CLASS_NAMES[1]: 1}
+_NEGATIVE, _POSITIVE = ("0", "neg", CLASS_NAMES[0], "false", "0.0"), ("1", "pos", CLASS_NAMES[1], "true", "1.0")
+_SHOWN = (*_NEGATIVE[:3], *_POSITIVE[:3])
+_SPELLINGS = {**dict.fromkeys(_NEGATIVE, 0), **dict.fromkeys(_POSITIVE, 1)}
 
 
 @overload
@@ -30,7 +32,7 @@ def parse_labels(cells: Sequence[Any], origin: object) -> NDArray[np.uint8]:
 def _parse_label(cell: Any, row: int, origin: object) -> int:
     spelling = cell.strip().lower() if isinstance(cell, str) else _whole_number(cell)
     if spelling not in _SPELLINGS:
-        raise InputError(f"{origin}, row {row}: no label {cell!r:.40}; choose from {', '.join(_SPELLINGS)}")
+        raise InputError(f"{origin}, row {row}: no label {cell!r:.40}; choose from {', '.join(_SHOWN)}")
     return _SPELLINGS[spelling]
 
 

@@ -8,8 +8,9 @@ store    arrays in the cache, memory-mapped, shared by all processes
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.data import imdb
+from sentiment_tune.data.checks import check_reviews, check_words, review_keys
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews, encode_texts
+from sentiment_tune.data.folders import expand, files_in, merge, read_folder
 from sentiment_tune.data.labels import parse_labels
 from sentiment_tune.data.packing import parse_size
-from sentiment_tune.data.splits import check_parts, draw_test, draw_validation, parse_parts, train_then_test
+from sentiment_tune.data.readers import SUFFIXES, Reading
+from sentiment_tune.data.splits import (
+    check_groups,
+    check_parts,
+    draw_test,
+    draw_validation,
+    parse_groups,
+    parse_parts,
+    train_then_test,
+)
 from sentiment_tune.data.store import (
+    TEST,
     TRAIN,
     VALIDATION,
     Store,
@@ -31,7 +44,7 @@ from sentiment_tune.data.store import (
     store_key,
     write_store,
 )
-from sentiment_tune.data.tables import SUFFIXES, Table, check_is_file, from_home, is_table, read_table, stem
+from sentiment_tune.data.tables import Table, check_is_file, from_home, is_table, read_table, stem
 from sentiment_tune.data.text import Vocabulary
 from sentiment_tune.errors import InputError
 
@@ -50,11 +63,24 @@ class DataConfig:
     label: str = "label"
     split: str = "split"  # under this name a column need not exist: then a share is drawn for the test
     test: str | None = None  # path of a second table
+    group: str | None = None  # column of a table: what stands in it stays in one part
     unpack_limit: str | int | None = None  # that a packed file may unpack to, as of `parse_size`; None: by its own size
+    # How a table was saved; None: as is found out.
+    encoding: str | None = None
+    delimiter: str | None = None
+    columns: str | None = None  # names with commas between, of a file whose first line names none
+    sheet: str | None = None  # of a spreadsheet
+    deduplicate: bool = False  # whether reviews that the test has too are left out of train and validation
 
     def __post_init__(self) -> None:
         if self.unpack_limit is not None:
             parse_size(self.unpack_limit)
+        self.reading  # noqa: B018  # refuses what is none
+
+    @property
+    def reading(self) -> Reading:
+        """How its tables are to be read."""
+        return Reading(self.encoding, self.delimiter, self.columns, self.sheet, self.unpack_limit)
 
 
 def load(config: DataConfig, cache: Path | None = None) -> Corpus:
@@ -64,11 +90,12 @@ def load(config: DataConfig, cache: Path | None = None) -> Corpus:
     """
     source = _choose(config)
     if config.data != "auto":
-        return _load(source, cache)
+        return _load(source, cache, config.deduplicate)
     try:
-        return _load(source, cache)
+        return _load(source, cache, config.deduplicate)
     except InputError as error:
-        return replace(_load(_sample(), cache), warning=f"the built-in sample stands in for IMDB: {error}")
+        sample = _load(_sample(), cache, config.deduplicate)
+        return replace(sample, warning=f"the built-in sample stands in for IMDB: {error}")
 
 
 def load_frame(frame: "pd.DataFrame", config: DataConfig | None = None, cache: Path | None = None) -> Corpus:
@@ -76,7 +103,8 @@ def load_frame(frame: "pd.DataFrame", config: DataConfig | None = None, cache: P
 
     The same reviews have the same digests as in a file. InputError as of `load`.
     """
-    return _load(_frame(frame, config or DataConfig()), cache)
+    config = config or DataConfig()
+    return _load(_frame(frame, config), cache, config.deduplicate)
 
 
 def load_texts(texts: Iterable[str], labels: Iterable[Any], cache: Path | None = None) -> Corpus:
@@ -103,21 +131,31 @@ class _Source:
     read: Callable[[], RawReviews]
 
 
-def _load(source: _Source, cache: Path | None) -> Corpus:
+def _load(source: _Source, cache: Path | None, deduplicate: bool = False) -> Corpus:
     """The corpus in the source's store, which is made if it is not there yet or damaged."""
-    folder = store_folder(source.key, cache)
+    folder = store_folder(store_key("deduplicated", source.key) if deduplicate else source.key, cache)
     store = open_store(folder)
     if store is None:
         with lock_store(folder):  # of several processes the first converts, and the others open what it wrote
-            store = open_store(folder) or write_store(_convert(source), folder)
+            store = open_store(folder) or write_store(_convert(source, deduplicate), folder)
     return Corpus.of(source.name, source.address, store)
 
 
-def _convert(source: _Source) -> Store:
+def _convert(source: _Source, deduplicate: bool) -> Store:
     raw = source.read()
     part = _split(raw, source.address.removeprefix("sentiment_tune."))
     reviews, words = _encode(raw, part)
-    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words)
+    if deduplicate:
+        keep = ~_is_tested(reviews, part)
+        raw = replace(
+            raw, labels=raw.labels[keep], texts=[*compress(raw.texts, keep)], remarks=[*raw.remarks, _left(keep)]
+        )
+        reviews, part = EncodedReviews.of([reviews[int(row)] for row in np.flatnonzero(keep)]), part[keep]
+    checks = check_reviews(reviews.ids, reviews.lengths, raw.labels, part, words)
+    if raw.encoded is None:
+        checks.append(check_words(raw.texts, reviews.lengths, part))
+    rows = [asdict(check) for check in checks]
+    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, raw.remarks, rows)
 
 
 # ---- read
@@ -125,7 +163,7 @@ def _convert(source: _Source) -> Store:
 
 def _choose(config: DataConfig) -> _Source:
     path = from_home(config.data)
-    if is_table(path):
+    if is_table(path) or (path.is_dir() and config.data not in ("", *NAMES)):
         return _table(path, config)
     if config.test is not None:
         raise InputError(
@@ -169,9 +207,13 @@ def _npz(path: Path, unpack_limit: str | int | None) -> _Source:
 
 
 def _table(path: Path, config: DataConfig) -> _Source:
-    files = [path, *_test_files(config)]
-    key = store_key("table", [_hash_file(file) for file in files], config.text, config.label, config.split)
-    return _Source(stem(path), str(path.absolute()), key, lambda: _read_tables(_tables(files, config), config))
+    sources = [path, *_test_files(config)]
+    hashes = [_hash_file(file) for source in sources for file in _files(source)]
+    reading = asdict(config.reading) | {"unpack_limit": None}
+    said = reading | {"group": config.group}
+    told = [said] if any(said.values()) else []  # keys of before there was anything to say
+    key = store_key("table", hashes, config.text, config.label, config.split, *told)
+    return _Source(stem(path), str(path.absolute()), key, lambda: _read_tables(_tables(sources, config), config))
 
 
 def _frame(frame: "pd.DataFrame", config: DataConfig) -> _Source:
@@ -219,8 +261,18 @@ def _test_files(config: DataConfig) -> list[Path]:
     return [from_home(config.test)]
 
 
-def _tables(files: Iterable[Path], config: DataConfig) -> Iterable[Table]:
-    return (read_table(file, config.unpack_limit) for file in files)
+def _files(path: Path) -> list[Path]:
+    """The files that a table, a pattern of names or a folder stands for."""
+    return files_in(path) if path.is_dir() else expand(path)
+
+
+def _tables(sources: Iterable[Path], config: DataConfig) -> Iterator[Table]:
+    """The table of each source, which may be several files or a folder."""
+    for source in sources:
+        if source.is_dir():
+            yield read_folder(source, config.reading)
+        else:
+            yield merge([read_table(file, config.reading) for file in expand(source)], source)
 
 
 def _read_tables(tables: Iterable[Table], config: DataConfig) -> RawReviews:
@@ -228,16 +280,35 @@ def _read_tables(tables: Iterable[Table], config: DataConfig) -> RawReviews:
     tables = list(tables)
     texts = [text for table in tables for text in table.texts(config.text, "--text or text=")]
     labels = [parse_labels(table.column(config.label, "--label or label="), table.origin) for table in tables]
-    return RawReviews(texts, np.concatenate(labels), _read_parts(tables, labels, config.split))
+    groups, cells = None, []
+    if config.group is not None:
+        cells = [cell for table in tables for cell in table.column(config.group, "--group or group=")]
+        groups = parse_groups(cells)
+    parts = _read_parts(tables, labels, config.split, groups)
+    if groups is not None:
+        check_groups(parts, groups, cells, tables[0].origin)
+    return RawReviews(texts, np.concatenate(labels), parts, groups=groups, remarks=[*_remarks(tables, config)])
 
 
-def _read_parts(tables: Sequence[Table], labels: Sequence[NDArray[np.uint8]], column: str) -> NDArray[np.uint8]:
+def _remarks(tables: Sequence[Table], config: DataConfig) -> Iterator[str]:
+    """A line for each table of what was found out of it, where it was not as one would expect."""
+    for table in tables:
+        names = {"texts": config.text, "labels": config.label}
+        columns = {what: table.name_of(name, "") for what, name in names.items()}
+        taken = [f"{what} from {column!r}" for what, column in columns.items() if column != names[what]]
+        if found := [*table.found, *taken]:
+            yield f"{table.origin}: {', '.join(found)}"
+
+
+def _read_parts(
+    tables: Sequence[Table], labels: Sequence[NDArray[np.uint8]], column: str, groups: NDArray[np.int64] | None
+) -> NDArray[np.uint8]:
     """Part [review] by the second table, else by the split column, else by drawing a share for the test."""
     if len(tables) == 2:
         return train_then_test(*map(len, labels))
     (table,) = tables
     if column == DataConfig.split and column not in table.columns:
-        return draw_test(labels[0])
+        return draw_test(labels[0], groups)
     return parse_parts(table.column(column, "--split or split="), table.origin)
 
 
@@ -255,9 +326,20 @@ def _hash_file(path: Path) -> str:
 
 def _split(raw: RawReviews, origin: str) -> NDArray[np.uint8]:
     """Part [review], a validation part drawn out of train unless the source names one; InputError if one is wanting."""
-    part = raw.part if VALIDATION in raw.part else draw_validation(raw.part, raw.labels)
+    part = raw.part if VALIDATION in raw.part else draw_validation(raw.part, raw.labels, raw.groups)
     check_parts(part, raw.labels, origin)
     return part
+
+
+def _is_tested(reviews: EncodedReviews, part: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether a review of train or validation is one of the test too [review]."""
+    keys = review_keys(reviews.ids, reviews.lengths)
+    tested: NDArray[np.bool_] = np.isin(keys, keys[part == TEST]) & (part != TEST)
+    return tested
+
+
+def _left(keep: NDArray[np.bool_]) -> str:
+    return f"{int(np.sum(~keep)):,} reviews that the test has too are left out"
 
 
 # ---- encode

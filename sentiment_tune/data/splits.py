@@ -1,5 +1,6 @@
 """Which part of a corpus each review belongs to: train, validation or test."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ TEST_SHARE, TEST_SEED = 0.2, 20110619
 VALIDATION_SHARE, VALIDATION_SEED = 0.1, 20110620  # of its own: another training seed keeps the same validation split
 _NAMES = ("train", "validation", "test")
 _SPELLINGS = {"train": TRAIN, "test": TEST, **dict.fromkeys(("validation", "valid", "val", "dev"), VALIDATION)}
+PART_NAMES = tuple(_SPELLINGS)
 
 
 def parse_parts(cells: Sequence[Any], origin: object) -> NDArray[np.uint8]:
@@ -33,21 +35,65 @@ def train_then_test(train: int, test: int) -> NDArray[np.uint8]:
     return np.repeat(np.array([TRAIN, TEST], dtype=np.uint8), [train, test])
 
 
-def draw_test(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Part [review]: a fifth of each label to test, the rest to train."""
+def draw_test(labels: NDArray[np.uint8], groups: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
+    """Part [review]: a fifth of each label to test, the rest to train; of groups [review] each whole in one part."""
     part = np.full(len(labels), TRAIN, dtype=np.uint8)
-    part[_draw(np.arange(len(labels)), labels, TEST_SHARE, TEST_SEED)] = TEST
+    part[_draw(np.arange(len(labels)), labels, groups, TEST_SHARE, TEST_SEED)] = TEST
     return part
 
 
-def draw_validation(part: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The same parts [review], but a tenth of each label of train for validation."""
+def draw_validation(
+    part: NDArray[np.uint8], labels: NDArray[np.uint8], groups: NDArray[np.int64] | None = None
+) -> NDArray[np.uint8]:
+    """The same parts [review], but a tenth of each label of train for validation; of groups each whole in one part."""
     part = part.copy()
-    part[_draw(np.flatnonzero(part == TRAIN), labels, VALIDATION_SHARE, VALIDATION_SEED)] = VALIDATION
+    part[_draw(np.flatnonzero(part == TRAIN), labels, groups, VALIDATION_SHARE, VALIDATION_SEED)] = VALIDATION
     return part
 
 
-def _draw(rows: NDArray[np.int64], labels: NDArray[np.uint8], share: float, seed: int) -> NDArray[np.int64]:
+def parse_groups(cells: Sequence[Any]) -> NDArray[np.int64]:
+    """A number for each row [row], the same where the cells read the same."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(str(cell), len(numbers)) for cell in cells], dtype=np.int64)
+
+
+def check_groups(part: NDArray[np.uint8], groups: NDArray[np.int64], cells: Sequence[Any], origin: object) -> None:
+    """InputError naming the first group that stands in two parts, as the source itself names them."""
+    first: dict[int, int] = {}
+    for row, (group, one) in enumerate(zip(groups.tolist(), part.tolist(), strict=True)):
+        other = first.setdefault(group, one)
+        if other != one:
+            raise InputError(
+                f"{origin}, row {row + 1}: {cells[row]!r:.40} is in {_NAMES[other]} and in {_NAMES[one]}: leave out "
+                "the column of parts or that of groups"
+            )
+
+
+def _draw(
+    rows: NDArray[np.int64], labels: NDArray[np.uint8], groups: NDArray[np.int64] | None, share: float, seed: int
+) -> NDArray[np.int64]:
+    if groups is None:
+        return _draw_rows(rows, labels, share, seed)
+    return _draw_groups(rows, labels, groups, share, seed)
+
+
+def _draw_groups(
+    rows: NDArray[np.int64], labels: NDArray[np.uint8], groups: NDArray[np.int64], share: float, seed: int
+) -> NDArray[np.int64]:
+    """Rows of whole groups, about that share, with each label as often as groups allow."""
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import
+
+    folds = min(round(1 / share), len(np.unique(groups[rows])))
+    if folds < 2:
+        raise InputError("all reviews are of one group: there is none to hold out; give another --group")
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of a label with fewer reviews than folds
+        splits = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(rows, labels[rows], groups[rows])
+        drawn = [rows[taken] for _, taken in splits]
+    both = [some for some in drawn if len(np.unique(labels[some])) == len(np.unique(labels[rows]))]
+    return min(both or drawn, key=lambda some: abs(len(some) - share * len(rows)))
+
+
+def _draw_rows(rows: NDArray[np.int64], labels: NDArray[np.uint8], share: float, seed: int) -> NDArray[np.int64]:
     """Random rows, of each label the same share and at least one.
 
     RandomState, because its numbers stay the same in every version of NumPy; those of a Generator may change.

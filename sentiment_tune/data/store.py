@@ -40,6 +40,8 @@ class Store:
     part: NDArray[np.uint8]  # [review], one of PARTS
     words: Sequence[str]
     digests: Sequence[str]  # of train, validation, test and the whole: 16 hex digits each
+    remarks: Sequence[str] = ()  # what was found out of how the source was saved
+    checks: Sequence[Mapping[str, Any]] = ()  # what is odd about its reviews, as of `data.checks`
 
     @classmethod
     def of(
@@ -49,11 +51,14 @@ class Store:
         targets: NDArray[np.uint8],
         part: NDArray[np.uint8],
         words: Sequence[str],
+        remarks: Sequence[str] = (),
+        checks: Sequence[Mapping[str, Any]] = (),
     ) -> "Store":
         """A store of reviews of the given lengths [review], in words, with its digests."""
         digests = [_digest_of_part(ids, lengths, targets, part == number) for number in PARTS]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return cls(ids, offsets, targets, part, words, [*digests, _digest_of_whole(digests, words)])
+        whole = _digest_of_whole(digests, words)
+        return cls(ids, offsets, targets, part, words, [*digests, whole], remarks, checks)
 
 
 def _digest_of_whole(digests: Sequence[str], words: Sequence[str]) -> str:
@@ -109,16 +114,23 @@ def open_store(folder: Path) -> Store | None:
             _note_check(folder, states)
         # A view, because indexing a plain array is several times as fast as a np.memmap; the file stays mapped.
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in _ARRAYS}
-        return Store(**arrays, words=words, digests=description["digests"])
+        return Store(
+            **arrays,
+            words=words,
+            digests=description["digests"],
+            remarks=description["remarks"],
+            checks=description["checks"],
+        )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _is_as_written(folder: Path, description: Mapping[str, Any], words: Sequence[str]) -> bool:
+def _is_as_written(folder: Path, description: dict[str, Any], words: Sequence[str]) -> bool:
     """Whether the files hold what the description says, the description itself is whole and is of this store."""
     *parts, whole = description["digests"]
     return (
         description["key"] == folder.name
+        and description.pop("checksum") == _checksum_of(description)
         and {name: (folder / name).stat().st_size for name in _FILES} == description["sizes"]
         and _digest_of_whole(parts, words) == whole
         and all(_checksums(folder / name) == description["checksums"][name] for name in _FILES)
@@ -193,7 +205,7 @@ def write_store(store: Store, folder: Path) -> Store:
         with _file_on_disk(partial / "words.txt") as file:
             file.write("\n".join(store.words).encode())
         with _file_on_disk(partial / _ABOUT) as file:
-            file.write(json.dumps(_description(partial, folder.name, store.digests)).encode())
+            file.write(json.dumps(_description(partial, folder.name, store)).encode())
         local.sync_folder(partial)
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         try:
@@ -205,14 +217,21 @@ def write_store(store: Store, folder: Path) -> Store:
     return open_store(folder) or store
 
 
-def _description(folder: Path, key: str, digests: Sequence[str]) -> dict[str, Any]:
+def _description(folder: Path, key: str, store: Store) -> dict[str, Any]:
     """What `open_store` compares the files of that folder with, once it has the name `key`."""
-    return {
+    description = {
         "key": key,
         "sizes": {name: (folder / name).stat().st_size for name in _FILES},
         "checksums": {name: _checksums(folder / name) for name in _FILES},
-        "digests": list(digests),
+        "digests": list(store.digests),
+        "remarks": list(store.remarks),
+        "checks": list(store.checks),
     }
+    return {**description, "checksum": _checksum_of(description)}
+
+
+def _checksum_of(description: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(description, sort_keys=True).encode())
 
 
 @contextmanager

@@ -383,6 +383,13 @@ def log_data(corpus: Corpus) -> None:
     _write(Kind.DATASETS, {"datasets": {part: dataset.to_dict() for part, dataset in datasets.items()}})
 
 
+def log_data_checks(corpus: Corpus) -> None:
+    """Log what is odd about the reviews of a corpus, as a table."""
+    if corpus.checks:
+        table = pd.DataFrame([asdict(check) for check in corpus.checks])
+        log_text(table.to_csv(index=False, lineterminator="\r\n"), Artifact.DATA_CHECKS)
+
+
 def _dataset(source: DatasetSource, name: str, digest: str) -> MetaDataset:
     return MetaDataset(source, name=name, digest=digest)  # type: ignore[abstract]  # its own documentation makes it
 

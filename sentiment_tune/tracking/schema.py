@@ -113,6 +113,7 @@ class Artifact:
     ERROR_RATES = "mistakes.json"
     MISTAKES_TABLE = "mistakes_table.json"
     GOLDEN = "golden.json"
+    DATA_CHECKS = "data_checks.csv"
     TRACEBACK = "traceback.txt"
     PLOTS = "plots"  # a folder
     CARDS = "cards"  # a folder

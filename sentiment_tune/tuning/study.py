@@ -78,6 +78,7 @@ def run_study(search: StudyConfig, corpus: Corpus, spec: RunSpec, listener: List
     with own_study(study), tracking.start_run(_run_spec(study, search, spec), listener) as run:
         study.set_user_attr(RUN_ID, run.run_id)
         tracking.log_data(corpus)
+        tracking.log_data_checks(corpus)
         log_search(search, study, corpus.name)
         history = History(study, run.run_id)
         _run_workers(search, study, corpus, run.run_id, listener, history=history)

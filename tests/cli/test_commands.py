@@ -367,7 +367,7 @@ def closed_port() -> str:
         ("score fine --input list.csv", ["either texts, or --input"]),
         ("score --input list.csv --column review", ["list.csv", "'review'", "--column", "text"]),
         ("score --input absent.csv", ["cannot read absent.csv"]),
-        ("score --input list.json", ["list.json", ".csv"]),
+        ("score --input list.doc", ["list.doc", ".csv"]),
     ],
 )
 def test_what_cannot_be_is_one_line_and_leaves_nothing(
@@ -603,6 +603,34 @@ def test_a_table_keeps_its_rows_and_gains_two_columns(trained: Trained, beside: 
     assert [float(row[3]) for row in after.rows] == probabilities
     assert [row[4] for row in after.rows] == ["positive" if p > 0.5 else "negative" for p in probabilities]
     assert {path.name for path in beside.iterdir()} == {source, target}
+
+
+def test_several_tables_are_scored_each_into_its_own_and_finished_ones_stay(trained: Trained, beside: Path) -> None:
+    for number in range(3):
+        table(beside / f"part-{number}.csv")
+    words = ("score", "--model", str(trained.model), "--input", "part-*.csv", "--output", "scored")
+    answer = ask(*words, "--shard", "1/2")
+    assert (answer.code, answer.out) == (0, "")
+    assert sorted(path.name for path in (beside / "scored").iterdir()) == ["part-0.csv", "part-2.csv"]
+    (beside / "scored" / "part-2.csv").write_text("kept")
+    answer = ask(*words)
+    assert "2 of 3 are in scored already" in answer.err
+    assert "scored/part-1.csv is finished" in answer.err
+    assert (beside / "scored" / "part-2.csv").read_text() == "kept"
+    assert [float(row[3]) for row in read_table(beside / "scored" / "part-1.csv").rows] == trained.probabilities(TEXTS)
+    assert "need a folder" in ask(*words[:-2]).refusal
+    assert "goes with several inputs" in ask(*words[:3], "--input", "part-1.csv", "--shard", "1/2").refusal
+
+
+@pytest.mark.parametrize(("missing", "rows"), [("skip", 2), ("keep", 3)])
+def test_rows_without_a_text_are_left_out_or_kept(missing: str, rows: int, trained: Trained, beside: Path) -> None:
+    (beside / "a.jsonl").write_text('{"text": "fine"}\n{"text": null}\n{"text": "dull"}\n')
+    words = ("score", "--model", str(trained.model), "--input", "a.jsonl", "--output", "b.jsonl")
+    assert "row 2: the text in 'text' is missing" in ask(*words).refusal
+    answer = ask(*words, "--missing", missing)
+    assert answer.code == 0
+    assert "1 of 3 rows have no text" in answer.err
+    assert len(read_table(beside / "b.jsonl").rows) == rows
 
 
 def test_a_table_goes_to_the_standard_output(trained: Trained, beside: Path) -> None:

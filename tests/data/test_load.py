@@ -431,8 +431,8 @@ def test_any_other_label_is_refused_by_its_row(tmp_path: Path, label: object) ->
 @pytest.mark.parametrize(
     ("text", "settings", "parts"),
     [
-        ("review,label\nfine,1\n", {}, ["no column 'text'", "--text", "review, label"]),
-        ("text,stars\nfine,1\n", {}, ["no column 'label'", "--label", "text, stars"]),
+        ("words,label\nfine,1\n", {}, ["no column 'text'", "--text", "words, label"]),
+        ("text,mark\nfine,1\n", {}, ["no column 'label'", "--label", "text, mark"]),
         ("text,label\nfine,1\n", {"split": "fold"}, ["no column 'fold'", "--split"]),
         ("text,label,split\nfine,1,train\nfine,0,holdout\n", {}, ["row 2", "no split 'holdout'", "validation"]),
         ("text,label\n", {}, ["0 negative and 0 positive", "train"]),
@@ -447,7 +447,7 @@ def test_any_other_label_is_refused_by_its_row(tmp_path: Path, label: object) ->
     ],
 )
 def test_a_table_that_does_not_do_is_refused(
-    tmp_path: Path, text: str, settings: dict[str, str], parts: list[str]
+    tmp_path: Path, text: str, settings: dict[str, Any], parts: list[str]
 ) -> None:
     path = tmp_path / "reviews.csv"
     path.write_text(text)
@@ -478,7 +478,7 @@ def test_the_sample_needs_nothing(tmp_path: Path) -> None:
     ("data", "part"),
     [
         ("imbd", "did you mean 'imdb'?"),
-        ("reviews.txt", ".parquet"),
+        ("reviews.doc", ".parquet"),
         ("", "auto, imdb, sample"),
         ("a.csv", "no such file"),
     ],
@@ -777,10 +777,13 @@ def test_a_frame_can_name_its_parts_or_have_a_test_table(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("changed", "parts"),
     [
-        (frame().rename(columns={"text": "review"}), ["frame has no column 'text'", "text=", "review, label"]),
+        (frame().rename(columns={"text": "words"}), ["frame has no column 'text'", "text=", "words, label"]),
         (frame().drop(columns="label"), ["frame has no column 'label'", "label="]),
         (frame().rename(columns={"text": 0, "label": 1}), ["frame has no column 'text'", "0, 1"]),
-        (frame().assign(text=frame()["text"].where(frame().index != 4)), ["frame, row 5: 'text' is", "not a text"]),
+        (
+            frame().assign(text=frame()["text"].where(frame().index != 4)),
+            ["frame, row 5: the text in 'text' is missing"],
+        ),
         (frame().assign(text=range(300)), ["frame, row 1: 'text' is 0, not a text"]),
         (
             frame().assign(text=pd.Series(["half \ud83c"] * 300, dtype=object)),
@@ -808,5 +811,5 @@ def test_texts_and_labels_must_match(tmp_path: Path) -> None:
         load_texts(["a", "b", "c"], [0, 1], tmp_path)
     with pytest.raises(InputError, match="texts is one text, 'a fine film': give a list of them"):
         load_texts("a fine film", [1], tmp_path)
-    with pytest.raises(InputError, match="texts, row 2: 'text' is None, not a text"):
+    with pytest.raises(InputError, match="texts, row 2: the text in 'text' is missing"):
         load_texts(["a", None], [0, 1], tmp_path)  # type: ignore[list-item]

@@ -22,6 +22,7 @@ from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data import packing
 from sentiment_tune.data.load import DataConfig, load, load_frame
 from sentiment_tune.data.packing import parse_size
+from sentiment_tune.data.readers import Reading
 from sentiment_tune.data.tables import read_table, write_table
 from sentiment_tune.errors import InputError
 from support import TIME_LIMIT
@@ -44,7 +45,7 @@ except load.InputError as error:
 
 def refusal(path: Path, unpack_limit: str | int | None = None) -> str:
     with pytest.raises(InputError) as caught:
-        read_table(path, unpack_limit)
+        read_table(path, Reading(unpack_limit=unpack_limit))
     message = str(caught.value)
     assert str(path) in message
     assert "--unpack-limit" in message
@@ -100,7 +101,7 @@ def test_the_limit_is_what_the_user_says_to_the_byte(tmp_path: Path, suffix: str
     write_table(path, ["text", "label"], [[f"fine {row}", "1"] for row in range(100)])
     whole = read_table(path).rows
     exact = bisect.bisect_left(range(10**5), True, key=lambda limit: limit > 0 and _reads(path, limit))
-    assert read_table(path, str(exact)).rows == whole
+    assert read_table(path, Reading(unpack_limit=str(exact))).rows == whole
     assert f"more than {exact - 1:,}" in refusal(path, exact - 1)
 
 
@@ -120,13 +121,13 @@ def test_a_large_file_may_unpack_to_many_times_its_size(tmp_path: Path, monkeypa
     assert len(read_table(path).rows) == 1
     path.write_bytes(gzip.compress(b"text,label\n" + b"a" * 20_000 + b",1\n"))
     refusal(path)
-    assert len(read_table(path, "20.2 kB").rows) == 1
+    assert len(read_table(path, Reading(unpack_limit="20.2 kB")).rows) == 1
 
 
 def test_a_file_that_is_not_packed_has_no_limit(tmp_path: Path) -> None:
     path = tmp_path / "reviews.csv"
     path.write_bytes(b"text\n" + b"a" * 1000)
-    assert read_table(path, 1).rows
+    assert read_table(path, Reading(unpack_limit=1)).rows
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])

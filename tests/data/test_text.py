@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment_tune.data.text import FIRST_WORD, PADDING, START, UNKNOWN, TextConfig, Vocabulary, split
+from sentiment_tune.data.text import _MANY, FIRST_WORD, PADDING, START, UNKNOWN, TextConfig, Vocabulary, split
 from sentiment_tune.errors import InputError
 from sentiment_tune.space import resolve
 
-VOCABULARY = Vocabulary(["the", "film", "don't", "naïve", "straße", "фильм", "映画", "<br"])
+VOCABULARY = Vocabulary(["the", "film", "don't", "naïve", "straße", "фильм", "映画", "<br", "", "\x85"])
 ANY = st.characters(exclude_categories=())  # every code point, lone surrogates too
 TEXTS = st.lists(st.one_of(st.sampled_from([*VOCABULARY.words, "The", "FILM", "!"]), st.text(ANY))).map(" ".join)
 
@@ -38,6 +38,23 @@ def test_any_text_encodes_to_a_start_and_ids_of_known_words(text: str) -> None:
     first, *ids = VOCABULARY.encode(text)
     assert first == START
     assert all(FIRST_WORD <= number < FIRST_WORD + len(VOCABULARY.words) for number in ids)
+
+
+@given(st.lists(TEXTS, max_size=12))
+def test_in_bulk_texts_have_the_ids_that_each_has_alone(texts: list[str]) -> None:
+    for many in (0, 10**9):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sentiment_tune.data.text._MANY", many)
+            ids = [one.tolist() for one in VOCABULARY.encode_all(iter(texts))]
+        assert ids == [VOCABULARY.encode(text) for text in texts]
+
+
+def test_lower_case_in_bulk_is_that_of_a_single_text() -> None:
+    odd = ["ΑΣ ΑΣΑ ΣΑΣ.", "İstanbul I \u0131", "ẞ ß ǅ ǆ", "a\x0bb\x0cc\x85d\u2028e", "\x00 nul", "K Å Ω", "é É é"]
+    vocabulary = Vocabulary.of(odd * 200)
+    assert len(odd * 200) > _MANY
+    assert [ids.tolist() for ids in vocabulary.encode_all(odd * 200)] == [vocabulary.encode(text) for text in odd * 200]
+    assert set(vocabulary.words) == {word for text in odd for word in split(text)}
 
 
 @given(TEXTS)

@@ -1,0 +1,208 @@
+"""What is odd about the reviews of a corpus, counted in each part before a training begins; nothing of it is mended.
+
+Reviews are compared as the words that were read. Near duplicates are found by sketches: of the hashes of all runs of a
+few words, each review keeps the smallest, and two reviews that share most of them share most of their runs (A. Broder,
+On the resemblance and containment of documents, 1997).
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiment_tune.data.store import PARTS, TEST, TRAIN, VALIDATION
+from sentiment_tune.data.text import FIRST_WORD, split
+from sentiment_tune.events import Event
+
+UNKNOWN_WORDS = "words of 10,000 that train does not have"
+HARDLY_KNOWN = 5_000  # of 10,000 words, from which on what was learned is hardly asked for
+WAY_OUT = "see how they are read with sentiment-tune inspect; words are cut at blanks and at ASCII punctuation only"
+FEWEST = 20  # reviews of a class in train, below which it is hardly learned
+LONGEST = 10_000  # words, above which a review is rather several
+SHINGLE, SKETCH, SHARED = 5, 16, 8  # words of a run, hashes that are kept of a review, and those that near ones share
+_COMMON = 50  # reviews with one hash, from which on it is a phrase that many use
+_MARKUP = frozenset(("br", "href", "nbsp", "amp", "quot", "lt", "gt"))  # words that tags and entities leave
+# UTF-8 that was read as Windows-1252, in lower case.
+_MOJIBAKE = re.compile("\u00e3[\u0080-\u00bf]|\u00e2\u20ac|\ufffd")
+_RNG = np.random.RandomState(20110621)  # its numbers stay the same in every version of NumPy
+_WEIGHTS = _RNG.randint(1, 2**62, size=SHINGLE, dtype=np.int64).astype(np.uint64) * np.uint64(2) + np.uint64(1)
+
+
+@dataclass(frozen=True)
+class Check:
+    """How many reviews of each part are odd in one way."""
+
+    what: str
+    train: int
+    validation: int
+    test: int
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether there is nothing to tell."""
+        return not (self.train or self.validation or self.test)
+
+
+@dataclass(frozen=True)
+class DataChecked(Event):
+    """What was found odd about the data that were loaded."""
+
+    name: str
+    checks: Sequence[Check]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """All reviews of a corpus, as they are compared."""
+
+    ids: NDArray[np.int32]  # of all reviews, one after another
+    lengths: NDArray[np.int64]  # [review], in words, the start included
+    labels: NDArray[np.uint8]  # [review]
+    part: NDArray[np.uint8]  # [review], one of store.PARTS
+    words: Sequence[str]  # of the ids
+
+
+def check_reviews(
+    ids: NDArray[np.int32],
+    lengths: NDArray[np.int64],
+    labels: NDArray[np.uint8],
+    part: NDArray[np.uint8],
+    words: Sequence[str],
+) -> list[Check]:
+    """Count what is odd about reviews, each as its ids of the words, one after another in `ids`."""
+    checked = Checked(ids, lengths, labels, part, words)
+    return [_count(what, odd, part) for what, odd in _oddities(checked)]
+
+
+def check_words(texts: Sequence[str], lengths: NDArray[np.int64], part: NDArray[np.uint8]) -> Check:
+    """How many words of each part train does not have; lengths [review] count a start and the words that it has."""
+    written = np.array([len(split(text)) for text in texts], dtype=np.int64)
+    unknown = written - (lengths - 1)
+    shares = (unknown[part == one].sum() / max(1, written[part == one].sum()) for one in PARTS)
+    return Check(UNKNOWN_WORDS, *(round(10_000 * share) for share in shares))
+
+
+def _count(what: str, odd: NDArray[np.bool_], part: NDArray[np.uint8]) -> Check:
+    counts = np.bincount(part[odd], minlength=len(PARTS))
+    return Check(what, int(counts[TRAIN]), int(counts[VALIDATION]), int(counts[TEST]))
+
+
+def _oddities(checked: Checked) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """What is looked for, and which reviews are so [review]."""
+    keys = review_keys(checked.ids, checked.lengths)
+    yield "no known word", checked.lengths == 1
+    yield "a single known word", checked.lengths == 2
+    yield f"more than {LONGEST:,} words", checked.lengths > LONGEST + 1
+    yield "the same as another of its part", _repeated(np.stack([keys, checked.part.astype(np.uint64)], 1))
+    yield "the same as one to test on", _is_in(keys, keys[checked.part == TEST]) & (checked.part != TEST)
+    yield "the same as one to validate on", _is_in(keys, keys[checked.part == VALIDATION]) & (checked.part == TRAIN)
+    yield "the same as one with another label", _contradicting(keys, checked.labels)
+    yield "nearly the same as one to test on", _near(checked, keys)
+    yield "left over of markup (br, nbsp, ...)", _containing(checked, lambda word: word in _MARKUP)
+    yield "words of a wrong encoding", _containing(checked, lambda word: bool(_MOJIBAKE.search(word)))
+    yield f"of a class with fewer than {FEWEST} in train", _of_rare_class(checked)
+
+
+def review_keys(ids: NDArray[np.int32], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A number for each review [review], the same for the same words in the same order."""
+    starts = np.cumsum(lengths) - lengths
+    position = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+    terms = _mixed(ids[: len(position)].astype(np.uint64) * np.uint64(2**32) + position.astype(np.uint64))
+    return _by_review(np.add, terms, lengths)
+
+
+def _by_review(combine: np.ufunc, values: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
+    """What the values of each review's words combine to [review]; 0 of a review without any."""
+    combined = np.zeros(len(lengths), values.dtype)
+    some = lengths > 0
+    if some.any():
+        combined[some] = combine.reduceat(values, (np.cumsum(lengths) - lengths)[some])
+    return combined
+
+
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Numbers whose every bit depends on every bit of the given ones (the finalizer of SplitMix64)."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def _repeated(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether each row occurs more than once; all but the first of equal ones [review]."""
+    _, first = np.unique(keys, axis=0, return_index=True)
+    repeated = np.ones(len(keys), np.bool_)
+    repeated[first] = False
+    return repeated
+
+
+def _is_in(keys: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.isin(keys, others)
+    return found
+
+
+def _contradicting(keys: NDArray[np.uint64], labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    _, group = np.unique(keys, return_inverse=True)
+    least, most = np.full(group.max(initial=-1) + 1, 255), np.zeros(group.max(initial=-1) + 1, np.int64)
+    np.minimum.at(least, group, labels)
+    np.maximum.at(most, group, labels)
+    contradicting: NDArray[np.bool_] = (least < most)[group]
+    return contradicting
+
+
+def _containing(checked: Checked, is_odd: Callable[[str], bool]) -> NDArray[np.bool_]:
+    """Whether each review holds a word that is odd [review]."""
+    odd = np.zeros(max(FIRST_WORD + len(checked.words), int(checked.ids.max(initial=0)) + 1), np.bool_)
+    odd[FIRST_WORD : FIRST_WORD + len(checked.words)] = [is_odd(word) for word in checked.words]
+    return _by_review(np.logical_or, odd[checked.ids[: checked.lengths.sum()]], checked.lengths)
+
+
+def _of_rare_class(checked: Checked) -> NDArray[np.bool_]:
+    counts = np.bincount(checked.labels[checked.part == TRAIN], minlength=256)
+    rare: NDArray[np.bool_] = counts[checked.labels] < FEWEST
+    return rare
+
+
+def _near(checked: Checked, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether a review to train or validate on shares most of its runs of words with another to test on [review]."""
+    near = np.zeros(len(keys), np.bool_)
+    hashes, review = _sketches(checked)
+    in_test = checked.part[review] == TEST
+    tested, others = _by_hash(hashes[in_test], review[in_test]), _by_hash(hashes[~in_test], review[~in_test])
+    first = np.searchsorted(tested[0], others[0], "left")
+    last = np.searchsorted(tested[0], others[0], "right")
+    times = np.where(last - first <= _COMMON, last - first, 0)
+    offset = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+    pairs = np.stack([np.repeat(others[1], times), tested[1][np.repeat(first, times) + offset]], 1)
+    both, shared = np.unique(pairs, axis=0, return_counts=True)
+    both = both[shared >= SHARED]
+    near[both[keys[both[:, 0]] != keys[both[:, 1]], 0]] = True
+    return near
+
+
+def _by_hash(hashes: NDArray[np.uint64], review: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    order = np.argsort(hashes, kind="stable")
+    return hashes[order], review[order]
+
+
+def _sketches(checked: Checked) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The smallest hashes of each review's runs of words, and the review of each."""
+    count = int(checked.lengths.sum()) - SHINGLE + 1
+    if count <= 0:
+        return np.empty(0, np.uint64), np.empty(0, np.int64)
+    numbers = checked.ids[: count + SHINGLE - 1].astype(np.uint64)
+    runs = np.zeros(count, np.uint64)
+    for place, weight in enumerate(_WEIGHTS):
+        runs += numbers[place : place + count] * weight
+    review = np.repeat(np.arange(len(checked.lengths)), checked.lengths)
+    within = review[:count] == review[SHINGLE - 1 :]
+    hashes, review = _mixed(runs[within]), review[:count][within]
+    order = np.lexsort((hashes, review))
+    hashes, review = hashes[order], review[order]
+    is_new = np.ones(len(hashes), np.bool_)
+    is_new[1:] = (hashes[1:] != hashes[:-1]) | (review[1:] != review[:-1])
+    hashes, review = hashes[is_new], review[is_new]
+    rank = np.arange(len(review)) - np.searchsorted(review, review)
+    return hashes[rank < SKETCH], review[rank < SKETCH]

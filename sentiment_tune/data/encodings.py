@@ -1,0 +1,163 @@
+"""In which encoding a text file was saved, and its lines.
+
+UTF-8 and UTF-16 tell themselves. What is neither is Windows-1252 where that reads like a text of a Western language;
+of any other the user is asked, with what each reading makes of it.
+"""
+
+import codecs
+import io
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import IO
+
+from sentiment_tune.data.packing import DAMAGED
+from sentiment_tune.errors import InputError
+
+UTF8, WESTERN = "utf-8", "cp1252"
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16's, which begins it
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_NAMES = {WESTERN: "Windows-1252", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-16": "UTF-16", "utf-32": "UTF-32"}
+_OTHERS = ("cp1250", "cp1251", "cp1253", "cp1254", "koi8_r", "mac_roman", "shift_jis", "gb18030", "big5", "euc_kr")
+_BLOCK = 2**20
+_SAMPLE = 2**16  # bytes that are looked at where a file is not UTF-8
+_FEW = 0.4  # share of letters that a Western language writes with accents, and more
+_WITHIN = "\u2018\u2019\u00b7"  # apostrophes and the middle dot
+_SHOWN = 12  # characters of a reading around the first that is in doubt
+
+Opened = Callable[[], AbstractContextManager[IO[bytes]]]  # the file, unpacked, from its beginning
+
+
+def known_encoding(name: str) -> str:
+    """The encoding of that name; InputError where there is none, or it is none of texts."""
+    try:
+        if codecs.lookup(name)._is_text_encoding:
+            return codecs.lookup(name).name
+    except (LookupError, ValueError):
+        pass
+    raise InputError(f"no encoding {name!r:.40}; such as utf-8, utf-16, cp1252, cp1251, shift_jis")
+
+
+def shown(encoding: str) -> str | None:
+    """What is said of an encoding; nothing of UTF-8, which everybody expects."""
+    return None if encoding.startswith("utf-8") else _NAMES.get(encoding, encoding)
+
+
+def find_encoding(opened: Opened, origin: object) -> str:
+    """The encoding of a file of texts; InputError where several would do, with the way out."""
+    try:
+        with opened() as file:
+            start = file.read(4096)
+            for mark, encoding in _MARKS.items():
+                if start.startswith(mark):
+                    return encoding
+            if b"\0" in start and (wide := _without_mark(start)):
+                return wide
+            doubtful = _first_not_utf8(start, file)
+    except (*DAMAGED, OSError):
+        return UTF8  # it is for its reader to say what is wrong
+    return UTF8 if doubtful is None else _eight_bits(*doubtful, origin)
+
+
+def _without_mark(start: bytes) -> str | None:
+    """UTF-16 without a mark: texts in it have a null byte in about every second place."""
+    even, odd = start[::2].count(0), start[1::2].count(0)
+    half = len(start) / 2
+    if max(even, odd) < 0.3 * half or min(even, odd) > 0.1 * half:
+        return None
+    return "utf-16-be" if even > odd else "utf-16-le"
+
+
+def _first_not_utf8(start: bytes, file: IO[bytes]) -> tuple[bytes, int] | None:
+    """Bytes around the first place of a file that is not UTF-8, from a line's beginning on, and the line's number."""
+    decoder, line, block = codecs.getincrementaldecoder(UTF8)(), 1, start
+    while True:
+        try:
+            decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            bytes_read: bytes = error.object
+            begin = bytes_read.rfind(b"\n", 0, error.start) + 1
+            return bytes_read[begin:] + file.read(_SAMPLE), line + bytes_read.count(b"\n", 0, error.start)
+        if not block:
+            return None
+        line += block.count(b"\n")
+        block = file.read(_BLOCK)
+
+
+def _eight_bits(sample: bytes, line: int, origin: object) -> str:
+    """Windows-1252, if that reads like a text; else InputError with several readings of the sample."""
+    if _is_western(sample[:_SAMPLE]):
+        return WESTERN
+    readings = "; ".join(f"--encoding {encoding} reads {text!r}" for encoding, text in _readings(sample[:_SAMPLE]))
+    raise InputError(f"{origin}, line {line}: this is not UTF-8; {readings or 'name another with --encoding'}")
+
+
+def _is_western(sample: bytes) -> bool:
+    """Whether Windows-1252 makes words of the bytes: few letters with accents, and no sign within a word."""
+    try:
+        text = sample.decode(WESTERN)
+    except UnicodeDecodeError:
+        return False
+    letters = [character for character in text if character.isalpha()]
+    foreign = sum(not character.isascii() for character in letters)
+    return foreign <= _FEW * len(letters) and not any(
+        one.isalpha() and other.isalpha() and _is_sign(between)
+        for one, between, other in zip(text, text[1:], text[2:], strict=False)
+    )
+
+
+def _is_sign(character: str) -> bool:
+    """Whether a character is none that stands within words, as apostrophes do and a superscript does not."""
+    return not character.isascii() and character not in _WITHIN and unicodedata.category(character)[0] in "SNPC"
+
+
+def _readings(sample: bytes) -> list[tuple[str, str]]:
+    """Encodings that a library takes the bytes for, and the usual ones, with what each makes of the place in doubt."""
+    from charset_normalizer import from_bytes
+
+    place = next(number for number, byte in enumerate(sample) if byte > 127)
+    begin = sample.rfind(b" ", 0, place) + 1
+    found = [match.encoding for match in from_bytes(sample, cp_isolation=[*_OTHERS, WESTERN])]
+    likely = list(dict.fromkeys([*found[:2], "cp1250", WESTERN]))
+    texts = {encoding: sample[begin : begin + 4 * _SHOWN].decode(encoding, "replace") for encoding in likely}
+    return [(encoding, text.partition("\n")[0].lstrip('"')[:_SHOWN]) for encoding, text in texts.items()]
+
+
+def decoded_lines(opened: Opened, encoding: str, origin: object) -> Iterator[str]:
+    """Lines with their ends, LF alone being one; InputError names the line that cannot be read."""
+    number = 0
+    try:
+        with opened() as file:
+            lines = (
+                _wide_lines(file, encoding) if encoding[:6] in ("utf-16", "utf-32") else _narrow_lines(file, encoding)
+            )
+            for line in lines:
+                number += 1
+                yield line
+    except UnicodeError:
+        raise InputError(
+            f"{origin}, line {number + 1}: this is not {encoding.removesuffix('-sig').upper()}; save it as UTF-8, or "
+            "name its encoding with --encoding"
+        ) from None
+    except DAMAGED as error:
+        raise InputError(f"{origin} is damaged behind line {number} ({error}): pack or fetch it again") from None
+    except OSError as error:
+        raise InputError(f"cannot read {origin}: {error.strerror or error}") from None
+
+
+def _narrow_lines(file: IO[bytes], encoding: str) -> Iterator[str]:
+    """Decoded one by one, so that an error knows its line."""
+    first, rest = ("utf-8-sig", UTF8) if encoding in (UTF8, "utf-8-sig") else (encoding, encoding)
+    for number, line in enumerate(file):
+        yield line.decode(rest if number else first)
+
+
+def _wide_lines(file: IO[bytes], encoding: str) -> Iterator[str]:
+    with io.TextIOWrapper(file, encoding, newline="\n") as text:
+        for number, line in enumerate(text):
+            yield line.removeprefix("\ufeff") if number == 0 else line

@@ -1,0 +1,329 @@
+"""How each form of a table is read: CSV, TSV, JSON, lines of JSON, lines of text, Parquet, spreadsheets, ZIP archives.
+
+Cells stay as they stand in the file: `NA`, `null` and an empty cell of a CSV are texts like any other.
+"""
+
+import csv
+import json
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+from sentiment_tune.data import delimiters, encodings
+from sentiment_tune.data.packing import DAMAGED, archive_size, open_packed, too_large, unpack_limit
+from sentiment_tune.errors import InputError
+
+_ROWS = 2**14  # of a Parquet file, read together
+LONGEST_CELL = 10_000_000  # characters of a CSV cell; a longer one comes from a quote that nobody closed
+
+Row = tuple[Any, ...]  # texts from CSV and TSV; whatever JSON, Parquet and spreadsheets hold from the others
+Read = tuple[list[str], Iterable[Row]]  # columns, and rows that are read as they are asked for
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the user says of how a file is to be read; what is not said is found out."""
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    columns: str | None = None  # names with commas between, of a file whose first line names none
+    sheet: str | None = None  # of a spreadsheet
+    unpack_limit: str | int | None = None  # that a packed file may unpack to
+
+    def __post_init__(self) -> None:
+        if self.encoding is not None:
+            encodings.known_encoding(self.encoding)
+        if self.delimiter is not None:
+            delimiters.parse_delimiter(self.delimiter)
+        if self.columns is not None and not all(self.names):
+            raise InputError(f"columns cannot be {self.columns!r:.60}: give names with commas between")
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that the user names."""
+        return [name.strip() for name in (self.columns or "").split(",")] if self.columns is not None else []
+
+
+@dataclass
+class _Source:
+    """A file while it is read, and what is found out of how it was saved."""
+
+    path: Path
+    origin: str  # as it is called in errors: the path, or the place within an archive
+    reading: Reading
+    stack: ExitStack  # of what is open until all rows are read
+    found: dict[str, str] = field(default_factory=dict)  # for a line that says how it is read, by what is found
+
+    @property
+    def opened(self) -> encodings.Opened:
+        return partial(open_packed, self.path, "rb")
+
+    @cached_property
+    def encoding(self) -> str:
+        """The encoding that was given or is found."""
+        if self.reading.encoding:
+            return encodings.known_encoding(self.reading.encoding)
+        found = encodings.find_encoding(self.opened, self.origin)
+        if shown := encodings.shown(found):
+            self.found["encoding"] = shown
+        return found
+
+    def lines(self) -> Iterator[str]:
+        """Its lines as texts."""
+        return encodings.decoded_lines(self.opened, self.encoding, self.origin)
+
+
+@contextmanager
+def opened(path: Path, form: str, reading: Reading) -> Iterator[tuple[list[str], Iterator[Row], list[str]]]:
+    """Columns, rows and what was found out of a file in that form; InputError says where it is not as it should be.
+
+    Rows are read as they are asked for, within the block.
+    """
+    with ExitStack() as stack:
+        source = _Source(path, str(path), reading, stack)
+        columns, rows = _READERS[form](source)
+        yield columns, iter(rows), [f"{what} {found}" for what, found in source.found.items()]
+
+
+def _read_csv(source: _Source, delimiter: str | None = None) -> Read:
+    if source.reading.delimiter is not None:
+        delimiter = delimiters.parse_delimiter(source.reading.delimiter)
+    if delimiter is None:
+        delimiter = delimiters.find_delimiter(source.lines(), source.origin)
+        if delimiter != delimiters.COMMA:
+            source.found["delimiter"] = delimiters.shown(delimiter)
+    return _table_of(source, _records(source, delimiter))
+
+
+def _table_of(source: _Source, records: Generator[tuple[int, list[str]]]) -> Read:
+    """Columns and rows of records, each behind the number of its line."""
+    source.stack.enter_context(closing(records))
+    names = source.reading.names
+    if names:
+        return names, _rows(source, names, records)
+    for line, cells in records:
+        if cells and line > 1:
+            raise _ragged(source, 1, 0, len(cells))  # nothing stands above the names
+        if cells:
+            return cells, _rows(source, cells, records)
+    raise InputError(f"{source.origin} is empty: its first line must name the columns")
+
+
+def _rows(source: _Source, columns: Sequence[str], records: Iterable[tuple[int, list[str]]]) -> Iterator[Row]:
+    """Rows of as many cells as there are columns."""
+    gap = 0  # the first of the empty lines behind the last row; at the end of the file they are no rows
+    for line, cells in records:
+        if not cells:
+            gap = gap or line
+        elif gap or len(cells) != len(columns):
+            raise _ragged(source, gap or line, 0 if gap else len(cells), len(columns))
+        else:
+            yield tuple(cells)
+
+
+def _ragged(source: _Source, line: int, cells: int, columns: int) -> InputError:
+    return InputError(
+        f"{source.origin}, line {line}: {cells} cells, but {columns} columns; quote fields that hold a delimiter or a "
+        "quote, and remove empty lines"
+    )
+
+
+def _records(source: _Source, delimiter: str) -> Generator[tuple[int, list[str]]]:
+    """Cells of each row, behind the number of the line it starts in."""
+    reader = csv.reader(source.lines(), delimiter=delimiter, strict=True)
+    line = 1
+    limit = csv.field_size_limit(LONGEST_CELL)  # csv knows one limit for all its readers only
+    try:
+        for cells in reader:
+            yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{source.origin}, line {line}: {error}; quote fields, and double the quotes within") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _read_text(source: _Source) -> Read:
+    """Lines of text, each a row of the column `text`."""
+    return source.reading.names or ["text"], ((line.rstrip("\r\n"),) for line in source.lines())
+
+
+def _read_jsonl(source: _Source) -> Read:
+    """An object a line; all are looked at for the columns before the first is a row."""
+    columns = list(dict.fromkeys(name for row in _objects(source) for name in row))
+    if not columns:
+        raise InputError(f"{source.origin} is empty: each line must hold one JSON object")
+    return columns, (tuple(map(row.get, columns)) for row in _objects(source))
+
+
+def _objects(source: _Source) -> Iterator[dict[str, Any]]:
+    for line, text in enumerate(source.lines(), 1):
+        if text.strip():
+            yield _parse_object(source.origin, line, text)
+
+
+def _read_json(source: _Source) -> Read:
+    """An array of objects, or an object a line."""
+    text = "".join(source.lines())
+    if not text.lstrip().startswith("["):
+        return _read_jsonl(source)
+    rows = _parse_json(source.origin, 1, text)
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise InputError(f"{source.origin}, row {number}: {row!r:.40} is no JSON object; write an array of objects")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if not columns:
+        raise InputError(f"{source.origin} is empty: the array must hold objects")
+    return columns, (tuple(map(row.get, columns)) for row in rows)
+
+
+def _parse_object(origin: str, line: int, text: str) -> dict[str, Any]:
+    value = _parse_json(origin, line, text)
+    if not isinstance(value, dict):
+        raise InputError(f"{origin}, line {line}: {text.strip():.40} is no JSON object; write one a line")
+    return value
+
+
+def _parse_json(origin: str, line: int, text: str) -> Any:
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{origin}, line {line}: half a surrogate pair is no character; remove it") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{origin}, line {line}: not JSON ({error}); write one object a line") from None
+    return value
+
+
+def _read_parquet(source: _Source) -> Read:
+    import pyarrow
+    from pyarrow import parquet
+
+    with _explained(source, (pyarrow.ArrowException, ValueError, OSError), "Parquet file"):
+        file = source.stack.enter_context(parquet.ParquetFile(source.path))
+    if not file.schema_arrow.names:
+        raise InputError(f"{source.origin} is empty: it has no columns")
+    return file.schema_arrow.names, _parquet_rows(source, file)
+
+
+def _parquet_rows(source: _Source, file: Any) -> Iterator[Row]:
+    import pyarrow
+
+    with _explained(source, (pyarrow.ArrowException, ValueError, OSError), "Parquet file"):
+        for batch in file.iter_batches(_ROWS):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+@contextmanager
+def _explained(source: _Source, errors: tuple[type[Exception], ...], what: str) -> Iterator[None]:
+    """What a library says of a file that is damaged, as an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except errors as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"cannot read {source.origin} ({reason}): it is no whole {what}") from None
+
+
+def _read_spreadsheet(source: _Source) -> Read:
+    """The only sheet that holds anything, or the one that was named; its first row with cells names the columns."""
+    from python_calamine import CalamineError, CalamineWorkbook
+
+    check_archive(source.path, source.reading.unpack_limit)
+    with _explained(source, (CalamineError, OSError), "spreadsheet"):
+        book = CalamineWorkbook.from_path(str(source.path))
+        sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
+    name = _sheet(source, {name: rows for name, rows in sheets.items() if any(map(any, rows))}, list(sheets))
+    rows = [tuple(None if cell == "" else cell for cell in row) for row in sheets[name]]
+    filled = [row for row in rows if any(cell is not None for cell in row)]
+    columns = source.reading.names or ["" if cell is None else str(cell) for cell in filled[0]]
+    table = filled if source.reading.columns is not None else filled[1:]
+    if table and len(table[0]) != len(columns):
+        raise InputError(f"{source.origin}: {len(table[0])} columns, but {len(columns)} names in --columns")
+    return columns, table
+
+
+def _sheet(source: _Source, filled: Mapping[str, object], every: Sequence[str]) -> str:
+    given = source.reading.sheet
+    if given is not None and given in every:
+        return given
+    names = ", ".join(map(repr, every))
+    if given is not None:
+        raise InputError(f"{source.origin} has no sheet {given!r}: choose from {names} with --sheet")
+    if len(filled) != 1:
+        reason = f"several sheets: choose from {names} with --sheet" if filled else "no cell that holds anything"
+        raise InputError(f"{source.origin} has {reason}")
+    if len(every) > 1:
+        source.found["sheet"] = repr(next(iter(filled)))
+    return next(iter(filled))
+
+
+def _read_zip(source: _Source) -> Read:
+    """The one table in an archive."""
+    errors = (*DAMAGED, BadZipFile, NotImplementedError, RuntimeError, OSError)
+    with _explained(source, errors, "ZIP archive that opens"), ZipFile(source.path) as archive:
+        member, form = _member(source, archive.infolist())
+        if archive_size(archive) > (limit := unpack_limit(source.path, source.reading.unpack_limit)):
+            raise too_large(source.path, limit)
+        folder = source.stack.enter_context(tempfile.TemporaryDirectory())
+        unpacked = Path(folder, PurePosixPath(member.filename).name)
+        unpacked.write_bytes(archive.read(member))
+    source.found["file"] = repr(member.filename)
+    origin = f"{source.origin}, {member.filename}"
+    return _READERS[form](_Source(unpacked, origin, source.reading, source.stack, source.found))
+
+
+def _member(source: _Source, members: Sequence[ZipInfo]) -> tuple[ZipInfo, str]:
+    """The only table among the files of an archive, and its form."""
+    named = [member for member in members if not member.is_dir() and not _is_litter(member.filename)]
+    tables = [(member, form) for member in named if (form := form_of(member.filename)) not in (None, ".zip")]
+    if len(tables) == 1:
+        member, form = tables[0]
+        return member, str(form)
+    shown = ", ".join(repr(member.filename) for member in named[:5])
+    raise InputError(f"{source.origin} holds {len(tables)} tables ({shown}): unpack it, and name the one that is meant")
+
+
+def _is_litter(name: str) -> bool:
+    """Whether a name is one of what systems put beside the files of an archive."""
+    return name.startswith("__MACOSX/") or PurePosixPath(name).name.startswith(".")
+
+
+def check_archive(path: Path, given: str | int | None) -> None:
+    """InputError where a file that is a ZIP archive within, as a spreadsheet is, unpacks to more than it may."""
+    try:
+        with ZipFile(path) as archive:
+            size = archive_size(archive)
+    except (BadZipFile, OSError, NotImplementedError):
+        return  # it is for its reader to say what is wrong
+    if size > (limit := unpack_limit(path, given)):
+        raise too_large(path, limit)
+
+
+_READERS: dict[str, Callable[[_Source], Read]] = {
+    ".csv": _read_csv,
+    ".tsv": partial(_read_csv, delimiter="\t"),
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".txt": _read_text,
+    ".parquet": _read_parquet,
+    ".xlsx": _read_spreadsheet,
+    ".zip": _read_zip,
+}
+_PACKED = (".csv", ".tsv", ".jsonl", ".json", ".txt")
+SUFFIXES = (
+    *(form + packing for form in _PACKED for packing in ("", ".gz", ".xz")),
+    *(form for form in _READERS if form not in _PACKED),
+)
+
+
+def form_of(name: str) -> str | None:
+    """The form that a file's name tells, or None."""
+    suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), None)
+    return suffix.removesuffix(".gz").removesuffix(".xz") if suffix else None

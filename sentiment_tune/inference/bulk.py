@@ -1,0 +1,132 @@
+"""Scoring tables of any length: rows go through in pieces, and come out as they went in, with two columns behind."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiment_tune.data.readers import Row
+from sentiment_tune.data.tables import WRITTEN, Table, atomic_write, stem, text_in
+from sentiment_tune.errors import InputError
+from sentiment_tune.inference.scorer import label_for
+from sentiment_tune.space import unknown_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ADDED = ("probability", "label")
+ROWS = 4096  # that are scored together
+ERROR, SKIP, KEEP = "error", "skip", "keep"  # what becomes of a row whose text is missing
+MISSING = (ERROR, SKIP, KEEP)
+
+Score = Callable[[Sequence[str]], NDArray[np.float64]]  # texts to their probabilities of being positive [text]
+
+
+@dataclass
+class Count:
+    """How many rows have gone through, and how many of them had no text."""
+
+    rows: int = 0
+    missing: int = 0
+
+
+class Scoring:
+    """The scoring of one table's rows by their cells of one column."""
+
+    def __init__(self, score: Score, table: Table, column: str, missing: str = ERROR):
+        """`missing` is what becomes of a row without a text; InputError for another word, and for no such column."""
+        if missing not in MISSING:
+            raise unknown_name("way with what is missing", missing, MISSING)
+        self._score, self._table, self._missing = score, table, missing
+        self.column = table.name_of(column, "--column")
+        self.columns = (*table.columns, *table.unused(ADDED))
+        self.count = Count()
+
+    def rows(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The rows, with probability and label behind each."""
+        index, left = self._table.columns.index(self.column), iter(rows)
+        while some := list(islice(left, ROWS)):
+            for row, answer in zip(some, self.answers([row[index] for row in some]), strict=True):
+                if answer is not None:
+                    yield (*row, *answer)
+
+    def answers(self, cells: Sequence[Any]) -> list[tuple[float | None, str | None] | None]:
+        """Probability and label of each of the next cells; None for a row that is left out."""
+        texts = [self._text(cell, self.count.rows + number) for number, cell in enumerate(cells, 1)]
+        probabilities = iter(self._score([text for text in texts if text is not None]))
+        self.count.rows += len(cells)
+        self.count.missing += texts.count(None)
+        absent = None if self._missing == SKIP else (None, None)
+        return [absent if text is None else _answer(next(probabilities)) for text in texts]
+
+    def _text(self, cell: Any, row: int) -> str | None:
+        """The text in a cell; None where it is missing, and that is no error."""
+        if self._missing != ERROR and (cell is None or cell != cell):
+            return None
+        return text_in(cell, f"{self._table.origin}, row {row}", self.column)
+
+
+def _answer(probability: np.floating[Any]) -> tuple[float, str]:
+    return float(probability), label_for(float(probability))
+
+
+def targets_in(folder: Path, sources: Sequence[Path]) -> dict[Path, Path]:
+    """Where each file's scores go in a folder, which is made: in its own form if that can be written, else as CSV."""
+    targets = {
+        source: folder / (source.name if source.name.lower().endswith(WRITTEN) else f"{stem(source)}.csv")
+        for source in sources
+    }
+    named = Counter(targets.values())
+    if twice := [target for target, times in named.items() if times > 1]:
+        raise InputError(f"{twice[0]} would be of {named[twice[0]]} inputs: give names that differ")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror or error}") from None
+    return targets
+
+
+def shard_of(targets: dict[Path, Path], shard: str | None) -> dict[Path, Path]:
+    """Every n-th from the i-th on, of `i/n`; all of them for None."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard or "1/1")
+    number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise InputError(f"shard cannot be {shard!r:.40}: give a number out of how many, from 1/16 to 16/16")
+    return dict(islice(targets.items(), number - 1, None, count))
+
+
+def score_parquet(scoring: Scoring, source: Path, target: Path) -> None:
+    """Score a Parquet file into another, whose other columns keep type, value and what is noted with them."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(source) as file, atomic_write(target) as partial:
+            index = file.schema_arrow.names.index(scoring.column)
+            probability, label = scoring.columns[-2:]
+            schema = file.schema_arrow.append(pa.field(probability, pa.float64())).append(pa.field(label, pa.string()))
+            with parquet.ParquetWriter(partial, schema) as writer:
+                for batch in file.iter_batches(ROWS):
+                    writer.write_batch(_scored(batch, scoring.answers(batch.column(index).to_pylist()), schema))
+    except (pa.ArrowException, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"cannot read {source} ({reason}): it is no whole Parquet file") from None
+
+
+def _scored(
+    batch: "pa.RecordBatch", answers: Sequence[tuple[float | None, str | None] | None], schema: "pa.Schema"
+) -> "pa.RecordBatch":
+    """A batch with the answers behind it, without the rows that are left out."""
+    import pyarrow as pa
+
+    kept = [answer for answer in answers if answer is not None]
+    if len(kept) < len(answers):
+        batch = batch.filter(pa.array([answer is not None for answer in answers]))
+    columns = [pa.array([answer[place] for answer in kept], schema.types[place - 2]) for place in (0, 1)]
+    return pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)

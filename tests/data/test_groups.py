@@ -1,0 +1,79 @@
+"""What is of one film, product or author stays in one part, whatever is drawn."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentiment_tune.data.load import DataConfig, load
+from sentiment_tune.data.splits import draw_test, draw_validation
+from sentiment_tune.data.store import PARTS, TEST, TRAIN, VALIDATION
+from sentiment_tune.data.tables import write_table
+from sentiment_tune.errors import InputError
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 30)), min_size=60, max_size=200))
+def test_no_group_stands_in_two_parts(rows: list[tuple[int, int]]) -> None:
+    rows = [*rows, (0, 98), (1, 98), (0, 99), (1, 99), (0, 97), (1, 97)]
+    labels, groups = (np.array(column) for column in zip(*rows, strict=True))
+    part = draw_validation(draw_test(labels.astype(np.uint8), groups), labels.astype(np.uint8), groups)
+    for group in np.unique(groups):
+        assert len(np.unique(part[groups == group])) == 1
+    assert {TRAIN, VALIDATION, TEST} == set(part.tolist())
+
+
+def test_parts_of_many_groups_are_as_large_as_without_and_as_balanced() -> None:
+    rng = np.random.default_rng(1)
+    groups = rng.integers(0, 400, 4_000)
+    labels = (rng.random(4_000) < 0.3 + 0.4 * (groups % 2)).astype(np.uint8)
+    part = draw_validation(draw_test(labels, groups), labels, groups)
+    shares = np.bincount(part, minlength=len(PARTS)) / len(part)
+    assert shares[[TRAIN, VALIDATION, TEST]] == pytest.approx([0.72, 0.08, 0.2], abs=0.01)
+    for one in PARTS:
+        assert labels[part == one].mean() == pytest.approx(labels.mean(), abs=0.02)
+    again = draw_validation(draw_test(labels, groups), labels, groups)
+    assert (part == again).all()
+
+
+def rows(groups: int) -> list[tuple[str, int, str]]:
+    return [(f"word{row} film", row % 2, f"film {row % groups}") for row in range(240)]
+
+
+def test_a_table_with_groups(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.csv", ["text", "label", "film"], rows(39))
+    config = DataConfig(str(tmp_path / "a.csv"), group="film")
+    corpus = load(config, tmp_path / "cache")
+    drawn = load(DataConfig(str(tmp_path / "a.csv")), tmp_path / "cache")
+    assert corpus.digest != drawn.digest
+
+    def films(reviews: object) -> set[int]:
+        return {int(corpus.vocabulary.decode(ids).split()[0][4:]) % 39 for ids in reviews}  # type: ignore[attr-defined]
+
+    words = set(corpus.vocabulary.words)
+    held_out = {row % 39 for row in range(240) if f"word{row}" not in words}
+    assert films(corpus.train) & held_out == set()
+    assert load(config, tmp_path / "cache").digest == corpus.digest
+
+
+def test_parts_that_are_named_may_not_cut_a_group(tmp_path: Path) -> None:
+    parted = [(*row, "test" if number % 5 == 0 else "train") for number, row in enumerate(rows(39))]
+    write_table(tmp_path / "a.csv", ["text", "label", "film", "split"], parted)
+    with pytest.raises(InputError, match=r"row \d+: 'film \d+' is in te?.* and in .*leave out"):
+        load(DataConfig(str(tmp_path / "a.csv"), group="film"), tmp_path / "cache")
+    whole = [(*row, "test" if int(row[2][5:]) < 8 else "train") for row in rows(39)]
+    write_table(tmp_path / "b.csv", ["text", "label", "film", "split"], whole)
+    assert len(load(DataConfig(str(tmp_path / "b.csv"), group="film"), tmp_path / "cache").test) == sum(
+        row[3] == "test" for row in whole
+    )
+
+
+@pytest.mark.parametrize(
+    ("groups", "group", "told"), [(1, "film", "all reviews are of one group"), (39, "author", "no column 'author'")]
+)
+def test_groups_that_do_not_do_are_refused(groups: int, group: str, told: str, tmp_path: Path) -> None:
+    write_table(tmp_path / "a.csv", ["text", "label", "film"], rows(groups))
+    with pytest.raises(InputError, match=told):
+        load(DataConfig(str(tmp_path / "a.csv"), group=group), tmp_path / "cache")

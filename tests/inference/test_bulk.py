@@ -1,0 +1,182 @@
+"""Tables of any length are scored in pieces, and what goes through comes out as it went in."""
+
+import datetime
+import decimal
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+from pyarrow import parquet
+
+from sentiment_tune.data.tables import Table, open_table, read_table, write_table
+from sentiment_tune.errors import InputError
+from sentiment_tune.inference import bulk
+from sentiment_tune.inference.bulk import Scoring, score_parquet
+
+
+def score(texts: Sequence[str]) -> NDArray[np.float64]:
+    """The more letters, the better."""
+    return np.array([len(text) / 10 for text in texts])
+
+
+def scored(rows: list[tuple[Any, ...]], missing: str = "error", columns: tuple[str, ...] = ("id", "text")) -> Scoring:
+    return Scoring(score, Table("films.csv", columns, rows), "text", missing)
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "ROWS", 3)
+
+
+def test_each_row_has_its_own_answer_whatever_piece_it_is_in() -> None:
+    rows = [(row, "x" * row) for row in range(10)]
+    scoring = scored(rows)
+    assert list(scoring.rows(iter(rows))) == [
+        (row, "x" * row, row / 10, "positive" if row > 5 else "negative") for row in range(10)
+    ]
+    assert scoring.columns == ("id", "text", "probability", "label")
+    assert (scoring.count.rows, scoring.count.missing) == (10, 0)
+
+
+@pytest.mark.parametrize("absent", [None, float("nan")])
+def test_a_row_without_a_text_is_refused_left_out_or_kept(absent: Any) -> None:
+    rows = [(0, "a"), (1, "b"), (2, "c"), (3, absent), (4, "e")]
+    with pytest.raises(InputError, match=r"films\.csv, row 4: the text in 'text' is missing"):
+        list(scored(rows).rows(rows))
+    skipping, keeping = scored(rows, "skip"), scored(rows, "keep")
+    assert [row[0] for row in skipping.rows(rows)] == [0, 1, 2, 4]
+    kept = list(keeping.rows(rows))
+    assert [row[0] for row in kept] == [0, 1, 2, 3, 4]
+    assert kept[3][2:] == (None, None)
+    assert kept[4][2:] == (0.1, "negative")
+    assert [(one.count.rows, one.count.missing) for one in (skipping, keeping)] == [(5, 1), (5, 1)]
+
+
+def test_what_is_no_text_is_refused_whatever_becomes_of_missing_ones() -> None:
+    for missing in bulk.MISSING:
+        with pytest.raises(InputError, match="row 2: 'text' is 5, not a text"):
+            list(scored([], missing).rows([(0, "a"), (1, 5)]))
+    with pytest.raises(InputError, match="no way with what is missing 'drop'"):
+        scored([], "drop")
+
+
+def typed() -> pa.Table:
+    """Columns of types that are easily lost, with what is noted with the table and with a column."""
+    rows = 7
+    columns = {
+        "text": pa.array(["x" * row for row in range(rows)]),
+        "wide": pa.array([2**64 - 1 - row for row in range(rows)], pa.uint64()),
+        "price": pa.array([decimal.Decimal("1.10") * row for row in range(rows)], pa.decimal128(30, 2)),
+        "seen": pa.array([10**18 + row for row in range(rows)], pa.timestamp("ns", "UTC")),
+        "day": pa.array([datetime.date(2026, 1, 1 + row) for row in range(rows)]),
+        "tags": pa.array([[("a", row)] for row in range(rows)], pa.map_(pa.string(), pa.int8())),
+        "parts": pa.array([{"x": row, "y": None} for row in range(rows)]),
+        "kind": pa.array(["a", "b", "a", None, "b", "a", "a"]).dictionary_encode(),
+        "raw": pa.array([bytes([row, 255]) for row in range(rows)]),
+    }
+    fields = [pa.field(name, column.type, metadata={"of": name}) for name, column in columns.items()]
+    return pa.table(list(columns.values()), schema=pa.schema(fields, metadata={"made by": "somebody"}))
+
+
+@pytest.mark.parametrize("missing", ["error", "skip"])
+def test_other_columns_of_a_parquet_file_keep_type_value_and_notes(missing: str, tmp_path: Path) -> None:
+    before = typed()
+    parquet.write_table(before, tmp_path / "a.parquet", row_group_size=2)
+    with open_table(tmp_path / "a.parquet") as (table, _):
+        score_parquet(Scoring(score, table, "text", missing), tmp_path / "a.parquet", tmp_path / "b.parquet")
+    after = parquet.read_table(tmp_path / "b.parquet")
+    assert after.drop_columns(["probability", "label"]).equals(before)
+    assert after.schema.metadata[b"made by"] == b"somebody"
+    assert after.schema.field("price").metadata[b"of"] == b"price"
+    assert after["probability"].to_pylist() == [row / 10 for row in range(7)]
+    assert after["label"].to_pylist() == ["positive" if row > 5 else "negative" for row in range(7)]
+
+
+@pytest.mark.parametrize(("missing", "ids"), [("skip", [0, 2, 3, 5]), ("keep", [0, 1, 2, 3, 4, 5])])
+def test_rows_of_a_parquet_file_without_a_text(missing: str, ids: list[int], tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"id": range(6), "text": ["a", None, "b", "c", None, "d"]}), tmp_path / "a.parquet")
+    with open_table(tmp_path / "a.parquet") as (table, _):
+        scoring = Scoring(score, table, "text", missing)
+        score_parquet(scoring, tmp_path / "a.parquet", tmp_path / "b.parquet")
+    after = parquet.read_table(tmp_path / "b.parquet")
+    assert after["id"].to_pylist() == ids
+    assert [p is None for p in after["probability"].to_pylist()] == [missing == "keep" and one in (1, 4) for one in ids]
+    assert scoring.count.missing == 2
+
+
+def test_a_parquet_file_that_cannot_be_scored_leaves_none(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"text": ["a", "b", "c", "d", None]}), tmp_path / "a.parquet")
+    with open_table(tmp_path / "a.parquet") as (table, _), pytest.raises(InputError, match="row 5: the text in 'text'"):
+        score_parquet(Scoring(score, table, "text"), tmp_path / "a.parquet", tmp_path / "b.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_columns_that_nobody_asked_for_may_be_nameless_or_doubled(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,,,id,id\nx,1,2,3,4\n")
+    with open_table(tmp_path / "a.csv") as (table, rows):
+        scoring = Scoring(score, table, "text")
+        write_table(tmp_path / "b.csv", scoring.columns, scoring.rows(rows))
+    assert (tmp_path / "b.csv").read_text().splitlines() == [
+        "text,,,id,id,probability,label",
+        "x,1,2,3,4,0.1,negative",
+    ]
+    with open_table(tmp_path / "a.csv") as (table, rows), pytest.raises(InputError, match="JSON cannot hold"):
+        write_table(tmp_path / "b.jsonl", scoring.columns, Scoring(score, table, "text").rows(rows))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".txt", ".parquet"])
+def test_a_long_table_takes_no_more_memory_than_a_short_one(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "ROWS", 512)
+    text = "a fine film that one can see again " * 4
+
+    def rows(count: int) -> Iterator[tuple[str]]:
+        return ((text,) for _ in range(count))
+
+    peaks = []
+    for count in (3_000, 30_000):
+        path, target = tmp_path / f"a{suffix}", tmp_path / ("b.parquet" if suffix == ".parquet" else "b.csv")
+        if suffix == ".txt":
+            path.write_text(f"{text}\n" * count)
+        else:
+            write_table(path, ["text"], rows(count))
+        tracemalloc.start()
+        with open_table(path) as (table, read):
+            scoring = Scoring(score, table, "text")
+            if suffix == ".parquet":
+                score_parquet(scoring, path, target)
+            else:
+                write_table(target, scoring.columns, scoring.rows(read))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(read_table(target).rows) == count
+    assert peaks[1] < 1.5 * peaks[0] + 2**20
+
+
+# ---- several files
+
+
+def test_each_file_has_a_target_of_its_own_and_a_shard_is_its_share(tmp_path: Path) -> None:
+    names = ["a.parquet", "b.csv.gz", "c.txt", "d.xlsx", "e.jsonl"]
+    targets = bulk.targets_in(tmp_path / "scored", [Path("in", name) for name in names])
+    assert [target.name for target in targets.values()] == ["a.parquet", "b.csv.gz", "c.csv", "d.csv", "e.jsonl"]
+    shards = [bulk.shard_of(targets, f"{number}/2") for number in (1, 2)]
+    assert [len(shard) for shard in shards] == [3, 2]
+    assert {**shards[0], **shards[1]} == targets == bulk.shard_of(targets, None)
+    with pytest.raises(InputError, match="would be of 2 inputs"):
+        bulk.targets_in(tmp_path, [Path("a/x.csv"), Path("b/x.csv")])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write into"):
+        bulk.targets_in(tmp_path / "file" / "folder", [Path("a.csv")])
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3"])
+def test_a_shard_that_is_none_is_refused(shard: str) -> None:
+    with pytest.raises(InputError, match="shard cannot be"):
+        bulk.shard_of({}, shard)
