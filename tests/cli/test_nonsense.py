@@ -34,6 +34,7 @@ NEEDED = {
     "tune": (*TINY, "--trials", "1", "--top", "0"),
     "score": ("fine",),
     "ensemble": ("--data", "sample"),
+    "inspect": ("--data", "sample"),
 }
 SIGNS = ["'", '"', "a'\"b", "a'b@77", "%", "{0}", "\udc80", "名\u202e", "a\x1b[31m\x07", "\n", "a\tb\r\nc", "x" * 5000]
 NUMBERS = ["nan", "inf", "-1", "1e400", "9" * 5000, "0x10", "٣", "²", "true", "None"]
@@ -143,6 +144,7 @@ DOORS: dict[Callable[..., Any], dict[str, Any]] = {
     st.register: {"run": "x"},
     st.promote: {"name": "x", "version": 1},
     st.ensemble: {"data": "sample", "text": "text"},
+    st.inspect: {"data": "sample"},
     st.doctor: {},
     st.upload: {},
     st.settings: {"recipe": "linear"},
