@@ -42,10 +42,22 @@ WIDTHS = ("embedding", "hidden", "filters")
 @click.option("--epochs", default=6, show_default=True, help="of a trial at most")
 @click.option("--vocabulary", default="1000..30000", show_default=True, help="words, as a range")
 @click.option("--timeout", type=float, metavar="SECONDS", help="of each network, after which no further trial begins")
+@click.option("--workers", default=1, show_default=True, help="processes that train at the same time")
+@click.option("--device", default="auto", show_default=True, help="where to train; latency is always the CPU's")
 @click.option(
     "--out", default="tradeoff", show_default=True, help="names of the picture and the table, before .png, .csv"
 )
-def main(data: str, networks: str, trials: int, epochs: int, vocabulary: str, timeout: float | None, out: str) -> None:
+def main(
+    data: str,
+    networks: str,
+    trials: int,
+    epochs: int,
+    vocabulary: str,
+    timeout: float | None,
+    workers: int,
+    device: str,
+    out: str,
+) -> None:
     """Run or go on with the studies, and show what they have come to."""
     matplotlib.use("Agg")
     st.quiet_mlflow()
@@ -61,6 +73,8 @@ def main(data: str, networks: str, trials: int, epochs: int, vocabulary: str, ti
             objectives=OBJECTIVES,
             search={"vocabulary": vocabulary, **widths},
             epochs=epochs,
+            workers=workers,
+            device=device,
             top=0,
         )
         fronts[network] = result.trials[result.trials["state"] == "COMPLETE"].rename(
