@@ -13,18 +13,24 @@ Three measurements, each in a fresh MLflow and Optuna database of a temporary fo
 value after equal numbers of trials by TPE, Gaussian processes and by chance, each study begun at the defaults as ours
 are; and the processor's seconds of training, with pruning and without, until a study has what most find. Every seed
 meets all.
+
+`warm`: what `--from-study` is worth, in the same way: a study of one half of the sample's training reviews is begun at
+the defaults alone, or also at the best settings that an equal study of the other half has found.
 """
 
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from statistics import median, quantiles
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import mlflow
@@ -40,7 +46,8 @@ from sentiment_tune.tuning.backend import create_pruner, create_sampler
 from sentiment_tune.tuning.liveness import OWNER
 from sentiment_tune.tuning.search import StudyConfig
 from sentiment_tune.tuning.study import open_study
-from sentiment_tune.tuning.trials import suggest_settings
+from sentiment_tune.tuning.trials import best_trials, suggest_settings
+from sentiment_tune.tuning.warm_start import MOST
 
 
 @click.command()
@@ -49,8 +56,9 @@ from sentiment_tune.tuning.trials import suggest_settings
 @click.option("--trials", default=20, show_default=True)
 @click.option("--repeats", default=3, show_default=True, help="of the comparison of workers")
 @click.option("--seeds", default=20, show_default=True, help="of each way to search")
-@click.option("--parts", default="123", show_default=True, help="which of the three to measure, or search")
-def main(source: str, model: str, trials: int, repeats: int, seeds: int, parts: str) -> None:
+@click.option("--parts", default="123", show_default=True, help="which of the three to measure, or search, or warm")
+@click.option("--workers", default=1, show_default=True, help="studies side by side, of search and warm")
+def main(source: str, model: str, trials: int, repeats: int, seeds: int, parts: str, workers: int) -> None:
     """Measure MODEL's studies on DATA and print the results."""
     if "1" in parts:
         measure_overhead(source, model, trials)
@@ -58,10 +66,13 @@ def main(source: str, model: str, trials: int, repeats: int, seeds: int, parts: 
         measure_growth(model)
     if "3" in parts:
         compare_workers(source, model, repeats)
-    if parts == "search":
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        compare_samplers(model, trials, seeds)
-        compare_pruning(model, trials, seeds)
+    if parts in ("search", "warm"):
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            if parts == "warm":
+                compare_starts(pool, model, trials, seeds)
+            else:
+                compare_samplers(pool, model, trials, seeds)
+                compare_pruning(pool, model, trials, seeds)
 
 
 def tune(folder: Path, source: str, model: str, *words: str) -> float:
@@ -160,19 +171,42 @@ class Searched(NamedTuple):
 
     best: list[float]  # after each trial
     seconds: list[float]  # of the processor, in training up to it
+    settings: list[dict[str, Any]]  # of the best trials, the best first
 
 
-def compare_samplers(model: str, trials: int, seeds: int) -> None:
+def compare_samplers(pool: Executor, model: str, trials: int, seeds: int) -> None:
     """The best value after so many trials, by sampler."""
+    samplers = ("TPESampler", "GPSampler", "RandomSampler")
+    pending = {
+        name: [pool.submit(search, model, trials, seed, name, "NopPruner") for seed in range(1, seeds + 1)]
+        for name in samplers
+    }
+    show_best({name: [one.result() for one in studies] for name, studies in pending.items()}, model, trials)
+
+
+def compare_starts(pool: Executor, model: str, trials: int, seeds: int) -> None:
+    """The best value after so many trials, begun at the defaults, or also where an earlier study has ended."""
+    pending = [pool.submit(search_twice, model, trials, seed) for seed in range(1, seeds + 1)]
+    cold, warm = zip(*(one.result() for one in pending), strict=True)
+    show_best({"at the defaults": cold, "also at an earlier study's best": warm}, model, trials)
+
+
+def search_twice(model: str, trials: int, seed: int) -> tuple[Searched, Searched]:
+    """A study of half the reviews, cold and warm."""
+    earlier = search(model, trials, seed, "TPESampler", "NopPruner", half=0)
+    cold = search(model, trials, seed, "TPESampler", "NopPruner", half=1)
+    warm = search(model, trials, seed, "TPESampler", "NopPruner", half=1, first=earlier.settings)
+    return cold, warm
+
+
+def show_best(found: Mapping[str, Sequence[Searched]], model: str, trials: int) -> None:
+    """A row a way to search: the best value after so many trials."""
     marks = [count for count in (5, 10, 20, 40) if count <= trials]
-    found: dict[str, list[Searched]] = {name: [] for name in ("TPESampler", "GPSampler", "RandomSampler")}
-    for seed in range(1, seeds + 1):
-        for sampler, studies in found.items():
-            studies.append(search(model, trials, seed, sampler, "NopPruner"))
+    seeds = len(next(iter(found.values())))
     print(f"| best validation accuracy of `{model}`, median (quartiles), {seeds} seeds | {columns(marks)} |")
     print("|---" * (len(marks) + 1) + "|")
-    for sampler, studies in found.items():
-        print(f"| {sampler} | {' | '.join(spread([one.best[mark - 1] for one in studies]) for mark in marks)} |")
+    for name, studies in found.items():
+        print(f"| {name} | {' | '.join(spread([one.best[mark - 1] for one in studies]) for mark in marks)} |")
 
 
 def columns(marks: Sequence[int]) -> str:
@@ -184,12 +218,14 @@ def spread(values: Sequence[float], form: str = ".4f") -> str:
     return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 
-def compare_pruning(model: str, trials: int, seeds: int) -> None:
+def compare_pruning(pool: Executor, model: str, trials: int, seeds: int) -> None:
     """Seconds of training until a study has the median of what the studies without pruning end with."""
     pruners = ("NopPruner", "MedianPruner", "HyperbandPruner")
-    found = {
-        name: [search(model, trials, seed, "TPESampler", name) for seed in range(1, seeds + 1)] for name in pruners
+    pending = {
+        name: [pool.submit(search, model, trials, seed, "TPESampler", name) for seed in range(1, seeds + 1)]
+        for name in pruners
     }
+    found = {name: [one.result() for one in studies] for name, studies in pending.items()}
     target = median(one.best[-1] for one in found["NopPruner"])
     print(
         f"\n| pruner | best after {trials} trials | seconds of training | until {target:.4f} | studies that reach it |"
@@ -208,22 +244,33 @@ def reached_after(study: Searched, target: float) -> float | None:
     return next((time for best, time in zip(study.best, study.seconds, strict=True) if best >= target), None)
 
 
-def search(model: str, trials: int, seed: int, sampler: str, pruner: str) -> Searched:
-    """A study of trainings on the sample, in memory."""
+def search(
+    model: str,
+    trials: int,
+    seed: int,
+    sampler: str,
+    pruner: str,
+    half: int | None = None,
+    first: Sequence[dict[str, Any]] = (),
+) -> Searched:
+    """A study of trainings on the sample, or every other review of it, in memory; `first` are its first settings."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     fixed = {"data": "sample", "epochs": 6, "patience": 6, "vocabulary": 1000, "length": 60, "seed": seed}
     config = StudyConfig("search", (model,), fixed, trials, "sqlite://", sampler=sampler, pruner=pruner)
     corpus = data.load(config.source)
+    train = corpus.train if half is None else corpus.train.take(slice(half, None, 2))
     study = optuna.create_study(
         direction="maximize", sampler=create_sampler(sampler, seed, joint=False), pruner=create_pruner(config)
     )
-    study.enqueue_trial(config.defaults[0])
+    for parameters in (config.defaults[0], *first):
+        study.enqueue_trial(parameters, skip_if_exists=True)
     taken: list[float] = []
 
     def objective(trial: optuna.Trial) -> float:
         training = config.trial_config(suggest_settings(trial, config))
-        network, best, started = build_network(training, corpus), 0.0, time.process_time()
+        network, best, started = build_network(training, replace(corpus, train=train)), 0.0, time.process_time()
         try:
-            for epoch in fit(network, corpus.train, corpus.validation, training.training, training.text, seed):
+            for epoch in fit(network, train, corpus.validation, training.training, training.text, seed):
                 best = max(best, epoch.val_accuracy)
                 trial.report(best, epoch.epoch)
                 if trial.should_prune():
@@ -234,7 +281,8 @@ def search(model: str, trials: int, seed: int, sampler: str, pruner: str) -> Sea
 
     study.optimize(objective, n_trials=trials)
     values = [trial.value or 0.0 for trial in study.get_trials(deepcopy=False)]
-    return Searched(list(accumulate(values, max)), list(accumulate(taken)))
+    settings = [trial.params for trial in best_trials(study, MOST)]
+    return Searched(list(accumulate(values, max)), list(accumulate(taken)), settings)
 
 
 if __name__ == "__main__":
