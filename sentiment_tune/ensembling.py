@@ -122,6 +122,7 @@ def build_ensemble(
         "model": ENSEMBLE,
         "members": " ".join(member.uri for member in members),
         **asdict(text_config),
+        "text_rule": vocabulary.rule,
     }
     with start_model_run(ENSEMBLE, settings, SEED, corpus, spec, listener) as run:
         labels = corpus.validation.labels
