@@ -1,5 +1,7 @@
 """The rules by which words are found: what each makes of what people write, and that nothing else depends on it."""
 
+# ruff: noqa: RUF001 - characters that look like others are what is read here
+
 import unicodedata
 from pathlib import Path
 
@@ -25,41 +27,26 @@ from support import ask, runs
 NEW = pytest.mark.parametrize("rule", [UNICODE, PUNCTUATION])
 # What separates, joins, escapes or combines, of which odd texts are made.
 PIECES = [
-    *("don't", "’", "'", "''", "`", "´", "“", "<br />", "<br/><br/>", "<a href='x'>", "<", ">", "&", "&amp;", "&quot;"),
+    *"don't|’|'|''|`|´|“|<br />|<br/><br/>|<a href='x'>|<|>|&|&amp;|&quot;|&#39;|&lt;br&gt;|&amp;#39;|é|ﬁ|Ａ|！|。|ß".split(
+        "|"
+    ),
+    *"İ|ς|👍🏽|🇩🇪|❤️|★|映画|ガ|ｶﾞ|หนัง|ຮູບ|ភាព|ရုပ်|हिन्दी|영화|a|Film|3.5|...|:)|™".split("|"),
     *(
-        "&#39;",
-        "&lt;br&gt;",
-        "&amp;#39;",
-        "é",
         "e\u0301",
         "\u0301",
-        "ﬁ",
-        "Ａ",
-        "！",
-        "。",
-        "ß",
-        "İ",
-        "ς",
         "\u00ad",
         "\u200b",
-    ),
-    *(
-        "\u200d",
         "\u200c",
+        "\u200d",
         "\ufe0f",
         "\u00a0",
         "\u3000",
         "\x85",
         "\n",
-        "👍🏽",
-        "👩\u200d👩",
-        "🇩🇪",
-        "❤️",
-        "★",
-        "映画",
-        "ガ",
+        "\ud800",
+        "\x1f",
     ),
-    *("ｶﾞ", "หนัง", "ຮູບ", "ភាព", "ရုပ်", "हिन्दी", "영화", "\ud800", "\x1f", " ", "a", "Film", "3.5", "...", ":)", "™"),
+    *("👩\u200d👩", " ", "|"),
 ]
 TEXTS = st.lists(st.one_of(st.sampled_from(PIECES), st.text(st.characters(exclude_categories=())))).map("".join)
 
@@ -84,7 +71,7 @@ TEXTS = st.lists(st.one_of(st.sampled_from(PIECES), st.text(st.characters(exclud
         ("5★ $5 50% @you #good well-made __x__ Disney™", "5 ★ 5 50 you good well made x disney"),
         ("great👍👍🏽 ❤️❤ 👩\u200d❤️\u200d👨🇩🇪🇫🇷👩\u200da", "great 👍 👍🏽 ❤ ❤ 👩\u200d❤\u200d👨 🇩🇪 🇫🇷 👩 a"),
         ("映画はABC映画123 ｶﾞ ガ", "映 画 は abc 映 画 123 ガ ガ"),
-        ("หนังดี ๒๕ ຮູບ ភាព ရုပ်", "ห นั ง ดี ๒๕ ຮູ บ".replace("บ", "ບ") + " ភា ព ရု ပ်"),
+        ("หนังดี ๒๕ ຮູບ ភាព ရုပ်", "ห นั ง ดี ๒๕ ຮູ ບ ភា ព ရု ပ်"),
         ("हिन्दी फ़िल्म 영화가 می\u200cخواهم фильм", "हिन्दी फ़िल्म 영화가 میخواهم фильм"),
         ("\ud800 \udfff", ""),
         ("", ""),
