@@ -117,7 +117,7 @@ def _repeat(config: ExperimentConfig, corpus: Corpus, seeds: int = 1) -> str:
             chosen["text_rule"] = config.data.rule_of_texts
         given = "".join(f", {name}={value!r}" for name, value in chosen.items())
         return f"Repeat it: `sentiment_tune.train({config.model!r}, data{given})`"
-    data = {"data": corpus.name} if config.data.data == AUTO else data_given(asdict(config.data))
+    data = data_given(asdict(config.data)) | ({"data": corpus.name} if config.data.data == AUTO else {})
     return f"Repeat it: `sentiment-tune train {options({'model': config.model, **data, **chosen})}`"
 
 

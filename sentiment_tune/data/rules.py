@@ -31,6 +31,7 @@ _NAMES = (
 )
 _ATTRIBUTE = r"\s+[A-Za-z][\w:-]*\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]+)"
 _TAG = re.compile(rf"</?(?:{_NAMES})(?:{_ATTRIBUTE})*\s*/?>", re.IGNORECASE)
+_PIECE = re.compile(r".{1,1000}(?=[ \n]|\Z)|.{1,1000}", re.DOTALL)
 _APOSTROPHES = "'`\u2018\u2019\u201b\u02b9\u02bb\u02bc\u02bd\u2032\ua78c\u055a"
 _OUTER_APOSTROPHE = re.compile("'(?:(?= )|(?<= '))")
 _SAME_MARKS = {
@@ -120,8 +121,13 @@ def _composed(text: str) -> str:
         text = _TAG.sub(" ", text)
     if not text.isascii():
         # These two NFKC would make a blank with an accent and two letters of.
-        text = unicodedata.normalize("NFKC", text.replace("\u00b4", "'").replace("\u2122", " "))
+        text = _normalized(text.replace("\u00b4", "'").replace("\u2122", " "))
     return text.casefold()
+
+
+def _normalized(text: str) -> str:
+    """A text in NFKC, made piece by piece, cut at blanks: thousands of accents on a letter would take minutes."""
+    return "".join(unicodedata.normalize("NFKC", piece) for piece in _PIECE.findall(text))
 
 
 def _character(entity: re.Match[str]) -> str:

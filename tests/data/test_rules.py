@@ -81,6 +81,13 @@ def test_both_forms_of_accents_and_both_cases_are_the_same_words(text: str, rule
 
 
 @NEW
+def test_a_long_text_is_read_as_its_parts_are(rule: str) -> None:
+    part, odd = "café cafe\u0301 ｶﾞ映画 <br /> it’s ", "a" + "\u0301\u0316" * 2000
+    assert split(part * 300, rule) == split(part, rule) * 300
+    assert split(f"{odd} {part}", rule)[-7:] == split(part, rule)[-7:]
+
+
+@NEW
 @given(text=TEXTS)
 def test_a_word_is_read_as_itself_and_holds_nothing_that_separates(text: str, rule: str) -> None:
     for word in split(text, rule):
