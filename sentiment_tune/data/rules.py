@@ -3,13 +3,14 @@
 `keras` is that of Keras' tokenizer, which made IMDB's ids: lower case, blank and ASCII punctuation but the apostrophe
 separate. `unicode` reads what people write, in these steps:
 
-1. HTML: entities are the characters that they stand for, tags such as `<br />` separate.
-2. NFKC: accents in both forms, full-width forms, ligatures and the like are one spelling; case is folded.
-3. Apostrophes in all shapes are one, which stays within a word and separates at its edges; what is invisible (soft
+1. Entities of HTML are the characters that they stand for, also where they were escaped twice.
+2. NFKC_Casefold: accents in both forms, full-width forms, ligatures, upper and lower case are one spelling.
+3. Tags of HTML, such as `<br />`, separate.
+4. Apostrophes in all shapes are one, which stays within a word and separates at its edges; what is invisible (soft
    hyphens, variation selectors, joiners within words) is left out.
-4. Whatever is no letter, mark, number or emoji separates, every blank among it.
-5. An emoji or pictograph is a word, as a whole where joiners, a tone of skin or two letters of a flag make it up.
-6. Of scripts without blanks (Han, kana, bopomofo, Thai, Lao, Khmer, Burmese) each character is a word, with its marks.
+5. Whatever is no letter, mark, number or emoji separates, every blank among it.
+6. An emoji or pictograph is a word, as a whole where joiners, a tone of skin or two letters of a flag make it up.
+7. Of scripts without blanks (Han, kana, bopomofo, Thai, Lao, Khmer, Burmese) each character is a word, with its marks.
 
 `punctuation` is the same, and the marks `. , ! ? ; : ( ) "` are words.
 """
@@ -18,6 +19,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 KERAS, UNICODE, PUNCTUATION = RULES = ("keras", "unicode", "punctuation")
 MARKS = '.,!?;:()"'  # that are words by the rule PUNCTUATION
@@ -29,8 +31,8 @@ _NAMES = (
     "a|abbr|b|big|blockquote|body|br|center|cite|code|dd|del|div|dl|dt|em|font|h[1-6]|head|hr|html|i|img|ins|li|ol|p|"
     "pre|q|s|small|span|strike|strong|sub|sup|table|tbody|td|th|thead|title|tr|tt|u|ul"
 )
-_ATTRIBUTE = r"\s+[A-Za-z][\w:-]*\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]+)"
-_TAG = re.compile(rf"</?(?:{_NAMES})(?:{_ATTRIBUTE})*\s*/?>", re.IGNORECASE)
+_ATTRIBUTE = r"\s+[a-z][\w:-]*\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]+)"
+_TAG = re.compile(rf"</?(?:{_NAMES})(?:{_ATTRIBUTE})*\s*/?>")
 _PIECE = re.compile(r".{1,1000}(?=[ \n]|\Z)|.{1,1000}", re.DOTALL)
 _APOSTROPHES = "'`\u2018\u2019\u201b\u02b9\u02bb\u02bc\u02bd\u2032\ua78c\u055a"
 _OUTER_APOSTROPHE = re.compile("'(?:(?= )|(?<= '))")
@@ -73,7 +75,7 @@ _ALONE = re.compile(
 
 
 class _Characters(dict[int, str | None]):
-    """What becomes of each character in step 3 and 4, found out when it is first met."""
+    """What becomes of each character in steps 4 and 5, found out when it is first met."""
 
     def __init__(self, changed: Mapping[str, str]):
         super().__init__({ord(character): other for character, other in changed.items()})
@@ -114,20 +116,23 @@ def _by_punctuation(text: str) -> str:
 
 
 def _composed(text: str) -> str:
-    """A text without HTML, in one spelling of each character: steps 1 and 2."""
+    """A text without HTML, in one spelling of each character: steps 1 to 3."""
     if "&" in text:
         text = _ENTITY.sub(_character, _ENTITY.sub(_character, text))  # of what was escaped twice, both
-    if "<" in text:
-        text = _TAG.sub(" ", text)
-    if not text.isascii():
-        # These two NFKC would make a blank with an accent and two letters of.
-        text = _normalized(text.replace("\u00b4", "'").replace("\u2122", " "))
-    return text.casefold()
+    text = text.lower() if text.isascii() else _folded(text)
+    return _TAG.sub(" ", text) if "<" in text else text
 
 
-def _normalized(text: str) -> str:
-    """A text in NFKC, made piece by piece, cut at blanks: thousands of accents on a letter would take minutes."""
-    return "".join(unicodedata.normalize("NFKC", piece) for piece in _PIECE.findall(text))
+def _folded(text: str) -> str:
+    """A text in Unicode's NFKC_Casefold, but that a trade mark is no letters and an acute accent alone an apostrophe.
+
+    It is made piece by piece, cut at blanks, because thousands of accents on one letter would take minutes.
+    """
+    pieces = (_nfkc(_nfkc(piece).casefold()) for piece in _PIECE.findall(text.replace("\u2122", " ")))
+    return "".join(pieces).replace(" \u0301", "'")
+
+
+_nfkc = partial(unicodedata.normalize, "NFKC")
 
 
 def _character(entity: re.Match[str]) -> str:
@@ -135,7 +140,7 @@ def _character(entity: re.Match[str]) -> str:
 
 
 def _with_words_alone(text: str) -> str:
-    """A text with blanks around each emoji and each character of a script without blanks: steps 5 and 6."""
+    """A text with blanks around each emoji and each character of a script without blanks: steps 6 and 7."""
     if text.isascii():
         return text
     if _JOINER in text:

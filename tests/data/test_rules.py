@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF001 - characters that look like others are what is read here
 
+import json
 import unicodedata
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
+from sentiment_tune import resumption
 from sentiment_tune.config import ExperimentConfig, read_settings
 from sentiment_tune.data import sample
 from sentiment_tune.data.load import DataConfig, load, load_texts
@@ -22,6 +24,7 @@ from sentiment_tune.data.text import Tally, Vocabulary, split
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.package import ModelPackage
 from sentiment_tune.tracking import records
+from sentiment_tune.tracking.schema import Tag
 from support import ask, runs
 
 NEW = pytest.mark.parametrize("rule", [UNICODE, PUNCTUATION])
@@ -205,8 +208,6 @@ def loaded(run_id: str) -> ModelPackage:
 
 
 def test_settings_of_a_run_of_before_there_were_rules_are_read_by_that_of_keras(tmp_path: Path) -> None:
-    import json
-
     before = {**ExperimentConfig.of("linear", {"data": "a.csv"}).as_dict}
     del before["text_rule"]
     for name, settings, rule in (
@@ -217,3 +218,6 @@ def test_settings_of_a_run_of_before_there_were_rules_are_read_by_that_of_keras(
         (tmp_path / name).write_text(json.dumps(settings))
         read = read_settings(tmp_path / name)
         assert ExperimentConfig.of(str(read.pop("model")), read).data.text_rule == rule
+        if rule is not None:
+            interrupted = records.RunRecord("1", "a run", "KILLED", 0, {}, {}, {Tag.SETTINGS: json.dumps(settings)})
+            assert resumption._settings_of(interrupted)["text_rule"] == rule
