@@ -9,6 +9,7 @@ the same ids, for which `--all true` compares all texts of both tables.
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import mean, median
 
 import click
@@ -43,7 +44,7 @@ def main(source: str, test: str | None, networks: str, rules: str, seeds: int, e
             cells = [accuracies(network, source, test, rule, seeds) for rule in chosen]
             print(f"| `{network}` | {' | '.join(cells)} |", flush=True)
         print()
-    texts = [text for path in (source, test) if path for text in read_table(path).texts("text", "text")]
+    texts = [text for path in (source, test) if path for text in read_table(Path(path)).texts("text", "text")]
     print("| rule | words of train | texts a second, in bulk | one by one | texts compared | with other ids |")
     print("|---|---|---|---|---|---|")
     for rule in chosen:

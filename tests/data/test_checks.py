@@ -90,7 +90,7 @@ def test_texts_whose_words_are_not_found_are_warned_of(here: Path) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_wrong_encoding_is_found_whatever_the_rule(rule: str, tmp_path: Path) -> None:
-    texts = [f"{LONG[row]} it\u00e2\u20ac\u2122s" if row < 3 else LONG[row] for row in range(24)]
+    texts = [f"{LONG[row]} it\u00e2\u20ac\u2122s" if row < 3 else LONG[row] for row in range(60)]
     write_table(tmp_path / "a.csv", ["text", "label"], [[text, row % 2] for row, text in enumerate(texts)])
     checks = {check.what: check for check in load(DataConfig(str(tmp_path / "a.csv"), text_rule=rule), tmp_path).checks}
     check = checks["words of a wrong encoding"]

@@ -87,7 +87,7 @@ def test_both_forms_of_accents_and_both_cases_are_the_same_words(text: str, rule
 def test_a_long_text_is_read_as_its_parts_are(rule: str) -> None:
     part, odd = "café cafe\u0301 ｶﾞ映画 <br /> it’s ", "a" + "\u0301\u0316" * 2000
     assert split(part * 300, rule) == split(part, rule) * 300
-    assert split(f"{odd} {part}", rule)[-7:] == split(part, rule)[-7:]
+    assert split(f"{odd} {part}", rule)[1:] == split(part, rule)
 
 
 @NEW
@@ -185,6 +185,7 @@ def test_a_rule_that_is_none_is_refused_and_another_than_keras_for_ids(tmp_path:
     assert "text_rule" in ask("train", "--text-rule", "words", "--data", "sample").refusal
 
 
+@pytest.mark.slow
 def test_a_run_has_the_rule_its_model_reads_by_it_and_its_settings_repeat_it(here: Path) -> None:
     rows(here)
     words = ("--model", "linear", "--epochs", "1", "--data", "a.csv", "--text-rule", PUNCTUATION)
