@@ -656,7 +656,7 @@ def test_each_line_of_the_standard_input_is_a_review(trained: Trained, beside: P
 
 @pytest.mark.parametrize("form", ["words", "lines", "table"])
 def test_texts_whose_words_are_hardly_known_are_warned_of_once(form: str, trained: Trained, beside: Path) -> None:
-    texts = ["the plot is clever", "zzyzx qwrtp vlork xunp", "der Film war sehr langweilig", ""] * (
+    texts = ["the plot is clever", "zzyzx qwrtp vlork xunp", "das Buch ist sehr langweilig", ""] * (
         1 if form == "words" else 1200
     )
     if form == "table":
