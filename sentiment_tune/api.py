@@ -5,6 +5,7 @@ one line and exit code 2. What is heavy is imported when a function is called.
 """
 
 import itertools
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from os import PathLike
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sentiment_tune.config import ExperimentConfig
     from sentiment_tune.data.corpus import Corpus
     from sentiment_tune.data.load import DataConfig
+    from sentiment_tune.data.text import Tally
     from sentiment_tune.ensembling import EnsembleResult
     from sentiment_tune.experiment import RunResult
     from sentiment_tune.inference.package import ModelPackage
@@ -65,7 +67,7 @@ class Model:
         from sentiment_tune.inference.scorer import label_for
 
         column = _column(texts)
-        probabilities = self._package.scorer.predict_proba(column)
+        probabilities = self._scored(column)
         return pd.DataFrame({"probability": probabilities, "label": list(map(label_for, probabilities))}, column.index)
 
     def predict_proba(self, texts: Iterable[str]) -> "NDArray[np.float64]":
@@ -79,8 +81,22 @@ class Model:
         """
         import numpy as np
 
-        positive = self._package.scorer.predict_proba(_column(texts))
+        positive = self._scored(_column(texts))
         return np.stack([1 - positive, positive], axis=1)
+
+    def predict_positive(self, texts: Iterable[str], tally: "Tally") -> "NDArray[np.float64]":
+        """Probabilities of class positive [text]; how many words are known is counted by the tally, not warned of."""
+        return self._package.scorer.predict_proba(_column(texts), tally)
+
+    def _scored(self, column: "pd.Series[str]") -> "NDArray[np.float64]":
+        """Probabilities of class positive [text]; one warning if words of some texts are hardly known."""
+        from sentiment_tune.data.text import Tally
+
+        tally = Tally()
+        probabilities = self._package.scorer.predict_proba(column, tally)
+        if tally.warning:
+            warnings.warn(tally.warning, stacklevel=3)
+        return probabilities
 
     def __repr__(self) -> str:
         return f"Model({self._package.model!r})"
@@ -199,6 +215,7 @@ def train(
         corpus = _load(config.data, in_memory, tell)
         if interrupted:
             interrupted.check_data(corpus)
+        config, *_ = configs = [one.read_by(corpus.vocabulary.rule) for one in configs]
         network = build_network(config, corpus)  # which may be refused, before there is a run
         server.connect(tracking_uri)
         _tell_of_leftovers(tell)
@@ -254,12 +271,13 @@ def _is_column(column: object) -> bool:
 def _load(config: "DataConfig", in_memory: "Data | None", tell: Listener) -> "Corpus":
     """The corpus of a config or of what is in memory; a warning of the corpus is told."""
     from sentiment_tune.data import load
-    from sentiment_tune.data.checks import HARDLY_KNOWN, UNKNOWN_WORDS, WAY_OUT, DataChecked
+    from sentiment_tune.data.checks import HARDLY_KNOWN, UNKNOWN_WORDS, DataChecked, way_out
 
     if in_memory is None:
         corpus = load.load(config)
     elif isinstance(in_memory, tuple):
-        corpus = load.load_texts(*in_memory)
+        texts, labels = in_memory
+        corpus = load.load_texts(texts, labels, config=config)
     else:
         corpus = load.load_frame(in_memory, config)
     if corpus.warning:
@@ -271,7 +289,8 @@ def _load(config: "DataConfig", in_memory: "Data | None", tell: Listener) -> "Co
     for check in corpus.checks:
         if check.what == UNKNOWN_WORDS and max(check.validation, check.test) > HARDLY_KNOWN:
             share = max(check.validation, check.test) / 100
-            tell(WarningMessage(f"train has not {share:.0f} % of the words that are validated or tested on: {WAY_OUT}"))
+            unknown = f"train has not {share:.0f} % of the words that are validated or tested on"
+            tell(WarningMessage(f"{unknown}: {way_out(corpus.vocabulary.rule)}"))
     return corpus
 
 
@@ -549,6 +568,8 @@ def _tune(
     ]
     tell = listener or display.StudyDisplay(quiet=not progress)
     corpus = _load(searches[0].source, in_memory, tell)
+    read_by = {"text_rule": corpus.vocabulary.rule}
+    searches = [replace(search, fixed={**search.fixed, **read_by}) for search in searches]
     for search in searches:
         backend.check_backend(search)
     server.connect(options.tracking_uri)
@@ -707,7 +728,7 @@ def ensemble(
         experiment: MLflow experiment; by default MLflow's own variable or `sentiment`.
         tracking_uri: MLflow server or database; by default MLflow's own.
         listener: called with each event.
-        **columns: text, label, split and test, of a table; and `unpack_limit`.
+        **columns: text, label, split and test, of a table; `text_rule` and `unpack_limit`.
 
     Returns:
         The run, the members with their weights, and the accuracies; `register` takes its `run_id`.
@@ -735,6 +756,7 @@ class Inspection:
     Attributes:
         name: of the data.
         digest: of their content.
+        text_rule: by which the words of texts are found: keras, unicode or punctuation.
         reviews: a row a part: part, negative, positive.
         checks: a row a check: what, and how many reviews of train, validation and test are so.
         samples: a row a review, two of each class out of train: label, words, and the text as it is read.
@@ -742,6 +764,7 @@ class Inspection:
 
     name: str
     digest: str
+    text_rule: str
     reviews: "pd.DataFrame"
     checks: "pd.DataFrame"
     samples: "pd.DataFrame"
@@ -754,7 +777,7 @@ def inspect(data: "Data" = "auto", *, listener: Listener | None = None, **column
     Args:
         data: as for `train`.
         listener: called with each event; by default a warning is shown, and how a file was read.
-        **columns: as for `train`: text, label, split, test, encoding and so on.
+        **columns: as for `train`: text, label, split, test, text_rule, encoding and so on.
 
     Returns:
         The parts, the checks, and a sample of each class.
@@ -784,6 +807,7 @@ def inspect(data: "Data" = "auto", *, listener: Listener | None = None, **column
     return Inspection(
         name=corpus.name,
         digest=corpus.digest,
+        text_rule=corpus.vocabulary.rule,
         reviews=pd.DataFrame(counts, columns=list(CLASS_NAMES)).assign(part=list(parts)).iloc[:, [2, 0, 1]],
         checks=pd.DataFrame([asdict(check) for check in corpus.checks]),
         samples=pd.DataFrame(samples),

@@ -69,7 +69,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         labels = np.asarray(labels)
         config = ExperimentConfig.of(self.model, {**self.settings, "data": IN_MEMORY})
-        corpus = encode_training_texts(texts, labels)
+        corpus = encode_training_texts(texts, labels, config.data)
+        config = config.read_by(corpus.vocabulary.rule)
         classes = np.unique(labels)
         self.classes_: NDArray[Any] = classes[np.argsort(parse_labels(classes.tolist(), "labels"), kind="stable")]
         if len(classes) > 2:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from sentiment_tune.arguments import check_text
 from sentiment_tune.data.load import DataConfig
+from sentiment_tune.data.rules import KERAS
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.files import parse_json
@@ -29,6 +30,8 @@ RESERVED_NAMES = (
 )
 DATA_NAMES = tuple(field.name for field in fields(DataConfig))
 _KINDS: Mapping[str, Any] = {"unpack_limit": str | int, "deduplicate": str | bool}  # of settings that are no texts
+# What a run's own settings always hold; where they name no rule of words, there was none to be named but Keras'.
+_ALL = {"model", "data", "text", "label", "split", "vocabulary", "length", "keep", "seed", "device"}
 IN_MEMORY = "memory"  # what the settings call data that no path leads to
 _ELSEWHERE = ("device", "threads")  # where a training is made is no matter for what comes of it
 _SHORT = {"learning_rate": "lr"}
@@ -76,6 +79,10 @@ class ExperimentConfig:
             RuntimeConfig(**resolve(RuntimeConfig, chosen)),  # type: ignore[arg-type]
             resolve(models.network_class(model), chosen),
         )
+
+    def read_by(self, rule: str) -> "ExperimentConfig":
+        """The same training, which says by which rule its texts were read."""
+        return replace(self, data=replace(self.data, text_rule=rule))
 
     @property
     def is_own(self) -> bool:
@@ -189,7 +196,8 @@ def read_settings(source: str | Path) -> dict[str, Any]:
         ) from None
     if not isinstance(settings, dict):
         raise InputError(f"no settings in {source}: it holds no JSON object of names and values")
-    return {name: value for name, value in settings.items() if value is not None}
+    earlier = {"text_rule": KERAS} if settings.keys() >= _ALL and "text_rule" not in settings else {}
+    return earlier | {name: value for name, value in settings.items() if value is not None}
 
 
 def _read_file(path: Path) -> bytes:

@@ -17,7 +17,7 @@ from sentiment_tune import notes
 from sentiment_tune.build import count_parameters
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus
-from sentiment_tune.data.text import TextConfig
+from sentiment_tune.data.text import TextConfig, Vocabulary
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation import metrics
 from sentiment_tune.evaluation.finished_run import FinishedRun
@@ -117,10 +117,12 @@ def build_ensemble(
     """Put champions together: one run of MLflow, with weights, validation and test accuracy, and the model."""
     members = load_members(names, corpus, trust_code)
     text_config = common_text_config([member.package.text_config for member in members])
+    vocabulary = common_vocabulary([member.package.vocabulary for member in members])
     settings = {
         "model": ENSEMBLE,
         "members": " ".join(member.uri for member in members),
         **asdict(text_config),
+        "text_rule": vocabulary.rule,
     }
     with start_model_run(ENSEMBLE, settings, SEED, corpus, spec, listener) as run:
         labels = corpus.validation.labels
@@ -131,7 +133,7 @@ def build_ensemble(
         _log_training(members, weights, loss, accuracy, count_parameters(network))
         test = evaluate_on_test(network.to(resolve_device("auto")), text_config, corpus)
         facts = {"members": _describe(members)}
-        model = log_model(ModelPackage(ENSEMBLE, network.cpu(), facts, corpus.vocabulary, text_config))
+        model = log_model(ModelPackage(ENSEMBLE, network.cpu(), facts, vocabulary, text_config))
         result = notes.Result(accuracy, test[Metric.TEST_ACCURACY], model.location)
         shares = {f"{member.name} version {member.version}": w for member, w in zip(members, weights, strict=True)}
         runs.set_tags({Tag.NOTE: notes.ensembled(shares, corpus, run, result)})
@@ -147,6 +149,14 @@ def common_text_config(configs: Sequence[TextConfig]) -> TextConfig:
     return TextConfig(
         max(config.vocabulary for config in configs), max(config.length for config in configs), ends.pop()
     )
+
+
+def common_vocabulary(vocabularies: Sequence[Vocabulary]) -> Vocabulary:
+    """What all members read words by, whose ids are the same; InputError if they find them by different rules."""
+    rules = sorted({vocabulary.rule for vocabulary in vocabularies})
+    if len(rules) > 1:
+        raise InputError(f"the members find words by different rules, {', '.join(rules)}: leave out those of one")
+    return vocabularies[0]
 
 
 def _validation_logits(package: ModelPackage, corpus: Corpus) -> NDArray[np.float64]:

@@ -113,9 +113,11 @@ def _repeat(config: ExperimentConfig, corpus: Corpus, seeds: int = 1) -> str:
     """How to train the same again: a command, or for data in memory a call."""
     chosen: dict[str, Value] = {**config.changed, "seeds": seeds} if seeds > 1 else {**config.changed}
     if config.data.data == IN_MEMORY:
+        if not config.data.has_usual_rule:
+            chosen["text_rule"] = config.data.rule_of_texts
         given = "".join(f", {name}={value!r}" for name, value in chosen.items())
         return f"Repeat it: `sentiment_tune.train({config.model!r}, data{given})`"
-    data = {"data": corpus.name} if config.data.data == AUTO else data_given(asdict(config.data))
+    data = data_given(asdict(config.data)) | ({"data": corpus.name} if config.data.data == AUTO else {})
     return f"Repeat it: `sentiment-tune train {options({'model': config.model, **data, **chosen})}`"
 
 
@@ -123,6 +125,8 @@ def data_given(settings: Mapping[str, Value | None]) -> dict[str, Value]:
     """What of a training's settings says where its data comes from, and is not the default."""
     default = asdict(DataConfig())
     chosen = {name: settings.get(name) for name in DATA_NAMES}
+    if DataConfig(str(chosen["data"]), text_rule=settings.get("text_rule")).has_usual_rule:  # type: ignore[arg-type]
+        del chosen["text_rule"]
     return {name: value for name, value in chosen.items() if value is not None and value != default[name]}
 
 

@@ -45,6 +45,16 @@ except AttributeError as error:
     ]
 
 
+def test_texts_whose_words_are_hardly_known_are_warned_of_once_a_call(here: Path) -> None:
+    run = st.train("embedding", data="sample", **SMALL)
+    strange = ["a clever, charming film", "zzyzx qwrtp", "das Buch ist sehr langweilig"]
+    for ask_model in (run.model.predict, run.model.predict_proba):
+        with pytest.warns(UserWarning, match="2 of 3 texts have hardly a word that the model knows") as told:
+            ask_model(strange)
+        assert [one.filename for one in told] == [__file__]
+        ask_model(strange[:1])  # of which nothing is told: warnings are errors here
+
+
 def test_a_training_returns_what_its_run_holds(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = st.train("embedding", data="sample", **SMALL)
     (logged,) = runs(f"sqlite:///{here}/mlflow.db")

@@ -54,6 +54,17 @@ def test_it_answers_with_the_labels_it_was_taught(classes: tuple[object, object]
     assert fitted.score(TEXTS, labels) > 0.7
 
 
+def test_words_are_found_by_the_rule_that_is_asked_for() -> None:
+    texts = [f"It\u2019s\u00a0{'lovely!' if label else 'dull.'}" for label in LABELS]
+    scores = {}
+    for rule in ("unicode", "punctuation"):
+        fitted = classifier(text_rule=rule).fit(texts, LABELS)
+        assert fitted.get_params()["text_rule"] == rule
+        scores[rule] = fitted.predict_proba(["it's lovely", "it's dull"])[:, 1].tolist()
+    assert scores["unicode"][0] > 0.5 > scores["unicode"][1]
+    assert scores["punctuation"] != scores["unicode"]
+
+
 def test_cross_validation_grid_search_and_pipelines() -> None:
     assert cross_val_score(classifier(), TEXTS, LABELS, cv=2).mean() > 0.6
     search = GridSearchCV(classifier(), {"order": [1, 2]}, cv=2).fit(TEXTS, LABELS)

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 
+from sentiment_tune.data.rules import KERAS
+from sentiment_tune.inference.package import load_package
 from support import ask
 
 ARCHIVE = Path(__file__).with_name("assets") / "models-0.1.0.tar.xz"
@@ -59,3 +61,10 @@ def test_the_score_command_says_the_same(model: Path, here: Path) -> None:
     answer = ask("score", "--model", str(model), "--input", "texts.jsonl")
     scored = [float(row["probability"]) for row in csv.DictReader(io.StringIO(answer.out))]
     np.testing.assert_allclose(scored, probabilities, atol=1e-6)
+
+
+def test_words_are_found_by_keras_rule_which_they_do_not_name(model: Path) -> None:
+    (settings,) = model.rglob("settings.json")
+    assert "text_rule" not in json.loads(settings.read_text())["reading"]
+    if model.name != "ensemble":
+        assert load_package(settings.parent).vocabulary.rule == KERAS

@@ -147,7 +147,7 @@ def inspected(found: "Inspection", longest: int) -> None:
     from sentiment_tune.data.checks import Check, DataChecked
     from sentiment_tune.display import show_checks
 
-    say(f"{found.name}, digest {found.digest}")
+    say(f"{found.name}, digest {found.digest}, words found by the rule {found.text_rule}")
     table(found.reviews, "no reviews")
     checks = [Check(**check) for check in found.checks.to_dict("records")]
     show_checks(DataChecked(found.name, checks), every=True)

@@ -182,6 +182,13 @@ def data_options(command: F) -> F:
             type=bool,
             help="leave out of train and validation what the test has too",
         ),
+        option(
+            "--text-rule",
+            group="data",
+            metavar="NAME",
+            help="how words are found in texts: unicode, punctuation (its marks are words too), keras  "
+            "[default: unicode; of ids always keras]",
+        ),
         option("--test", group="data", metavar="FILE", help="file of the test reviews"),
         option(
             "--group", group="data", metavar="COLUMN", help="column of what stays in one part: film, product, author"

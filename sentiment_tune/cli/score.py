@@ -66,13 +66,16 @@ def score(
     from sentiment_tune.data import folders
     from sentiment_tune.data.readers import Reading
     from sentiment_tune.data.tables import from_home
+    from sentiment_tune.data.text import Tally
+    from sentiment_tune.display import warn
 
     texts, asked = _checked((*texts, text) if text else texts, source), Reading(**reading)
+    tally = Tally()
 
     @cache
     def load() -> "Score":
         scorer = api.load_model(model or None, trust_code=trust_code, tracking_uri=tracking_uri)
-        return lambda some: scorer.predict_proba(some)[:, 1]
+        return lambda some: scorer.predict_positive(some, tally)
 
     target = Path(output) if output else None
     if source and folders.is_pattern(from_home(source)):
@@ -86,6 +89,8 @@ def score(
         _score_lines(load, texts, target, missing)
     else:
         console.scores(texts, load()(texts))
+    if tally.warning:
+        warn(tally.warning)
 
 
 def _checked(texts: tuple[str, ...], source: str | None) -> tuple[str, ...]:

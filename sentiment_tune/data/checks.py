@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_tune.data.rules import KERAS
 from sentiment_tune.data.store import PARTS, TEST, TRAIN, VALIDATION
 from sentiment_tune.data.text import FIRST_WORD, split
 from sentiment_tune.events import Event
 
 UNKNOWN_WORDS = "words of 10,000 that train does not have"
 HARDLY_KNOWN = 5_000  # of 10,000 words, from which on what was learned is hardly asked for
-WAY_OUT = "see how they are read with sentiment-tune inspect; words are cut at blanks and at ASCII punctuation only"
 FEWEST = 20  # reviews of a class in train, below which it is hardly learned
 LONGEST = 10_000  # words, above which a review is rather several
 SHINGLE, SKETCH, SHARED = 5, 16, 8  # words of a run, hashes that are kept of a review, and those that near ones share
@@ -27,8 +27,15 @@ _COMMON = 50  # reviews with one hash, from which on it is a phrase that many us
 _MARKUP = frozenset(("br", "href", "nbsp", "amp", "quot", "lt", "gt"))  # words that tags and entities leave
 # UTF-8 that was read as Windows-1252, in lower case.
 _MOJIBAKE = re.compile("\u00e3[\u0080-\u00bf]|\u00e2\u20ac|\ufffd")
+_WRONG_ENCODING = "words of a wrong encoding"
 _RNG = np.random.RandomState(20110621)  # its numbers stay the same in every version of NumPy
 _WEIGHTS = _RNG.randint(1, 2**62, size=SHINGLE, dtype=np.int64).astype(np.uint64) * np.uint64(2) + np.uint64(1)
+
+
+def way_out(rule: str) -> str:
+    """What to do where words are hardly known that were found by a rule."""
+    known = "; Keras' rule knows one blank and ASCII's punctuation only, --text-rule unicode knows more"
+    return f"see how they are read with sentiment-tune inspect{known if rule == KERAS else ''}"
 
 
 @dataclass(frozen=True)
@@ -71,15 +78,26 @@ def check_reviews(
     labels: NDArray[np.uint8],
     part: NDArray[np.uint8],
     words: Sequence[str],
+    texts: Sequence[str] = (),
 ) -> list[Check]:
-    """Count what is odd about reviews, each as its ids of the words, one after another in `ids`."""
+    """Count what is odd about reviews, each as its ids of the words, one after another in `ids`.
+
+    Of `texts`, if they are known, a wrong encoding is looked for in them: a rule may leave no trace of it in words.
+    """
     checked = Checked(ids, lengths, labels, part, words)
-    return [_count(what, odd, part) for what, odd in _oddities(checked)]
+    oddities = dict(_oddities(checked))
+    if texts:
+        oddities[_WRONG_ENCODING] = np.array([_is_mojibake(text) for text in texts], np.bool_)
+    return [_count(what, odd, part) for what, odd in oddities.items()]
 
 
-def check_words(texts: Sequence[str], lengths: NDArray[np.int64], part: NDArray[np.uint8]) -> Check:
+def _is_mojibake(text: str) -> bool:
+    return not text.isascii() and bool(_MOJIBAKE.search(text.lower()))
+
+
+def check_words(texts: Sequence[str], lengths: NDArray[np.int64], part: NDArray[np.uint8], rule: str = KERAS) -> Check:
     """How many words of each part train does not have; lengths [review] count a start and the words that it has."""
-    written = np.array([len(split(text)) for text in texts], dtype=np.int64)
+    written = np.array([len(split(text, rule)) for text in texts], dtype=np.int64)
     unknown = written - (lengths - 1)
     shares = (unknown[part == one].sum() / max(1, written[part == one].sum()) for one in PARTS)
     return Check(UNKNOWN_WORDS, *(round(10_000 * share) for share in shares))
@@ -102,7 +120,7 @@ def _oddities(checked: Checked) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     yield "the same as one with another label", _contradicting(keys, checked.labels)
     yield "nearly the same as one to test on", _near(checked, keys)
     yield "left over of markup (br, nbsp, ...)", _containing(checked, lambda word: word in _MARKUP)
-    yield "words of a wrong encoding", _containing(checked, lambda word: bool(_MOJIBAKE.search(word)))
+    yield _WRONG_ENCODING, _containing(checked, lambda word: bool(_MOJIBAKE.search(word)))
     yield f"of a class with fewer than {FEWEST} in train", _of_rare_class(checked)
 
 

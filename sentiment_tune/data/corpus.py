@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.data.checks import Check
+from sentiment_tune.data.rules import KERAS
 from sentiment_tune.data.store import TEST, TRAIN, VALIDATION, Store
-from sentiment_tune.data.text import PADDING, Vocabulary
+from sentiment_tune.data.text import PADDING, Tally, Vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +46,9 @@ class EncodedReviews:
         return contained
 
 
-def encode_texts(texts: Iterable[str], vocabulary: Vocabulary) -> EncodedReviews:
-    """Texts as ids; words that are not in the vocabulary are dropped."""
-    return EncodedReviews.of(list(vocabulary.encode_all(texts)))
+def encode_texts(texts: Iterable[str], vocabulary: Vocabulary, tally: Tally | None = None) -> EncodedReviews:
+    """Texts as ids; words that are not in the vocabulary are dropped, and counted by the tally."""
+    return EncodedReviews.of(list(vocabulary.encode_all(texts, tally)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,10 +104,10 @@ class Corpus:
     checks: Sequence[Check] = ()  # what is odd about its reviews, and what is not
 
     @classmethod
-    def of(cls, name: str, source: str, store: Store) -> "Corpus":
-        """The corpus in a store."""
+    def of(cls, name: str, source: str, store: Store, rule: str = KERAS) -> "Corpus":
+        """The corpus in a store, whose texts were read by a rule."""
         train, validation, test = (_reviews_of(store, part) for part in (TRAIN, VALIDATION, TEST))
-        vocabulary, checks = Vocabulary(store.words), [Check(**check) for check in store.checks]
+        vocabulary, checks = Vocabulary(store.words, rule), [Check(**check) for check in store.checks]
         return cls(name, source, store.digests[-1], vocabulary, train, validation, test, None, store.remarks, checks)
 
 

@@ -24,6 +24,7 @@ from sentiment_tune.data.folders import expand, files_in, merge, read_folder
 from sentiment_tune.data.labels import parse_labels
 from sentiment_tune.data.packing import parse_size
 from sentiment_tune.data.readers import SUFFIXES, Reading
+from sentiment_tune.data.rules import KERAS, RULES, UNICODE
 from sentiment_tune.data.splits import (
     check_groups,
     check_parts,
@@ -47,11 +48,13 @@ from sentiment_tune.data.store import (
 from sentiment_tune.data.tables import Table, check_is_file, from_home, is_table, read_table, stem
 from sentiment_tune.data.text import Vocabulary
 from sentiment_tune.errors import InputError
+from sentiment_tune.space import unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NAMES = ("auto", "imdb", "sample")  # of data that needs no path
+DEFAULT_RULE = UNICODE  # that raw texts are read by
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,11 @@ class DataConfig:
     columns: str | None = None  # names with commas between, of a file whose first line names none
     sheet: str | None = None  # of a spreadsheet
     deduplicate: bool = False  # whether reviews that the test has too are left out of train and validation
+    text_rule: str | None = None  # of `data.rules`, by which texts are read; None: keras for ids, else DEFAULT_RULE
 
     def __post_init__(self) -> None:
+        if self.text_rule is not None and self.text_rule not in RULES:
+            raise unknown_name("text_rule", self.text_rule, RULES)
         if self.unpack_limit is not None:
             parse_size(self.unpack_limit)
         self.reading  # noqa: B018  # refuses what is none
@@ -82,6 +88,19 @@ class DataConfig:
         """How its tables are to be read."""
         return Reading(self.encoding, self.delimiter, self.columns, self.sheet, self.unpack_limit)
 
+    @property
+    def rule_of_texts(self) -> str:
+        """The rule that raw texts are read by."""
+        return self.text_rule or DEFAULT_RULE
+
+    @property
+    def has_usual_rule(self) -> bool:
+        """Whether texts are read as if no rule was named; the sample, which `auto` may be, reads the same by both."""
+        if self.data == "auto":
+            return self.text_rule in (None, KERAS, DEFAULT_RULE)
+        is_ids = self.data == "imdb" or self.data.lower().endswith(".npz")
+        return self.text_rule in (None, KERAS if is_ids else DEFAULT_RULE)
+
 
 def load(config: DataConfig, cache: Path | None = None) -> Corpus:
     """The corpus the user means, converted on first use into the folder `cache` (default: see `store_folder`).
@@ -90,11 +109,11 @@ def load(config: DataConfig, cache: Path | None = None) -> Corpus:
     """
     source = _choose(config)
     if config.data != "auto":
-        return _load(source, cache, config.deduplicate)
+        return _load(source, cache, config)
     try:
-        return _load(source, cache, config.deduplicate)
+        return _load(source, cache, config)
     except InputError as error:
-        sample = _load(_sample(), cache, config.deduplicate)
+        sample = _load(_sample(config.rule_of_texts), cache, config)
         return replace(sample, warning=f"the built-in sample stands in for IMDB: {error}")
 
 
@@ -104,21 +123,29 @@ def load_frame(frame: "pd.DataFrame", config: DataConfig | None = None, cache: P
     The same reviews have the same digests as in a file. InputError as of `load`.
     """
     config = config or DataConfig()
-    return _load(_frame(frame, config), cache, config.deduplicate)
+    return _load(_frame(frame, config), cache, config)
 
 
-def load_texts(texts: Iterable[str], labels: Iterable[Any], cache: Path | None = None) -> Corpus:
-    """The corpus of these texts and their labels, a fifth of it drawn for the test. InputError as of `load`."""
-    return _load(_texts(texts, labels), cache)
+def load_texts(
+    texts: Iterable[str], labels: Iterable[Any], cache: Path | None = None, config: DataConfig | None = None
+) -> Corpus:
+    """The corpus of these texts and their labels, a fifth of it drawn for the test. InputError as of `load`.
+
+    Of `config` only how texts are read counts.
+    """
+    config = config or DataConfig()
+    return _load(_texts(texts, labels, config.rule_of_texts), cache, DataConfig(text_rule=config.text_rule))
 
 
-def encode_training_texts(texts: Iterable[str], labels: Iterable[Any]) -> Corpus:
+def encode_training_texts(texts: Iterable[str], labels: Iterable[Any], config: DataConfig | None = None) -> Corpus:
     """A corpus to train on and to choose by, with an empty test part, that is kept in memory alone."""
+    rule = (config or DataConfig()).rule_of_texts
     raw = _read_texts(texts, labels, lambda labels: np.full(len(labels), TRAIN, dtype=np.uint8))
     part = draw_validation(raw.part, raw.labels)
     check_parts(part, raw.labels, "texts", (TRAIN, VALIDATION))
-    reviews, words = _encode(raw, part)
-    return Corpus.of("texts", "sentiment_tune.texts", Store.of(reviews.ids, reviews.lengths, raw.labels, part, words))
+    reviews, words = _encode(raw, part, rule)
+    store = Store.of(reviews.ids, reviews.lengths, raw.labels, part, words)
+    return Corpus.of("texts", "sentiment_tune.texts", store, rule)
 
 
 @dataclass(frozen=True)
@@ -129,31 +156,39 @@ class _Source:
     address: str
     key: str  # of its store
     read: Callable[[], RawReviews]
+    rule: str = KERAS  # that its texts are read by, or that its ids were made by
 
 
-def _load(source: _Source, cache: Path | None, deduplicate: bool = False) -> Corpus:
+def _load(source: _Source, cache: Path | None, config: DataConfig) -> Corpus:
     """The corpus in the source's store, which is made if it is not there yet or damaged."""
-    folder = store_folder(store_key("deduplicated", source.key) if deduplicate else source.key, cache)
+    if config.text_rule not in (None, source.rule):
+        raise InputError(
+            f"text_rule cannot be {config.text_rule!r} for {source.name}, whose reviews are ids by the rule "
+            f"{source.rule!r}: leave it out, or give texts"
+        )
+    # By Keras' rule the key is that of before there were others.
+    key = source.key if source.rule == KERAS else store_key("rule", source.rule, source.key)
+    folder = store_folder(store_key("deduplicated", key) if config.deduplicate else key, cache)
     store = open_store(folder)
     if store is None:
         with lock_store(folder):  # of several processes the first converts, and the others open what it wrote
-            store = open_store(folder) or write_store(_convert(source, deduplicate), folder)
-    return Corpus.of(source.name, source.address, store)
+            store = open_store(folder) or write_store(_convert(source, config.deduplicate), folder)
+    return Corpus.of(source.name, source.address, store, source.rule)
 
 
 def _convert(source: _Source, deduplicate: bool) -> Store:
     raw = source.read()
     part = _split(raw, source.address.removeprefix("sentiment_tune."))
-    reviews, words = _encode(raw, part)
+    reviews, words = _encode(raw, part, source.rule)
     if deduplicate:
         keep = ~_is_tested(reviews, part)
         raw = replace(
             raw, labels=raw.labels[keep], texts=[*compress(raw.texts, keep)], remarks=[*raw.remarks, _left(keep)]
         )
         reviews, part = EncodedReviews.of([reviews[int(row)] for row in np.flatnonzero(keep)]), part[keep]
-    checks = check_reviews(reviews.ids, reviews.lengths, raw.labels, part, words)
+    checks = check_reviews(reviews.ids, reviews.lengths, raw.labels, part, words, raw.texts)
     if raw.encoded is None:
-        checks.append(check_words(raw.texts, reviews.lengths, part))
+        checks.append(check_words(raw.texts, reviews.lengths, part, source.rule))
     rows = [asdict(check) for check in checks]
     return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, raw.remarks, rows)
 
@@ -173,7 +208,7 @@ def _choose(config: DataConfig) -> _Source:
         return _npz(path, config.unpack_limit)
     if config.data not in NAMES:
         raise _unknown_data(config.data)
-    return _sample() if config.data == "sample" else _imdb()
+    return _sample(config.rule_of_texts) if config.data == "sample" else _imdb()
 
 
 def _unknown_data(data: str) -> InputError:
@@ -182,7 +217,7 @@ def _unknown_data(data: str) -> InputError:
     return InputError(f"no data {data!r}{hint} choose from {', '.join(NAMES)}, a file .npz or {', '.join(SUFFIXES)}")
 
 
-def _sample() -> _Source:
+def _sample(rule: str) -> _Source:
     from sentiment_tune.data.sample import reviews
 
     train, test = reviews()
@@ -191,7 +226,7 @@ def _sample() -> _Source:
         texts, labels = zip(*train, *test, strict=True)
         return RawReviews(texts, np.array(labels, dtype=np.uint8), train_then_test(len(train), len(test)))
 
-    return _Source("sample", "sentiment_tune.sample", store_key("sample", train, test), read)
+    return _Source("sample", "sentiment_tune.sample", store_key("sample", train, test), read, rule)
 
 
 def _imdb() -> _Source:
@@ -213,7 +248,11 @@ def _table(path: Path, config: DataConfig) -> _Source:
     said = reading | {"group": config.group}
     told = [said] if any(said.values()) else []  # keys of before there was anything to say
     key = store_key("table", hashes, config.text, config.label, config.split, *told)
-    return _Source(stem(path), str(path.absolute()), key, lambda: _read_tables(_tables(sources, config), config))
+
+    def read() -> RawReviews:
+        return _read_tables(_tables(sources, config), config)
+
+    return _Source(stem(path), str(path.absolute()), key, read, config.rule_of_texts)
 
 
 def _frame(frame: "pd.DataFrame", config: DataConfig) -> _Source:
@@ -223,11 +262,11 @@ def _frame(frame: "pd.DataFrame", config: DataConfig) -> _Source:
             raise InputError(f"frame has more than one column {name!r}: rename all but one")
     rows = list(frame.itertuples(index=False, name=None))
     tables = [Table("frame", columns, rows), *_tables(_test_files(config), config)]
-    return _in_memory("frame", _read_tables(tables, config))
+    return _in_memory("frame", _read_tables(tables, config), config.rule_of_texts)
 
 
-def _texts(texts: Iterable[str], labels: Iterable[Any]) -> _Source:
-    return _in_memory("texts", _read_texts(texts, labels, draw_test))
+def _texts(texts: Iterable[str], labels: Iterable[Any], rule: str) -> _Source:
+    return _in_memory("texts", _read_texts(texts, labels, draw_test), rule)
 
 
 def _read_texts(
@@ -244,12 +283,12 @@ def _read_texts(
     return RawReviews(table.texts(DataConfig.text, "texts"), parsed, draw(parsed))
 
 
-def _in_memory(name: str, raw: RawReviews) -> _Source:
+def _in_memory(name: str, raw: RawReviews, rule: str) -> _Source:
     """Reviews that were read already, known in the cache by their content."""
     digest = hashlib.sha256(raw.labels.tobytes() + raw.part.tobytes())
     for text in raw.texts:
         digest.update(hashlib.sha256(text.encode()).digest())
-    return _Source(name, f"sentiment_tune.{name}", store_key("memory", digest.hexdigest()), lambda: raw)
+    return _Source(name, f"sentiment_tune.{name}", store_key("memory", digest.hexdigest()), lambda: raw, rule)
 
 
 def _test_files(config: DataConfig) -> list[Path]:
@@ -345,9 +384,10 @@ def _left(keep: NDArray[np.bool_]) -> str:
 # ---- encode
 
 
-def _encode(raw: RawReviews, part: NDArray[np.uint8]) -> tuple[EncodedReviews, Sequence[str]]:
+def _encode(raw: RawReviews, part: NDArray[np.uint8], rule: str) -> tuple[EncodedReviews, Sequence[str]]:
     """Ids of all reviews and the words they stand for; of texts, by the vocabulary of train."""
     if raw.encoded is not None:
         return raw.encoded, raw.words
-    vocabulary = Vocabulary.of(text for text, number in zip(raw.texts, part, strict=True) if number == TRAIN)
+    texts = (text for text, number in zip(raw.texts, part, strict=True) if number == TRAIN)
+    vocabulary = Vocabulary.of(texts, rule)
     return encode_texts(raw.texts, vocabulary), vocabulary.words

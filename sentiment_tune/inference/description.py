@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from sentiment_tune.data.rules import KERAS, RULES
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.files import check_names, parse_json
@@ -34,6 +35,7 @@ class Description:
     settings: Mapping[str, Value]  # of the network
     text_config: TextConfig
     words: int | None  # of the vocabulary; format 1 does not say
+    text_rule: str  # of `data.rules`, by which its words were found
     is_own: bool  # whether code that is not of this package builds the network, or one of its members
 
 
@@ -50,7 +52,18 @@ def read_description(content: bytes, trust: Trust | None) -> Description:
     words = given.get("words")
     if version > 1 and type(words) is not int:
         raise ValueError(f"words cannot be {words!r}: it is a whole number")
-    return replace(_describe(given, trust, _NESTED), words=words)
+    reading, rule = _without_rule(given["reading"])
+    return replace(_describe({**given, "reading": reading}, trust, _NESTED), words=words, text_rule=rule)
+
+
+def _without_rule(reading: object) -> tuple[object, str]:
+    """How a model reads, and by which rule it finds words; of before there were others it does not say."""
+    if not isinstance(reading, dict) or "text_rule" not in reading:
+        return reading, KERAS
+    rest = dict(reading)
+    if (rule := rest.pop("text_rule")) not in RULES:
+        raise ValueError(f"text_rule cannot be {rule!s:.80}: it is one of {', '.join(RULES)}")
+    return rest, rule
 
 
 def _describe(given: Mapping[str, Any], trust: Trust | None, nested: int) -> Description:
@@ -62,9 +75,9 @@ def _describe(given: Mapping[str, Any], trust: Trust | None, nested: int) -> Des
     if model == registry.ENSEMBLE:
         members = _members(given["network"], trust, nested)
         own = any(member.is_own for member in members)
-        return Description(model, given["network"], text_config, None, own)
+        return Description(model, given["network"], text_config, None, KERAS, own)
     network = _network_class(model, trust)
-    return Description(model, _values(network, given["network"]), text_config, None, registry.is_own(model))
+    return Description(model, _values(network, given["network"]), text_config, None, KERAS, registry.is_own(model))
 
 
 def _members(given: object, trust: Trust | None, nested: int) -> list[Description]:

@@ -67,7 +67,7 @@ def save_package(package: ModelPackage, folder: Path) -> None:
         "format": FORMAT,
         "model": package.model,
         "network": dict(package.settings),
-        "reading": asdict(package.text_config),
+        "reading": {**asdict(package.text_config), "text_rule": package.vocabulary.rule},
         "words": len(package.vocabulary.words),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in package.network.state_dict().items()}
@@ -115,7 +115,8 @@ def _unpack(files: Mapping[str, bytes], weights: Path, trust: Trust | None) -> M
     found = read_description(files[SETTINGS], trust)
     words = _read_words(files[VOCABULARY], found.words)
     network = _create_network(found, weights, dict(parse_json(files[MANIFEST])))
-    return ModelPackage(found.model, network.eval(), found.settings, Vocabulary(words), found.text_config)
+    vocabulary = Vocabulary(words, found.text_rule)
+    return ModelPackage(found.model, network.eval(), found.settings, vocabulary, found.text_config)
 
 
 def _read_words(content: bytes, count: int | None) -> list[str]:

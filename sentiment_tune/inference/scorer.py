@@ -11,7 +11,7 @@ from torch import nn
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import encode_texts
 from sentiment_tune.data.labels import CLASS_NAMES, is_positive
-from sentiment_tune.data.text import TextConfig, Vocabulary
+from sentiment_tune.data.text import Tally, TextConfig, Vocabulary
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.predict import predict
 
@@ -24,9 +24,12 @@ class Scorer:
     vocabulary: Vocabulary
     text_config: TextConfig
 
-    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
-        """Probability [text] that a text is positive; a text's own, whatever else is scored with it."""
-        reviews = encode_texts(texts, self.vocabulary)
+    def predict_proba(self, texts: Iterable[str], tally: Tally | None = None) -> NDArray[np.float64]:
+        """Probability [text] that a text is positive; a text's own, whatever else is scored with it.
+
+        The tally counts how many of the words are known.
+        """
+        reviews = encode_texts(texts, self.vocabulary, tally)
         logits = predict(self.network, evaluation_batches(reviews, self.text_config))
         if not np.isfinite(logits).all():
             row = int(np.flatnonzero(~np.isfinite(logits))[0])

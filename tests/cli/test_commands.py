@@ -654,6 +654,24 @@ def test_each_line_of_the_standard_input_is_a_review(trained: Trained, beside: P
     )
 
 
+@pytest.mark.parametrize("form", ["words", "lines", "table"])
+def test_texts_whose_words_are_hardly_known_are_warned_of_once(form: str, trained: Trained, beside: Path) -> None:
+    texts = ["the plot is clever", "zzyzx qwrtp vlork xunp", "das Buch ist sehr langweilig", ""] * (
+        1 if form == "words" else 1200
+    )
+    if form == "table":
+        write_table(Path("texts.csv"), ["text"], [[text] for text in texts])
+    given = {"words": texts[:3], "lines": ("--input", "-"), "table": ("--input", "texts.csv")}[form]
+    answer = ask("score", "--model", str(trained.model), *given, stdin="\n".join(texts) if form == "lines" else "")
+    assert answer.code == 0
+    known, of = ("4", "13") if form == "words" else ("4,800", "15,600")
+    strange, count = ("2", "3") if form == "words" else ("2,400", "4,800")
+    assert answer.err.splitlines() == [
+        f"WARNING: {strange} of {count} texts have hardly a word that the model knows ({known} of all {of} words are "
+        "known): it can say little of them"
+    ]
+
+
 def test_bytes_that_are_no_text_are_refused(trained: Trained, beside: Path) -> None:
     address = ("score", "--model", str(trained.model))
     assert "standard input, line 2: this is not UTF-8" in ask(*address, "--input", "-", stdin=b"fine\ncaf\xe9").refusal

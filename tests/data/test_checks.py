@@ -10,6 +10,7 @@ import sentiment_tune as st
 from sentiment_tune.data.checks import FEWEST, UNKNOWN_WORDS, Check, check_reviews, review_keys
 from sentiment_tune.data.corpus import EncodedReviews
 from sentiment_tune.data.load import DataConfig, load
+from sentiment_tune.data.rules import KERAS, PUNCTUATION, RULES, UNICODE
 from sentiment_tune.data.store import TEST, TRAIN, VALIDATION
 from sentiment_tune.data.tables import write_table
 from support import artifact, ask, runs
@@ -18,11 +19,12 @@ RNG = np.random.default_rng(3)
 LONG = [" ".join(f"w{number}" for number in RNG.integers(0, 400, 80)) for _ in range(120)]
 
 
-def checks_of(folder: Path, rows: list[tuple[str, int, str]]) -> dict[str, Check]:
+def checks_of(folder: Path, rows: list[tuple[str, int, str]], rule: str | None = None) -> dict[str, Check]:
     """The checks of a table with its parts, by name; reviews that are in order come before."""
     begin = [(text, row % 2, ("train", "train", "train", "val", "test")[row % 5]) for row, text in enumerate(LONG)]
     write_table(folder / "a.csv", ["text", "label", "split"], [*begin, *rows])
-    return {check.what: check for check in load(DataConfig(str(folder / "a.csv")), folder / "cache").checks}
+    config = DataConfig(str(folder / "a.csv"), text_rule=rule)
+    return {check.what: check for check in load(config, folder / "cache").checks}
 
 
 def test_a_corpus_in_order_has_nothing_to_tell(tmp_path: Path) -> None:
@@ -49,11 +51,6 @@ def test_a_corpus_in_order_has_nothing_to_tell(tmp_path: Path) -> None:
             "nearly the same as one to test on",
             (1, 1, 0),
         ),
-        (
-            [("w1 <br /><br /> w2", 1, "train"), ("w1&nbsp;w2 <br>", 0, "test")],
-            "left over of markup (br, nbsp, ...)",
-            (1, 0, 1),
-        ),
         ([("cafÃ© w1", 1, "train"), ("itâ€™s w2", 1, "train")], "words of a wrong encoding", (2, 0, 0)),
     ],
 )
@@ -62,6 +59,13 @@ def test_each_oddity_is_counted_in_its_part(
 ) -> None:
     check = checks_of(tmp_path, rows)[what]
     assert (check.train, check.validation, check.test) == counts
+
+
+def test_markup_is_left_over_by_keras_rule_alone(tmp_path: Path) -> None:
+    rows = [("w1 <br /><br /> w2", 1, "train"), ("w1&nbsp;w2 <br>", 0, "test")]
+    for rule, counts in ((KERAS, (1, 0, 1)), (UNICODE, (0, 0, 0)), (PUNCTUATION, (0, 0, 0))):
+        check = checks_of(tmp_path, rows, rule)["left over of markup (br, nbsp, ...)"]
+        assert (check.train, check.validation, check.test) == counts
 
 
 def test_words_that_train_does_not_have_are_counted_in_each_part(tmp_path: Path) -> None:
@@ -73,9 +77,24 @@ def test_words_that_train_does_not_have_are_counted_in_each_part(tmp_path: Path)
 def test_texts_whose_words_are_not_found_are_warned_of(here: Path) -> None:
     texts = [f"a\u00a0{'fine' if row % 2 else 'dull'}\u00a0film\u00a0number\u00a0{row}" for row in range(200)]
     write_table(here / "a.csv", ["text", "label"], [[text, row % 2] for row, text in enumerate(texts)])
-    answer = ask("inspect", "--data", "a.csv")
+    answer = ask("inspect", "--data", "a.csv", "--text-rule", "keras")
     assert answer.code == 0
     assert "train has not 100 % of the words that are validated or tested on" in answer.out
+    assert "--text-rule unicode" in answer.out
+    assert "words found by the rule keras" in answer.out
+    by_default = ask("inspect", "--data", "a.csv")
+    assert (by_default.code, "train has not" in by_default.out) == (0, False)
+    assert "words found by the rule unicode" in by_default.out
+    assert "5 words: a dull film number 0" in by_default.out
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_wrong_encoding_is_found_whatever_the_rule(rule: str, tmp_path: Path) -> None:
+    texts = [f"{LONG[row]} it\u00e2\u20ac\u2122s" if row < 3 else LONG[row] for row in range(60)]
+    write_table(tmp_path / "a.csv", ["text", "label"], [[text, row % 2] for row, text in enumerate(texts)])
+    checks = {check.what: check for check in load(DataConfig(str(tmp_path / "a.csv"), text_rule=rule), tmp_path).checks}
+    check = checks["words of a wrong encoding"]
+    assert check.train + check.validation + check.test == 3
 
 
 def test_a_class_of_few_is_told() -> None:

@@ -461,9 +461,10 @@ def test_a_table_that_does_not_do_is_refused(
 def test_empty_and_odd_texts_are_reviews_too(tmp_path: Path) -> None:
     texts = ["", "NA", "null", " \t ", "🎬", "\x00", "fine\r\nfilm"] * 10
     write_table(tmp_path / "reviews.csv", ["text", "label"], [[text, row % 2] for row, text in enumerate(texts)])
-    corpus = load(DataConfig(str(tmp_path / "reviews.csv")), tmp_path / "cache")
-    assert set(corpus.vocabulary.words) == {"na", "null", "🎬", "\x00", "fine", "film"}
-    assert corpus.train.lengths.min() == 1
+    for rule, more in (("keras", {"\x00"}), ("unicode", set())):
+        corpus = load(DataConfig(str(tmp_path / "reviews.csv"), text_rule=rule), tmp_path / "cache")
+        assert set(corpus.vocabulary.words) == {"na", "null", "🎬", "fine", "film", *more}
+        assert corpus.train.lengths.min() == 1
 
 
 def test_the_sample_needs_nothing(tmp_path: Path) -> None:

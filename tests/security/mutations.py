@@ -240,6 +240,7 @@ SETTING: dict[str, Mutation] = {
             "reading": (..., None, {}, [], {"length": 60}),
             "reading.length": (..., None, -1, 0, "60", True, 60.5, 10**9, 10**400),
             "reading.keep": (..., None, "foo", 7, True, ""),
+            "reading.text_rule": (..., None, "foo", 7, True, "", ["keras"], {"keras": 1}),
             "reading.vocabulary": (..., None, 0, 3, -300, 299, 10**7, 10**18, "300"),
             "reading.more": (1,),
             "words": (..., None, -1, 0, 7, "7", True, 10**9),
@@ -273,6 +274,7 @@ SETTING: dict[str, Mutation] = {
     "members: no reading": member(reading={}),
     "members: more words": member(reading={"vocabulary": 5000, "length": 60, "keep": "tail"}),
     "members: no length": member(reading={"vocabulary": 300, "length": 0, "keep": "tail"}),
+    "members: a rule": member(reading={"vocabulary": 300, "length": 60, "keep": "tail", "text_rule": "keras"}),
     "members: more names": member(weights=[1]),
     "members: another network": member(),
 }
