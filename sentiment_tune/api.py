@@ -259,7 +259,7 @@ def _load(config: "DataConfig", in_memory: "Data | None", tell: Listener) -> "Co
     if in_memory is None:
         corpus = load.load(config)
     elif isinstance(in_memory, tuple):
-        corpus = load.load_texts(*in_memory)
+        corpus = load.load_texts(*in_memory, config=config)
     else:
         corpus = load.load_frame(in_memory, config)
     if corpus.warning:

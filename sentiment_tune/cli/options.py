@@ -182,6 +182,12 @@ def data_options(command: F) -> F:
             type=bool,
             help="leave out of train and validation what the test has too",
         ),
+        option(
+            "--validation",
+            group="data",
+            metavar="random|films",
+            help="what the validation part of IMDB is drawn by; films: none is in train as well  [default: random]",
+        ),
         option("--test", group="data", metavar="FILE", help="file of the test reviews"),
         option(
             "--group", group="data", metavar="COLUMN", help="column of what stays in one part: film, product, author"

@@ -35,6 +35,10 @@ class EncodedReviews:
         start = self.starts[review]
         return self.ids[start : start + self.lengths[review]]
 
+    def take(self, reviews: NDArray[np.integer] | slice) -> "EncodedReviews":
+        """Some of the reviews, in that order."""
+        return EncodedReviews(self.ids, self.starts[reviews], self.lengths[reviews])
+
     def containing_any(self, ids: Sequence[int]) -> NDArray[np.bool_]:
         """Whether each review contains one of the ids: [review]."""
         listed = np.zeros(self.ids.max(initial=0) + 1, bool)

@@ -47,11 +47,13 @@ from sentiment_tune.data.store import (
 from sentiment_tune.data.tables import Table, check_is_file, from_home, is_table, read_table, stem
 from sentiment_tune.data.text import Vocabulary
 from sentiment_tune.errors import InputError
+from sentiment_tune.space import unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NAMES = ("auto", "imdb", "sample")  # of data that needs no path
+VALIDATIONS = RANDOM, FILMS = "random", "films"
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,14 @@ class DataConfig:
     columns: str | None = None  # names with commas between, of a file whose first line names none
     sheet: str | None = None  # of a spreadsheet
     deduplicate: bool = False  # whether reviews that the test has too are left out of train and validation
+    validation: str = "random"  # what it is drawn by, of IMDB: random reviews, or films, each whole in one part
 
     def __post_init__(self) -> None:
         if self.unpack_limit is not None:
             parse_size(self.unpack_limit)
         self.reading  # noqa: B018  # refuses what is none
+        if self.validation not in VALIDATIONS:
+            raise unknown_name("validation", self.validation, VALIDATIONS)
 
     @property
     def reading(self) -> Reading:
@@ -89,7 +94,7 @@ def load(config: DataConfig, cache: Path | None = None) -> Corpus:
     InputError, in one line, for whatever is wrong with the source.
     """
     source = _choose(config)
-    if config.data != "auto":
+    if config.data != "auto" or config.validation == FILMS:
         return _load(source, cache, config.deduplicate)
     try:
         return _load(source, cache, config.deduplicate)
@@ -104,12 +109,22 @@ def load_frame(frame: "pd.DataFrame", config: DataConfig | None = None, cache: P
     The same reviews have the same digests as in a file. InputError as of `load`.
     """
     config = config or DataConfig()
+    check_names_films(config)
     return _load(_frame(frame, config), cache, config.deduplicate)
 
 
-def load_texts(texts: Iterable[str], labels: Iterable[Any], cache: Path | None = None) -> Corpus:
+def load_texts(
+    texts: Iterable[str], labels: Iterable[Any], cache: Path | None = None, config: DataConfig | None = None
+) -> Corpus:
     """The corpus of these texts and their labels, a fifth of it drawn for the test. InputError as of `load`."""
+    check_names_films(config or DataConfig())
     return _load(_texts(texts, labels), cache)
+
+
+def check_names_films(config: DataConfig) -> None:
+    """InputError where films are asked for of data that do not tell them: all but IMDB."""
+    if config.validation == FILMS:
+        raise InputError("validation=films is for IMDB, whose order tells them: name a table's column with group=")
 
 
 def encode_training_texts(texts: Iterable[str], labels: Iterable[Any]) -> Corpus:
@@ -164,16 +179,20 @@ def _convert(source: _Source, deduplicate: bool) -> Store:
 def _choose(config: DataConfig) -> _Source:
     path = from_home(config.data)
     if is_table(path) or (path.is_dir() and config.data not in ("", *NAMES)):
+        check_names_films(config)
         return _table(path, config)
     if config.test is not None:
         raise InputError(
             f"test={config.test} goes with a table; {config.data!r} is none, it has a test part of its own"
         )
     if path.suffix.lower() == ".npz":
-        return _npz(path, config.unpack_limit)
+        return _npz(path, config)
     if config.data not in NAMES:
         raise _unknown_data(config.data)
-    return _sample() if config.data == "sample" else _imdb()
+    if config.data != "sample":
+        return _imdb(config.validation == FILMS)
+    check_names_films(config)
+    return _sample()
 
 
 def _unknown_data(data: str) -> InputError:
@@ -194,16 +213,23 @@ def _sample() -> _Source:
     return _Source("sample", "sentiment_tune.sample", store_key("sample", train, test), read)
 
 
-def _imdb() -> _Source:
-    return _Source("imdb", imdb.URL, store_key("imdb", imdb.SHA256), lambda: imdb.read(*imdb.download()))
+def _imdb(films: bool) -> _Source:
+    key = store_key("imdb", imdb.SHA256, *_drawn_by(films))
+    return _Source("imdb", imdb.URL, key, lambda: imdb.read(*imdb.download(), films=films))
 
 
-def _npz(path: Path, unpack_limit: str | int | None) -> _Source:
+def _drawn_by(films: bool) -> list[str]:
+    """What tells a store whose validation part is drawn by films."""
+    return [FILMS] if films else []
+
+
+def _npz(path: Path, config: DataConfig) -> _Source:
     index = path.with_name(imdb.WORD_INDEX)
     if path.is_file() and not index.is_file():
         raise InputError(f"{path} needs the words of its ranks: place Keras' {index.name} in {path.parent}")
-    key = store_key("npz", _hash_file(path), _hash_file(index))
-    return _Source(path.stem, str(path.absolute()), key, lambda: imdb.read(path, index, unpack_limit))
+    films = config.validation == FILMS
+    key = store_key("npz", _hash_file(path), _hash_file(index), *_drawn_by(films))
+    return _Source(path.stem, str(path.absolute()), key, lambda: imdb.read(path, index, config.unpack_limit, films))
 
 
 def _table(path: Path, config: DataConfig) -> _Source:
