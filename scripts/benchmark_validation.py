@@ -185,8 +185,8 @@ def show_summary(rows: Sequence[Row]) -> None:
             print(f"| `{network}` | {by} | {' | '.join(shares)} | {differences} |")
     print("\n| validation by | trainings | mean difference, points | mean absolute one |\n|---|---|---|---|")
     for by in dict.fromkeys(row.by for row in rows):
-        differences = [row.difference for row in rows if row.by == by]
-        print(f"| {by} | {len(differences)} | {fmean(differences):+.2f} | {fmean(map(abs, differences)):.2f} |")
+        points = [row.difference for row in rows if row.by == by]
+        print(f"| {by} | {len(points)} | {fmean(points):+.2f} | {fmean(map(abs, points)):.2f} |")
 
 
 def spread(values: Sequence[float], form: str) -> str:

@@ -259,7 +259,7 @@ def _load(config: "DataConfig", in_memory: "Data | None", tell: Listener) -> "Co
     if in_memory is None:
         corpus = load.load(config)
     elif isinstance(in_memory, tuple):
-        corpus = load.load_texts(*in_memory, config=config)
+        corpus = load.load_texts(in_memory[0], in_memory[1], config=config)
     else:
         corpus = load.load_frame(in_memory, config)
     if corpus.warning:

@@ -115,7 +115,7 @@ def _repeat(config: ExperimentConfig, corpus: Corpus, seeds: int = 1) -> str:
     if config.data.data == IN_MEMORY:
         given = "".join(f", {name}={value!r}" for name, value in chosen.items())
         return f"Repeat it: `sentiment_tune.train({config.model!r}, data{given})`"
-    data = {"data": corpus.name} if config.data.data == AUTO else data_given(asdict(config.data))
+    data = data_given({**asdict(config.data), **({"data": corpus.name} if config.data.data == AUTO else {})})
     return f"Repeat it: `sentiment-tune train {options({'model': config.model, **data, **chosen})}`"
 
 

@@ -129,7 +129,7 @@ def _order_by_rank(ranks: Mapping[str, int]) -> list[str]:
 def _read_half(
     archive: zipfile.ZipFile, name: str, rng: np.random.RandomState, words: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
-    """Ids of one half, with lengths, labels and rows of the file [review]: in Keras' order, with its start and offset."""
+    """Ids of one half, with lengths, labels and rows of the file [review]: in Keras' order, with its start id."""
     reviews, labels = _read_array(archive, f"x_{name}.npy"), _read_array(archive, f"y_{name}.npy")
     _check_reviews(reviews, labels)
     order = np.arange(len(reviews))
