@@ -163,14 +163,18 @@ def _convert(source: _Source, deduplicate: bool) -> Store:
     if deduplicate:
         keep = ~_is_tested(reviews, part)
         raw = replace(
-            raw, labels=raw.labels[keep], texts=[*compress(raw.texts, keep)], remarks=[*raw.remarks, _left(keep)]
+            raw,
+            labels=raw.labels[keep],
+            texts=[*compress(raw.texts, keep)],
+            remarks=[*raw.remarks, _left(keep)],
+            groups=None if raw.groups is None else raw.groups[keep],
         )
         reviews, part = EncodedReviews.of([reviews[int(row)] for row in np.flatnonzero(keep)]), part[keep]
     checks = check_reviews(reviews.ids, reviews.lengths, raw.labels, part, words)
     if raw.encoded is None:
         checks.append(check_words(raw.texts, reviews.lengths, part))
     rows = [asdict(check) for check in checks]
-    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, raw.remarks, rows)
+    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, raw.remarks, rows, raw.groups)
 
 
 # ---- read
@@ -272,7 +276,8 @@ def _read_texts(
 
 def _in_memory(name: str, raw: RawReviews) -> _Source:
     """Reviews that were read already, known in the cache by their content."""
-    digest = hashlib.sha256(raw.labels.tobytes() + raw.part.tobytes())
+    groups = b"" if raw.groups is None else raw.groups.tobytes()
+    digest = hashlib.sha256(raw.labels.tobytes() + raw.part.tobytes() + groups)
     for text in raw.texts:
         digest.update(hashlib.sha256(text.encode()).digest())
     return _Source(name, f"sentiment_tune.{name}", store_key("memory", digest.hexdigest()), lambda: raw)
