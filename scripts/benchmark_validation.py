@@ -89,6 +89,8 @@ def main(
     known = {_key(row): row for row in read_rows(path)}
     missing = [task for task in tasks if _key(task) not in known]
     with path.open("a") as file:
+        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            file.write("\n")  # behind a line that was cut off
         for row in train_all(missing, source, device, workers):
             known[_key(row)] = row
             file.write(json.dumps(asdict(row)) + "\n")
