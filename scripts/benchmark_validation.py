@@ -172,7 +172,7 @@ def show_rows(rows: Sequence[Row]) -> None:
     for row in rows:
         print(
             f"| `{row.network}` | {row.by} | {row.seed} | {row.validation:.4f} | {row.test:.4f} "
-            f"| {row.difference:+.2f} | {row.epoch} of {row.epochs} | {row.seconds:.0f} |"
+            f"| {signed(row.difference)} | {row.epoch} of {row.epochs} | {row.seconds:.0f} |"
         )
 
 
@@ -183,17 +183,22 @@ def show_summary(rows: Sequence[Row]) -> None:
         some = [row for row in rows if (row.network, row.by) == (network, by)]
         if some:
             shares = [spread([getattr(row, part) for row in some], ".4f") for part in ("validation", "test")]
-            differences = spread([row.difference for row in some], "+.2f")
+            differences = spread([row.difference for row in some], ".2f")
             print(f"| `{network}` | {by} | {' | '.join(shares)} | {differences} |")
     print("\n| validation by | trainings | mean difference, points | mean absolute one |\n|---|---|---|---|")
     for by in dict.fromkeys(row.by for row in rows):
         points = [row.difference for row in rows if row.by == by]
-        print(f"| {by} | {len(points)} | {fmean(points):+.2f} | {fmean(map(abs, points)):.2f} |")
+        print(f"| {by} | {len(points)} | {signed(fmean(points))} | {fmean(map(abs, points)):.2f} |")
+
+
+def signed(points: float) -> str:
+    """Points with their sign, 0 without a wrong one."""
+    return f"{round(points, 2) + 0.0:+.2f}"
 
 
 def spread(values: Sequence[float], form: str) -> str:
     """Their mean, and of several their standard deviation."""
-    deviation = f" ± {stdev(values):{form.lstrip('+')}}" if len(values) > 1 else ""
+    deviation = f" ± {stdev(values):{form}}" if len(values) > 1 else ""
     return f"{fmean(values):{form}}{deviation}"
 
 
@@ -204,15 +209,14 @@ def draw(rows: Sequence[Row]) -> Figure:
     values = [value for row in rows for value in (row.validation, row.test)]
     ends = (min(values) - 0.005, max(values) + 0.005)
     axes.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
-    axes.annotate(
-        "validation = test", (ends[1], ends[1]), xytext=(-4, -14), textcoords="offset points", ha="right", color="0.4"
-    )
+    start = (ends[0], ends[0])
+    axes.annotate("validation = test", start, xytext=(24, 5), textcoords="offset points", color="0.4")
     for by in dict.fromkeys(row.by for row in rows):
         some = [row for row in rows if row.by == by]
-        points = fmean(row.difference for row in some)
-        label = f"by {by}: {points:+.2f} points"
+        label = f"by {by}: {signed(fmean(row.difference for row in some))} points"
         axes.scatter([row.validation for row in some], [row.test for row in some], s=18, label=label)
     axes.set(xlim=ends, ylim=ends, xlabel="validation accuracy", ylabel="test accuracy", aspect="equal")
+    axes.locator_params(nbins=5)
     axes.legend(frameon=False, loc="upper left")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
