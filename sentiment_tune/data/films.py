@@ -57,7 +57,8 @@ def _weigh(words: Any, common: float) -> Any:
     rare = (frequencies >= 2) & (frequencies <= common * count)
     weighed = words[:, rare] @ sparse.diags_array(np.log(count / frequencies[rare]).astype(np.float32))
     squares = np.asarray(weighed.multiply(weighed).sum(axis=1))
-    return sparse.csr_array(sparse.diags_array(1 / np.sqrt(squares + np.median(squares))) @ weighed)
+    usual = max(float(np.median(squares)), 1e-6)  # which is 0 where most rows have no rare word
+    return sparse.csr_array(sparse.diags_array(1 / np.sqrt(squares + usual)) @ weighed)
 
 
 def _in_order(rows: NDArray[np.int64], vectors: Any) -> NDArray[np.int64]:
@@ -67,7 +68,7 @@ def _in_order(rows: NDArray[np.int64], vectors: Any) -> NDArray[np.int64]:
     by_name = np.argsort(sorted(range(len(rows)), key=lambda number: f"{number}_"))
     near, order = max((_alike(vectors[some], 1).mean(), some.tolist()) for some in (rows, rows[by_name]))
     far = np.mean([_alike(vectors[order], apart).mean() for apart in _FAR])
-    if near < _CONTRAST * far:
+    if near <= _CONTRAST * far:
         raise InputError("films cannot be told: neighbours are as alike as others, so they are not in IMDB's order")
     return np.array(order)
 
@@ -138,7 +139,7 @@ def _link(words: Any, films: NDArray[np.int64], labels: NDArray[np.uint8]) -> ND
     alike = (vectors @ vectors.T).tocoo()
     rivals = (label[alike.row] != label[alike.col]) | (abs(alike.row - alike.col) > _BESIDE)
     alike = sparse.csr_array((alike.data[rivals], (alike.row[rivals], alike.col[rivals])), shape=alike.shape)
-    nearest, numbers = np.asarray(alike.argmax(axis=1)), np.arange(len(sizes))
+    nearest, numbers = np.asarray(alike.argmax(axis=1)).ravel(), np.arange(len(sizes))
     mutual = (nearest[nearest] == numbers) & (label[nearest] != label)
-    linked = mutual & (alike.max(axis=1).toarray() > _ALIKE) & (sizes + sizes[nearest] <= MOST)
+    linked = mutual & (alike.max(axis=1).toarray().ravel() > _ALIKE) & (sizes + sizes[nearest] <= MOST)
     return np.unique(np.where(linked, np.minimum(numbers, nearest), numbers)[films], return_inverse=True)[1]

@@ -67,6 +67,9 @@ def test_reviews_in_any_other_order_are_refused() -> None:
     order = np.random.RandomState(2).permutation(len(labels))
     with pytest.raises(InputError, match="not in IMDB's order"):
         recover_films(encoded(reviews, order), labels[order])
+    same = EncodedReviews.of([np.arange(1, 9)] * len(labels))
+    with pytest.raises(InputError, match="not in IMDB's order"):
+        recover_films(same, labels)
     few = np.concatenate([np.flatnonzero(labels == label)[:50] for label in (1, 0)])
     with pytest.raises(InputError, match="50 reviews of one label are too few"):
         recover_films(encoded(reviews, few), labels[few])
