@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from sentiment_tune.classifier import SentimentClassifier
 from sentiment_tune.data import imdb
 from sentiment_tune.data.corpus import Corpus, EncodedReviews
 from sentiment_tune.data.films import MOST, recover_films
@@ -126,12 +128,13 @@ def test_it_is_said_by_the_command_and_refused_in_a_line(tmp_path: Path) -> None
 
 
 def test_data_in_memory_know_no_films() -> None:
-    pandas = pytest.importorskip("pandas")
     texts, labels, config = ["fine", "dull"] * 30, [1, 0] * 30, DataConfig(validation="films")
     with pytest.raises(InputError, match="validation=films is for IMDB"):
         load_texts(texts, labels, config=config)
     with pytest.raises(InputError, match="validation=films is for IMDB"):
-        load_frame(pandas.DataFrame({"text": texts, "label": labels}), config)
+        load_frame(pd.DataFrame({"text": texts, "label": labels}), config)
+    with pytest.raises(InputError, match="validation=films is for IMDB"):
+        SentimentClassifier("linear", validation="films").fit(texts, labels)
 
 
 @pytest.mark.slow
