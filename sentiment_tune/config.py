@@ -24,21 +24,8 @@ RESERVED_NAMES = (
     *("model", "settings", "experiment", "folder", "run_name", "tracking_uri", "system_metrics", "quiet"),
     *("resume", "checkpoint_minutes"),
     *("progress", "listener", "verbose"),
-    *(
-        "trials",
-        "timeout",
-        "stale",
-        "workers",
-        "storage",
-        "study",
-        "sampler",
-        "pruner",
-        "top",
-        "seeds",
-        "folds",
-        "joint",
-    ),
-    *("search", "objectives", "max_parameters", "max_latency", "max_size", "from_study"),
+    *("trials", "timeout", "stale", "workers", "storage", "study", "sampler", "pruner", "top", "seeds", "joint"),
+    *("folds", "search", "objectives", "max_parameters", "max_latency", "max_size", "from_study"),
 )
 DATA_NAMES = tuple(field.name for field in fields(DataConfig))
 _KINDS: Mapping[str, Any] = {"unpack_limit": str | int, "deduplicate": str | bool}  # of settings that are no texts
