@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sentiment_tune.experiment import RunResult
     from sentiment_tune.inference.package import ModelPackage
     from sentiment_tune.recovery import Finding
-    from sentiment_tune.repeats import Repeats
+    from sentiment_tune.repeats import Repeats, Training
     from sentiment_tune.resumption import InterruptedTraining
     from sentiment_tune.tracking.registry import Registration
     from sentiment_tune.tuning.campaign import StudyOutcome
@@ -132,8 +132,11 @@ class TrainedRun:
         undelivered: where MLflow was away and has not taken all of the run, what to do; `model_uri` is then a folder
             of this machine. Else None.
         experiment_id: of the run's experiment in MLflow.
-        repeats: with several seeds, a row for each: seed, run_id and the figures of `metrics`; else None.
-        repeats_run_id: with several seeds, of the run above theirs.
+        repeats: with several seeds or folds, a row for each: seed or fold, run_id and the figures of `metrics`; else
+            None.
+        repeats_run_id: with several seeds or folds, of the run above theirs.
+        out_of_fold: with folds, a row for each review that is not tested on: row of the data, counted from 0, fold,
+            label, and the probability that the network of that fold gives; else None.
     """
 
     run_id: str
@@ -148,6 +151,7 @@ class TrainedRun:
     experiment_id: str = ""
     repeats: "pd.DataFrame | None" = None
     repeats_run_id: str | None = None
+    out_of_fold: "pd.DataFrame | None" = None
 
 
 @checked
@@ -156,6 +160,7 @@ def train(
     data: "Data | None" = None,
     *,
     seeds: int = 1,
+    folds: int | None = None,
     resume: str | None = None,
     checkpoint_minutes: float = 10.0,
     experiment: str | None = None,
@@ -174,6 +179,9 @@ def train(
             texts and labels; by default `auto`.
         seeds: how many times it is trained, with as many seeds from `seed` on: a run above them has their mean, spread,
             least and most, and what is returned is the best of them by validation.
+        folds: into how many parts train and validation are cut, each of which validates once what the others train: a
+            run above them has the mean, spread, least and most, and what each network says of the reviews that it has
+            not seen. What is of one group or film stands in one fold.
         resume: id of a run that was cut off, or `last` for the newest such: it goes on where it was, in the same run,
             and ends as if it had not been cut off. Its model, settings and data need not be given again; data in
             memory do.
@@ -194,8 +202,9 @@ def train(
     """
     from sentiment_tune import display
     from sentiment_tune.build import build_network
+    from sentiment_tune.data.folds import cut_folds
     from sentiment_tune.experiment import run_experiment
-    from sentiment_tune.repeats import run_repeats, with_seeds
+    from sentiment_tune.repeats import folds_of, run_repeats, seeds_of
     from sentiment_tune.tracking import server
     from sentiment_tune.tracking.runs import RunSpec
 
@@ -203,25 +212,29 @@ def train(
         raise InputError(f"checkpoint_minutes cannot be {checkpoint_minutes:g}: give from 0 on")
     if resume is not None:
         interrupted, config, in_memory = _interrupted(resume, model, data, settings, tracking_uri)
-        seeds = interrupted.check_seeds(seeds)
+        seeds, folds = interrupted.check_seeds(seeds), interrupted.check_folds(folds)
         spec = RunSpec(run_id=interrupted.run_id, name=run_name, resumed=True, system_metrics=system_metrics)
     else:
         interrupted, (config, in_memory) = None, _config(model or "rnn", "auto" if data is None else data, settings)
         title = config.title if seeds == 1 else f"{config.title_of_repeats}, {seeds} seeds"
+        title = f"{config.title}, {folds} folds" if folds else title
         spec = RunSpec(experiment, run_name or title, system_metrics=system_metrics)
-    configs = with_seeds(config, seeds)
+    _check_repeats(seeds, folds)
     with display.TrainingDisplay(quiet=not progress) as shown:
         tell = listener or shown
         corpus = _load(config.data, in_memory, tell)
+        config = config.read_by(corpus.vocabulary.rule)
+        cut = cut_folds(corpus, folds) if folds else None
+        corpus = cut.whole if cut else corpus
+        trainings = folds_of(config, cut) if cut else seeds_of(config, seeds, corpus)
         if interrupted:
             interrupted.check_data(corpus)
-        config, *_ = configs = [one.read_by(corpus.vocabulary.rule) for one in configs]
         network = build_network(config, corpus)  # which may be refused, before there is a run
         server.connect(tracking_uri)
         _tell_of_leftovers(tell)
-        if (interrupted and interrupted.seeds) or len(configs) > 1:
-            repeats, result = run_repeats(configs, corpus, spec, tell, checkpoint_minutes)
-            return _best_run(configs, corpus, repeats, result)
+        if (interrupted and interrupted.seeds) or len(trainings) > 1:
+            repeats, result = run_repeats(trainings, corpus, spec, tell, checkpoint_minutes)
+            return _best_run(trainings, repeats, result)
         result = run_experiment(network, config, corpus, spec, tell, checkpoint_minutes)
     return _trained_run(config, corpus, result)
 
@@ -319,22 +332,33 @@ def _trained_run(config: "ExperimentConfig", corpus: "Corpus", result: "RunResul
     )
 
 
-def _best_run(
-    configs: "Sequence[ExperimentConfig]", corpus: "Corpus", repeats: "Repeats", result: "RunResult"
-) -> TrainedRun:
+def _check_repeats(seeds: int, folds: int | None) -> None:
+    """InputError for numbers of seeds and folds that are none, or do not go together."""
+    from sentiment_tune.data.folds import check_folds
+    from sentiment_tune.repeats import check_seeds
+
+    check_seeds(seeds)
+    if folds is not None:
+        check_folds(folds)
+        if seeds > 1:
+            raise InputError(f"seeds={seeds} and folds={folds} are two ways to repeat a training: leave one out")
+
+
+def _best_run(trainings: "Sequence[Training]", repeats: "Repeats", result: "RunResult") -> TrainedRun:
     """The best of repeats, with the figures of all."""
     import pandas as pd
 
     rows = [
-        {"seed": config.runtime.seed, "run_id": run_id, **figures}
-        for config, (run_id, figures) in zip(configs, repeats.figures.items(), strict=True)
+        {training.tag: training.number, "run_id": run_id, **figures}
+        for training, (run_id, figures) in zip(trainings, repeats.figures.items(), strict=True)
     ]
-    best = list(repeats.figures).index(result.run_id)
+    best = trainings[list(repeats.figures).index(result.run_id)]
     return replace(
-        _trained_run(configs[best], corpus, result),
+        _trained_run(best.config, best.corpus, result),
         undelivered=result.undelivered or repeats.run.undelivered,
         repeats=pd.DataFrame(rows),
         repeats_run_id=repeats.run.run_id,
+        out_of_fold=repeats.out_of_fold,
     )
 
 
@@ -395,6 +419,7 @@ def tune(
     pruner: str | None = None,
     top: int = 3,
     seeds: int = 3,
+    folds: int | None = None,
     joint: bool = False,
     experiment: str | None = None,
     tracking_uri: str | None = None,
@@ -427,6 +452,8 @@ def tune(
         pruner: by Optuna's name; by default the median rule, from 51 trials on Hyperband.
         top: best trials that are trained again; with 0 nothing is trained again or registered.
         seeds: times that each of them is.
+        folds: into how many parts train and validation are cut in the search: a trial is a training for each, its value
+            their mean, and it is pruned between two. The best trials are trained again with the usual validation part.
         joint: one study over several networks.
         experiment: MLflow experiment; by default MLflow's own variable or `sentiment`.
         tracking_uri: MLflow server or database; by default MLflow's own.
@@ -463,6 +490,7 @@ def tune(
         pruner=pruner,
         top=top,
         seeds=seeds,
+        folds=folds,
         experiment=experiment,
         tracking_uri=tracking_uri,
     )
@@ -514,6 +542,7 @@ class _StudyOptions:
     pruner: str | None = None
     top: int = 3
     seeds: int = 3
+    folds: int | None = None
     experiment: str | None = None
     tracking_uri: str | None = None
 
@@ -562,6 +591,7 @@ def _tune(
             objectives=parse_objectives(options.objectives),
             from_study=options.from_study,
             earlier=earlier,
+            folds=options.folds,
             limits=parse_limits(options.max_parameters, options.max_latency, options.max_size),
         )
         for group in groups

@@ -65,10 +65,11 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             InputError: a setting, a text or a label is not as it must be, or there are too few texts.
         """
         from sentiment_tune.config import IN_MEMORY, ExperimentConfig
-        from sentiment_tune.data.load import encode_training_texts
+        from sentiment_tune.data.load import check_names_films, encode_training_texts
 
         labels = np.asarray(labels)
         config = ExperimentConfig.of(self.model, {**self.settings, "data": IN_MEMORY})
+        check_names_films(config.data)
         corpus = encode_training_texts(texts, labels, config.data)
         config = config.read_by(corpus.vocabulary.rule)
         classes = np.unique(labels)

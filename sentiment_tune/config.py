@@ -26,7 +26,7 @@ RESERVED_NAMES = (
     *("resume", "checkpoint_minutes"),
     *("progress", "listener", "verbose"),
     *("trials", "timeout", "stale", "workers", "storage", "study", "sampler", "pruner", "top", "seeds", "joint"),
-    *("search", "objectives", "max_parameters", "max_latency", "max_size", "from_study"),
+    *("folds", "search", "objectives", "max_parameters", "max_latency", "max_size", "from_study"),
 )
 DATA_NAMES = tuple(field.name for field in fields(DataConfig))
 _KINDS: Mapping[str, Any] = {"unpack_limit": str | int, "deduplicate": str | bool}  # of settings that are no texts

@@ -67,9 +67,17 @@ def ensembled(weights: Mapping[str, float], corpus: Corpus, run: ActiveRun, resu
 
 
 def repeated(
-    config: ExperimentConfig, corpus: Corpus, run: ActiveRun, seeds: int, summary: Mapping[str, float], best: str
+    config: ExperimentConfig,
+    corpus: Corpus,
+    run: ActiveRun,
+    repeats: Mapping[str, int],
+    summary: Mapping[str, float],
+    best: str,
 ) -> str:
-    """What trainings that differ in their seed alone came to, with the way to the best of them."""
+    """What trainings that differ in their seed alone, or in their fold, came to, with the way to the best of them.
+
+    `repeats` is how many there are, by the name of the option: seeds or folds.
+    """
     page = ui.run_page(run.experiment_id, best)
     figures = {"Validation": Metric.BEST_VAL_ACCURACY, "Test": Metric.TEST_ACCURACY}
     means = [
@@ -78,7 +86,9 @@ def repeated(
         for part, name in figures.items()
         if Metric.MEAN + name in summary
     ]
-    lines = (f"{about(config, corpus)}, {seeds} seeds · [the best]({page})", *means, _repeat(config, corpus, seeds))
+    ((kind, count),) = repeats.items()
+    title = f"{about(config, corpus)}, {count} {kind} · [the best]({page})"
+    lines = (title, *means, _repeat(config, corpus, repeats if count > 1 else {}))
     return "\n\n".join(lines)
 
 
@@ -109,15 +119,15 @@ def _linear(digest: str, model: str) -> float | None:
     return None
 
 
-def _repeat(config: ExperimentConfig, corpus: Corpus, seeds: int = 1) -> str:
+def _repeat(config: ExperimentConfig, corpus: Corpus, repeats: Mapping[str, int] | None = None) -> str:
     """How to train the same again: a command, or for data in memory a call."""
-    chosen: dict[str, Value] = {**config.changed, "seeds": seeds} if seeds > 1 else {**config.changed}
+    chosen: dict[str, Value] = {**config.changed, **(repeats or {})}
     if config.data.data == IN_MEMORY:
         if not config.data.has_usual_rule:
             chosen["text_rule"] = config.data.rule_of_texts
         given = "".join(f", {name}={value!r}" for name, value in chosen.items())
         return f"Repeat it: `sentiment_tune.train({config.model!r}, data{given})`"
-    data = data_given(asdict(config.data)) | ({"data": corpus.name} if config.data.data == AUTO else {})
+    data = data_given({**asdict(config.data), **({"data": corpus.name} if config.data.data == AUTO else {})})
     return f"Repeat it: `sentiment-tune train {options({'model': config.model, **data, **chosen})}`"
 
 

@@ -1,7 +1,7 @@
 """The leaderboard: finished runs and champions side by side, with what their differences are worth."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class Row:
     experiment_id: str = ""
     spread: float = 0.0  # standard deviation of validation over the seeds
     seeds: int = 1
+    folds: int = 0  # in place of seeds
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ def rank_runs(digest: str | None = None, sort: str = "validation", best_only: bo
     """
     if sort not in SORTS:
         raise unknown_name("order", sort, SORTS)
-    repeats = {run.run_id: run.metrics for run in records.find_runs({Tag.STAGE: Stage.REPEATS})}
-    runs = _ranked(_tested_runs(digest), repeats)
+    above = records.find_runs({Tag.STAGE: Stage.REPEATS})
+    repeats = {run.run_id: run.metrics for run in above}
+    runs = _ranked(_tested_runs(digest, {run.run_id: run.tags[Tag.DATA_DIGEST] for run in above}), repeats)
     champions = registry.champions()
     chosen = [run for run in runs if run.run_id in champions or not best_only or run is _best_like(run, runs)]
     unsorted = (_row(run, champions.get(run.run_id, []), repeats.get(str(run.parent), {})) for run in chosen)
@@ -83,12 +85,16 @@ def rank_runs(digest: str | None = None, sort: str = "validation", best_only: bo
     return [RankedRow(row, _by_chance(row, leaders[row.digest])) for row in rows]
 
 
-def _tested_runs(digest: str | None) -> list[FinishedRun]:
-    """The tested runs, on the data of this name or digest, or its beginning."""
+def _tested_runs(digest: str | None, above: Mapping[str, str]) -> list[FinishedRun]:
+    """The tested runs, on the data of this name or digest, or its beginning.
+
+    Repeats are of the data of the run above them: folds each have their own, and are compared by the mean of all.
+    """
     tested = [run for run in records.find_runs({}) if Metric.TEST_ACCURACY in run.metrics]
+    finished = map(records.finished_run, tested)
     runs = [
         run
-        for run in map(records.finished_run, tested)
+        for run in (replace(each, data_digest=above.get(str(each.parent), each.data_digest)) for each in finished)
         if digest in (None, run.data) or run.data_digest.startswith(digest or "")
     ]
     if not runs:
@@ -134,7 +140,8 @@ def _row(run: FinishedRun, names: Sequence[str], repeats: Mapping[str, float]) -
         correct=correct,
         experiment_id=run.experiment_id,
         spread=repeats.get(Metric.SPREAD + Metric.BEST_VAL_ACCURACY, 0.0),
-        seeds=int(repeats.get(Metric.REPEATS, 1)),
+        seeds=1 if Metric.FOLDS in repeats else int(repeats.get(Metric.REPEATS, 1)),
+        folds=int(repeats.get(Metric.FOLDS, 0)),
     )
 
 
@@ -162,8 +169,8 @@ def cells(ranked: RankedRow) -> list[str]:
     chance = "" if ranked.by_chance is None else f" (p = {ranked.by_chance:.2g})"
     return [
         row.network,
-        f"{row.validation:.4f}" + (f" ± {row.spread:.4f}" if row.seeds > 1 else ""),
-        str(row.seeds),
+        f"{row.validation:.4f}" + (f" ± {row.spread:.4f}" if max(row.seeds, row.folds) > 1 else ""),
+        f"{row.folds} folds" if row.folds else str(row.seeds),
         f"{row.test.value:.4f}",
         f"{low:.4f} to {high:.4f}",
         ranked.verdict + chance,
@@ -186,6 +193,7 @@ def record(ranked: RankedRow) -> dict[str, Any]:
         "val_accuracy": row.validation,
         "val_spread": row.spread,
         "seeds": row.seeds,
+        "folds": row.folds,
         "test_accuracy": row.test.value,
         "test_low": low,
         "test_high": high,

@@ -1,6 +1,7 @@
-"""Trainings that differ in their seed alone, as one line of MLflow: a run with what they come to, and they below it.
+"""Trainings that differ in their seed alone, or in their fold, as one line of MLflow: a run with what they come to.
 
-A single training is lucky or not. What compares settings is the mean of several, and its spread.
+A single training is lucky or not, and so is a single validation part. What compares settings is the mean of several
+trainings, which are runs below that one, and its spread.
 """
 
 import json
@@ -10,17 +11,23 @@ from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from statistics import fmean, stdev
 
+import pandas as pd
+from scipy.special import expit
+
 from sentiment_tune import notes
 from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
+from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.data.folds import Folds
 from sentiment_tune.errors import InputError
 from sentiment_tune.events import Listener, Message, ignore
 from sentiment_tune.experiment import RunResult, has_checkpoints, run_experiment, start_model_run
+from sentiment_tune.inference.predict import device_of, predict
 from sentiment_tune.tracking import logged_models, records, runs
 from sentiment_tune.tracking.records import RunRecord
 from sentiment_tune.tracking.runs import ActiveRun, RunSpec
-from sentiment_tune.tracking.schema import Metric, Stage, Tag
+from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag
 from sentiment_tune.training.checkpoint import MINUTES
 from sentiment_tune.training.loop import EpochRecord
 
@@ -33,7 +40,9 @@ class Repeats:
     """The run above several trainings, and what each of them came to so far."""
 
     run: ActiveRun
-    figures: dict[str, Mapping[str, float]] = field(default_factory=dict)  # metrics by run id, in the order of seeds
+    figures: dict[str, Mapping[str, float]] = field(default_factory=dict)  # metrics by run id, in order
+    unseen: list[pd.DataFrame] = field(default_factory=list)  # of folds, what each network says of what it has not seen
+    out_of_fold: pd.DataFrame | None = None  # the same of all, by row
 
     @property
     def best(self) -> str:
@@ -41,10 +50,15 @@ class Repeats:
         return max(self.figures, key=lambda run_id: self.figures[run_id][Metric.BEST_VAL_ACCURACY])
 
 
-def with_seeds(config: ExperimentConfig, count: int) -> list[ExperimentConfig]:
-    """The training with its own seed and with those that follow; InputError for a count that is none."""
+def check_seeds(count: int) -> None:
+    """InputError for a number of seeds that is none."""
     if not 1 <= count <= MOST:
         raise InputError(f"seeds cannot be {count}: give from 1 to {MOST}")
+
+
+def with_seeds(config: ExperimentConfig, count: int) -> list[ExperimentConfig]:
+    """The training with its own seed and with those that follow; InputError for a count that is none."""
+    check_seeds(count)
     settings = {name: value for name, value in config.as_dict.items() if name != "model" and value is not None}
     seeds = range(config.runtime.seed, config.runtime.seed + count)
     return [ExperimentConfig.of(config.model, {**settings, "seed": seed}) for seed in seeds]
@@ -52,14 +66,21 @@ def with_seeds(config: ExperimentConfig, count: int) -> list[ExperimentConfig]:
 
 @contextmanager
 def start_repeats(
-    configs: Sequence[ExperimentConfig], corpus: Corpus, spec: RunSpec, listener: Listener = ignore
+    configs: Sequence[ExperimentConfig],
+    corpus: Corpus,
+    spec: RunSpec,
+    listener: Listener = ignore,
+    kind: str = Tag.SEEDS,
 ) -> Iterator[Repeats]:
-    """A run of MLflow above the trainings whose figures the block adds to it, which it sums up at its end."""
+    """A run of MLflow above the trainings whose figures the block adds to it, which it sums up at its end.
+
+    `kind` is the tag that says how many there are to be.
+    """
     config = configs[0]
     settings = config.as_dict
     tags = {
         Tag.STAGE: Stage.REPEATS,
-        Tag.SEEDS: str(len(configs)),
+        kind: str(len(configs)),
         Tag.SETTINGS: json.dumps(settings),
         Tag.NOTE: notes.about(config, corpus),
     }
@@ -68,8 +89,9 @@ def start_repeats(
         repeats = Repeats(run)
         yield repeats
         summary = summarize(list(repeats.figures.values()))
-        runs.log_metrics({Metric.REPEATS: len(configs), **summary})
-        note = notes.repeated(config, corpus, run, len(configs), summary, repeats.best)
+        counts = {Metric.REPEATS: len(configs)} | ({Metric.FOLDS: len(configs)} if kind == Tag.FOLDS else {})
+        runs.log_metrics({**counts, **summary})
+        note = notes.repeated(config, corpus, run, {kind: len(configs)}, summary, repeats.best)
         runs.set_tags({Tag.BEST_RUN: repeats.best, Tag.NOTE: note})
 
 
@@ -91,21 +113,52 @@ def summarize(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return summary
 
 
+@dataclass(frozen=True)
+class Training:
+    """One of several trainings: a seed, or a fold that validates."""
+
+    config: ExperimentConfig
+    corpus: Corpus
+    tag: str  # of its run, which tells it from the others
+    number: int  # and the tag's value
+
+    @property
+    def name(self) -> str:
+        """Of its run."""
+        return f"{self.tag} {self.number}: {self.config.title_of_repeats}"
+
+
+def seeds_of(config: ExperimentConfig, count: int, corpus: Corpus) -> list[Training]:
+    """The training with so many seeds; InputError for a count that is none."""
+    return [Training(each, corpus, Tag.SEED, each.runtime.seed) for each in with_seeds(config, count)]
+
+
+def folds_of(config: ExperimentConfig, folds: Folds) -> list[Training]:
+    """The training with each fold for validation; InputError if the network were to train on that, too."""
+    if config.training.refit:
+        raise InputError("refit=true trains on what a fold is to validate: leave out folds, or give refit=false")
+    return [Training(config, part, Tag.FOLD, number) for number, part in enumerate(folds.parts, 1)]
+
+
 def run_repeats(
-    configs: Sequence[ExperimentConfig],
+    trainings: Sequence[Training],
     corpus: Corpus,
     spec: RunSpec,
     listener: Listener = ignore,
     checkpoint_minutes: float = MINUTES,
 ) -> tuple[Repeats, RunResult]:
-    """Train with each seed, one after the other, each to its finished and tested model; all of them and the best.
+    """Make one training after the other, each to its finished and tested model; all of them and the best.
 
     Of repeats that were cut off, trainings that are finished are taken as they are, and the one that was cut off goes
-    on.
+    on. Of folds, what each network says of the reviews that it has not seen is logged with the run above them.
     """
-    with start_repeats(configs, corpus, spec, listener) as repeats:
+    kind = Tag.FOLDS if trainings[0].tag == Tag.FOLD else Tag.SEEDS
+    with start_repeats([training.config for training in trainings], corpus, spec, listener, kind) as repeats:
         earlier = records.find_children(repeats.run.run_id) if spec.resumed else []
-        best = reduce(_better, _train_each(configs, earlier, corpus, repeats, listener, checkpoint_minutes))
+        best = reduce(_better, _train_each(trainings, earlier, repeats, listener, checkpoint_minutes))
+        if repeats.unseen:
+            repeats.out_of_fold = pd.concat(repeats.unseen).sort_values("row", ignore_index=True)
+            runs.log_text(repeats.out_of_fold.to_csv(index=False, lineterminator="\r\n"), Artifact.OUT_OF_FOLD)
     return repeats, best
 
 
@@ -114,32 +167,42 @@ def _better(one: RunResult, other: RunResult) -> RunResult:
 
 
 def _train_each(
-    configs: Sequence[ExperimentConfig],
+    trainings: Sequence[Training],
     earlier: Sequence[RunRecord],
-    corpus: Corpus,
     repeats: Repeats,
     listener: Listener,
     checkpoint_minutes: float,
 ) -> Iterator[RunResult]:
-    for number, config in enumerate(configs, 1):
-        seed = config.runtime.seed
-        begun = next((run for run in earlier if run.tags.get(Tag.SEED) == str(seed)), None)
+    for number, training in enumerate(trainings, 1):
+        config, corpus = training.config, training.corpus
+        begun = next((run for run in earlier if run.tags.get(training.tag) == str(training.number)), None)
         if begun and begun.status == "FINISHED":
             result = _read_result(begun, config)
         else:
-            listener(Message(f"seed {seed}, {number} of {len(configs)}"))
-            spec = _spec_of(config, repeats.run.run_id, begun)
+            listener(Message(f"{training.tag} {training.number}, {number} of {len(trainings)}"))
+            spec = _spec_of(training, repeats.run.run_id, begun)
             network = build_network(config, corpus)
             result = run_experiment(network, config, corpus, spec, listener, checkpoint_minutes)
         repeats.figures[result.run_id] = result.figures
+        if training.tag == Tag.FOLD:
+            repeats.unseen.append(_unseen(training, result))
         yield result
 
 
-def _spec_of(config: ExperimentConfig, parent: str, earlier: RunRecord | None) -> RunSpec:
+def _unseen(training: Training, result: RunResult) -> pd.DataFrame:
+    """What a network says of its validation reviews: row of the data, fold, label, probability."""
+    reviews, network = training.corpus.validation, result.package.network
+    logits = predict(network, evaluation_batches(reviews, training.config.text, device_of(network)))
+    return pd.DataFrame(
+        {"row": reviews.rows, "fold": training.number, "label": reviews.labels, "probability": expit(logits)}
+    )
+
+
+def _spec_of(training: Training, parent: str, earlier: RunRecord | None) -> RunSpec:
     """Where a training goes: in the run that was cut off, where its checkpoints are on this machine."""
     begun = earlier.run_id if earlier and has_checkpoints(earlier.run_id) else None
-    name = f"seed {config.runtime.seed}: {config.title_of_repeats}"
-    return RunSpec(name=name, parent=parent, run_id=begun, resumed=begun is not None)
+    tags = {training.tag: str(training.number)}
+    return RunSpec(name=training.name, tags=tags, parent=parent, run_id=begun, resumed=begun is not None)
 
 
 def _read_result(run: RunRecord, config: ExperimentConfig) -> RunResult:

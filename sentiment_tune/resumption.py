@@ -26,6 +26,7 @@ class InterruptedTraining:
     settings: Mapping[str, Any]  # all by name, as they were logged
     data_digest: str
     seeds: int | None = None  # of repeats: how many there are to be
+    folds: int | None = None  # of folds
 
     def config(self, model: str | None, given: Mapping[str, Any]) -> ExperimentConfig:
         """Its config; InputError naming the first of the settings given now that is another.
@@ -49,6 +50,12 @@ class InterruptedTraining:
             raise self._other("seeds", self.seeds or 1, given)
         return self.seeds or 1
 
+    def check_folds(self, given: int | None) -> int | None:
+        """How many folds it has; InputError if as many are given now as it was not begun with."""
+        if given not in (None, self.folds):
+            raise self._other("folds", self.folds, given)
+        return self.folds
+
     def check_data(self, corpus: Corpus) -> None:
         """InputError if the data are not those that it was begun with."""
         if corpus.digest != self.data_digest:
@@ -64,10 +71,8 @@ def interrupted_training(run_id: str) -> InterruptedTraining:
     objection = _objection(run)
     if objection:
         raise InputError(f"run {run.run_id} {objection}")
-    seeds = run.tags.get(Tag.SEEDS)
-    return InterruptedTraining(
-        run.run_id, _settings_of(run), run.tags[Tag.DATA_DIGEST], None if seeds is None else int(seeds)
-    )
+    seeds, folds = (int(run.tags[tag]) if tag in run.tags else None for tag in (Tag.SEEDS, Tag.FOLDS))
+    return InterruptedTraining(run.run_id, _settings_of(run), run.tags[Tag.DATA_DIGEST], seeds, folds)
 
 
 def _with_its_repeats(run: RunRecord) -> RunRecord:

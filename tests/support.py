@@ -7,8 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -114,6 +114,20 @@ def workers_of(folder: Path) -> set[str]:
     except sqlite3.Error:
         return set()
     return {worker for (worker,) in found}
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[str]:
+    """A folder to work in with an MLflow of its own, whose address is given; nothing of it is left to other tests."""
+    from mlflow.tracking import fluent
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):  # MLflow sets both; they are to go again
+            patch.setenv(name, "")
+            patch.delenv(name)
+        yield f"sqlite:///{folder}/mlflow.db"
+    fluent._active_experiment_id = None
 
 
 def runs(database: str) -> list[Any]:

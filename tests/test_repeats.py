@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 import sentiment_tune as st
 from sentiment_tune.repeats import summarize
 from sentiment_tune.tracking import runs as tracking
-from support import ask, runs
+from support import alone_in, ask, runs
 
 SMALL: dict[str, Any] = {"vocabulary": 300, "length": 60, "epochs": 2, "device": "cpu", "seed": 4}
 WORDS: tuple[str, ...] = ("train", "--model", "embedding", "--data", "sample")
@@ -38,9 +38,7 @@ class Repeated:
 @pytest.fixture(scope="module")
 def repeated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, st.TrainedRun, Repeated]:
     folder = tmp_path_factory.mktemp("repeated")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        uri = f"sqlite:///{folder}/mlflow.db"
+    with alone_in(folder) as uri:
         trained = st.train("embedding", "sample", **SMALL, seeds=3, tracking_uri=uri, progress=False)
     return folder, trained, Repeated(folder)
 

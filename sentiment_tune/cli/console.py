@@ -41,7 +41,7 @@ def trained(run: "TrainedRun", **given: "Value | None") -> None:
     best = ""
     if run.repeats is not None:
         _repeated(run.repeats, str(run.repeats_run_id))
-        best = f"the best, with seed {run.settings['seed']}: "
+        best = _which(run)
     terminal().print(
         f"\n{best}{model} on {run.data}: test accuracy {metrics['test_accuracy']:.4f}, validation "
         f"{metrics['best_val_accuracy']:.4f} in epoch {metrics['best_epoch']}, {run.parameters:,} parameters, "
@@ -53,13 +53,22 @@ def trained(run: "TrainedRun", **given: "Value | None") -> None:
     say(f"train another      {_command('sentiment-tune')} train {notes.options(_another(run, given))}")
 
 
+def _which(run: "TrainedRun") -> str:
+    """Which of several trainings it is."""
+    if run.out_of_fold is None or run.repeats is None:
+        return f"the best, with seed {run.settings['seed']}: "
+    (fold,) = run.repeats["fold"][run.repeats["run_id"] == run.run_id]
+    return f"the best, validated by fold {fold}: "
+
+
 def _repeated(repeats: "DataFrame", run_id: str) -> None:
-    """What trainings with several seeds came to, each and together."""
+    """What trainings with several seeds or folds came to, each and together."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("seed", "validation", "test", "run"):
+    kind = "fold" if "fold" in repeats else "seed"
+    for column in (kind, "validation", "test", "run"):
         table.add_column(column, justify="right", no_wrap=True)
     for repeat in repeats.to_dict("records"):
-        table.add_row(str(repeat["seed"]), *(f"{repeat[name]:.4f}" for name in ACCURACIES), repeat["run_id"][:8])
+        table.add_row(str(repeat[kind]), *(f"{repeat[name]:.4f}" for name in ACCURACIES), repeat["run_id"][:8])
     means = (f"{repeats[name].mean():.4f} ± {repeats[name].std():.4f}" for name in ACCURACIES)
     table.add_row("mean", *means, run_id[:8], style="bold")
     show_table(table)
@@ -179,7 +188,8 @@ def leaderboard(rows: "Sequence[RankedRow]") -> None:
     """The leaderboard as a table, and how to register a run that leads and is no champion."""
     from sentiment_tune import ranking
 
-    shown = [column for column, name in enumerate(ranking.COLUMNS) if name != "data"]
+    several = len({ranked.row.digest for ranked in rows}) > 1  # whose validation accuracies are not to be compared
+    shown = [column for column, name in enumerate(ranking.COLUMNS) if name != "data" or several]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in shown:
         table.add_column(ranking.COLUMNS[column], justify="left" if column == 0 else "right", no_wrap=True)

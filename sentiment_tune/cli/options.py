@@ -189,6 +189,12 @@ def data_options(command: F) -> F:
             help="how words are found in texts: unicode, punctuation (its marks are words too), keras  "
             "[default: unicode; of ids always keras]",
         ),
+        option(
+            "--validation",
+            group="data",
+            metavar="random|films",
+            help="what the validation part of IMDB is drawn by; films: none is in train as well  [default: random]",
+        ),
         option("--test", group="data", metavar="FILE", help="file of the test reviews"),
         option(
             "--group", group="data", metavar="COLUMN", help="column of what stays in one part: film, product, author"

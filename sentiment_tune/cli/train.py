@@ -10,6 +10,9 @@ from sentiment_tune.cli import options
 @options.settings_option("settings.json of an earlier run, or the name of a recipe")
 @options.data_options
 @options.option("--seeds", default=1, show_default=True, help="times it is trained, with as many seeds from --seed on")
+@options.option(
+    "--folds", type=int, metavar="COUNT", help="parts of train and validation, each of which validates once"
+)
 @options.option("--resume", metavar="RUN|last", help="go on with a run that was cut off, with its settings and data")
 @options.option(
     "--checkpoint-minutes",
@@ -28,6 +31,7 @@ def train(
     model: str | None,
     settings: str | None,
     seeds: int,
+    folds: int | None,
     resume: str | None,
     checkpoint_minutes: float,
     experiment: str | None,
@@ -45,6 +49,7 @@ def train(
     run = api.train(
         **{**chosen, "model": model} if resume else chosen,
         seeds=seeds,
+        folds=folds,
         resume=resume or None,
         checkpoint_minutes=checkpoint_minutes,
         experiment=experiment,
@@ -53,5 +58,6 @@ def train(
         system_metrics=system_metrics,
         progress=not quiet,
     )
-    console.trained(run, seeds=seeds if seeds > 1 else None, experiment=experiment, tracking_uri=tracking_uri)
+    repeats = {"seeds": seeds if seeds > 1 else None, "folds": folds}
+    console.trained(run, **repeats, experiment=experiment, tracking_uri=tracking_uri)
     console.check_delivered()

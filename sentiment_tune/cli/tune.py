@@ -55,6 +55,13 @@ from sentiment_tune.cli import options
     help="best trials that are trained again; 0: register nothing",
 )
 @options.option("--seeds", group="search", default=3, show_default=True, help="times that each is trained again")
+@options.option(
+    "--folds",
+    group="search",
+    type=int,
+    metavar="COUNT",
+    help="parts of train and validation, each of which validates every trial once",
+)
 @options.switch("--joint", "one study over all networks instead of one for each", group="search")
 @options.experiment
 @options.tracking_uri
@@ -77,6 +84,7 @@ def tune(
     pruner: str | None,
     top: int,
     seeds: int,
+    folds: int | None,
     joint: bool,
     experiment: str | None,
     tracking_uri: str | None,
@@ -107,6 +115,7 @@ def tune(
         "pruner": pruner,
         "top": top,
         "seeds": seeds,
+        "folds": folds,
         "experiment": experiment,
         "tracking_uri": tracking_uri,
         "listener": console.CommandDisplay(),

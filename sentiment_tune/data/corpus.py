@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,10 @@ from sentiment_tune.data.checks import Check
 from sentiment_tune.data.rules import KERAS
 from sentiment_tune.data.store import TEST, TRAIN, VALIDATION, Store
 from sentiment_tune.data.text import PADDING, Tally, Vocabulary
+
+
+def _none() -> NDArray[np.int64]:
+    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,10 @@ class EncodedReviews:
     def __getitem__(self, review: int) -> NDArray[np.int32]:
         start = self.starts[review]
         return self.ids[start : start + self.lengths[review]]
+
+    def take(self, reviews: NDArray[np.integer] | slice) -> "EncodedReviews":
+        """Some of the reviews, in that order."""
+        return EncodedReviews(self.ids, self.starts[reviews], self.lengths[reviews])
 
     def containing_any(self, ids: Sequence[int]) -> NDArray[np.bool_]:
         """Whether each review contains one of the ids: [review]."""
@@ -70,6 +78,10 @@ class Reviews(EncodedReviews):
 
     labels: NDArray[np.uint8]  # [review], 1 is positive
     digest: str = ""  # over labels, lengths and ids: 16 hex digits
+    rows: NDArray[np.int64] = field(default_factory=_none)  # of the source [review]; empty where nobody knows
+    groups: NDArray[np.int64] = field(
+        default_factory=_none
+    )  # of those that are to stay in one part [review]; empty where there are none
 
     def union(self, other: "Reviews") -> "Reviews":
         """The reviews of two parts of one corpus as one part, in the order of the source."""
@@ -80,12 +92,21 @@ class Reviews(EncodedReviews):
             starts=both[order],
             lengths=np.concatenate([self.lengths, other.lengths])[order],
             labels=np.concatenate([self.labels, other.labels])[order],
+            rows=_reordered(np.concatenate([self.rows, other.rows]), order),
+            groups=_reordered(np.concatenate([self.groups, other.groups]), order),
             digest=hashlib.sha256(f"{self.digest} {other.digest}".encode()).hexdigest()[:16],
         )
 
     def take(self, reviews: NDArray[np.integer] | slice) -> "Reviews":
         """Some of the reviews, without a digest."""
-        return Reviews(self.ids, self.starts[reviews], self.lengths[reviews], self.labels[reviews])
+        return Reviews(
+            self.ids,
+            self.starts[reviews],
+            self.lengths[reviews],
+            self.labels[reviews],
+            rows=_reordered(self.rows, reviews),
+            groups=_reordered(self.groups, reviews),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,4 +135,10 @@ class Corpus:
 def _reviews_of(store: Store, part: int) -> Reviews:
     rows = np.flatnonzero(store.part == part)
     starts = store.offsets[rows]
-    return Reviews(store.ids, starts, store.offsets[rows + 1] - starts, store.targets[rows], store.digests[part])
+    lengths, groups = store.offsets[rows + 1] - starts, _reordered(store.groups, rows)
+    return Reviews(store.ids, starts, lengths, store.targets[rows], store.digests[part], rows, groups)
+
+
+def _reordered(values: NDArray[np.int64], reviews: NDArray[np.integer] | slice) -> NDArray[np.int64]:
+    """Those of these reviews, where there are any."""
+    return values[reviews] if len(values) else values

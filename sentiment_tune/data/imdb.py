@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from sentiment_tune.data.corpus import EncodedReviews, RawReviews
 from sentiment_tune.data.packing import archive_size, too_large, unpack_limit
 from sentiment_tune.data.splits import train_then_test
+from sentiment_tune.data.store import TRAIN
 from sentiment_tune.data.text import FIRST_WORD, START, UNKNOWN
 from sentiment_tune.errors import InputError
 
@@ -69,10 +71,10 @@ def download() -> tuple[Path, Path]:
     )
 
 
-def read(path: Path, index: Path, most: str | int | None = None) -> RawReviews:
+def read(path: Path, index: Path, most: str | int | None = None, films: bool = False) -> RawReviews:
     """What keras.datasets.imdb.load_data would make of such a file and its word index; nothing in them can run code.
 
-    `most` is what the file may unpack to, as of `unpack_limit`.
+    `most` is what the file may unpack to, as of `unpack_limit`. With `films` what is of one film in train is a group.
     """
     try:
         words = _order_by_rank(json.loads(index.read_bytes()))
@@ -90,12 +92,28 @@ def read(path: Path, index: Path, most: str | int | None = None) -> RawReviews:
         raise InputError(
             f"cannot read {path} ({_describe(error)}): fetch {URL} (SHA-256 {SHA256}) again, or choose data=sample"
         ) from error
-    ids, lengths, labels = (np.concatenate(arrays) for arrays in zip(*halves, strict=True))
+    ids, lengths, labels, order = (np.concatenate(arrays) for arrays in zip(*halves, strict=True))
     # The rarest word is unknown: Keras takes the largest id for the number of words, and drops it.
     ids[ids == ids.max(initial=UNKNOWN)] = UNKNOWN
     encoded = EncodedReviews(ids, np.cumsum(lengths) - lengths, lengths)
-    part = train_then_test(*(len(half_labels) for _, _, half_labels in halves))
-    return RawReviews([], labels, part, encoded, words)
+    part = train_then_test(*(len(half_labels) for _, _, half_labels, _ in halves))
+    raw = RawReviews([], labels, part, encoded, words)
+    return _with_films(raw, encoded, order[part == TRAIN], path) if films else raw
+
+
+def _with_films(raw: RawReviews, encoded: EncodedReviews, order: NDArray[np.int64], path: Path) -> RawReviews:
+    """The same, those of train grouped by films; order is the row of the file that each is of [review of train]."""
+    from sentiment_tune.data.films import recover_films  # scipy.sparse is slow to import
+
+    rows = np.argsort(order)
+    try:
+        films = recover_films(encoded.take(rows), raw.labels[rows])[order]
+    except InputError as error:
+        raise InputError(f"{path}: {error}; leave out --validation films") from None
+    others = films.max() + 1 + np.arange(len(raw.labels) - len(films))  # each of test alone
+    sizes = np.bincount(films)
+    found = f"{len(sizes):,} films in train's {len(films):,} reviews, of 1 to {sizes.max()}, each whole in one part"
+    return replace(raw, groups=np.concatenate([films, others]), remarks=[f"{path.name}: {found}"])
 
 
 def _order_by_rank(ranks: Mapping[str, int]) -> list[str]:
@@ -110,8 +128,8 @@ def _order_by_rank(ranks: Mapping[str, int]) -> list[str]:
 
 def _read_half(
     archive: zipfile.ZipFile, name: str, rng: np.random.RandomState, words: int
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
-    """Ids of one half, with lengths and labels [review]: in Keras' order, with Keras' start id and offset."""
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
+    """Ids of one half, with lengths, labels and rows of the file [review]: in Keras' order, with its start id."""
     reviews, labels = _read_array(archive, f"x_{name}.npy"), _read_array(archive, f"y_{name}.npy")
     _check_reviews(reviews, labels)
     order = np.arange(len(reviews))
@@ -122,7 +140,7 @@ def _read_half(
     if ranks.size and not 1 <= ranks.min() <= ranks.max() < words:
         raise ValueError(f"x_{name} holds words that are not in {WORD_INDEX}")
     ids = np.insert(ranks + FIRST_WORD, np.cumsum(lengths) - lengths, START)
-    return ids, lengths + 1, labels.astype(np.uint8)
+    return ids, lengths + 1, labels.astype(np.uint8), order
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 NAMES = ("auto", "imdb", "sample")  # of data that needs no path
 DEFAULT_RULE = UNICODE  # that raw texts are read by
+VALIDATIONS = RANDOM, FILMS = "random", "films"
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class DataConfig:
     sheet: str | None = None  # of a spreadsheet
     deduplicate: bool = False  # whether reviews that the test has too are left out of train and validation
     text_rule: str | None = None  # of `data.rules`, by which texts are read; None: keras for ids, else DEFAULT_RULE
+    validation: str = "random"  # what it is drawn by, of IMDB: random reviews, or films, each whole in one part
 
     def __post_init__(self) -> None:
         if self.text_rule is not None and self.text_rule not in RULES:
@@ -82,6 +84,8 @@ class DataConfig:
         if self.unpack_limit is not None:
             parse_size(self.unpack_limit)
         self.reading  # noqa: B018  # refuses what is none
+        if self.validation not in VALIDATIONS:
+            raise unknown_name("validation", self.validation, VALIDATIONS)
 
     @property
     def reading(self) -> Reading:
@@ -108,7 +112,7 @@ def load(config: DataConfig, cache: Path | None = None) -> Corpus:
     InputError, in one line, for whatever is wrong with the source.
     """
     source = _choose(config)
-    if config.data != "auto":
+    if config.data != "auto" or config.validation == FILMS:
         return _load(source, cache, config)
     try:
         return _load(source, cache, config)
@@ -123,6 +127,7 @@ def load_frame(frame: "pd.DataFrame", config: DataConfig | None = None, cache: P
     The same reviews have the same digests as in a file. InputError as of `load`.
     """
     config = config or DataConfig()
+    check_names_films(config)
     return _load(_frame(frame, config), cache, config)
 
 
@@ -134,7 +139,14 @@ def load_texts(
     Of `config` only how texts are read counts.
     """
     config = config or DataConfig()
+    check_names_films(config)
     return _load(_texts(texts, labels, config.rule_of_texts), cache, DataConfig(text_rule=config.text_rule))
+
+
+def check_names_films(config: DataConfig) -> None:
+    """InputError where films are asked for of data that do not tell them: all but IMDB."""
+    if config.validation == FILMS:
+        raise InputError("validation=films is for IMDB, whose order tells them: name a table's column with group=")
 
 
 def encode_training_texts(texts: Iterable[str], labels: Iterable[Any], config: DataConfig | None = None) -> Corpus:
@@ -183,14 +195,18 @@ def _convert(source: _Source, deduplicate: bool) -> Store:
     if deduplicate:
         keep = ~_is_tested(reviews, part)
         raw = replace(
-            raw, labels=raw.labels[keep], texts=[*compress(raw.texts, keep)], remarks=[*raw.remarks, _left(keep)]
+            raw,
+            labels=raw.labels[keep],
+            texts=[*compress(raw.texts, keep)],
+            remarks=[*raw.remarks, _left(keep)],
+            groups=None if raw.groups is None else raw.groups[keep],
         )
         reviews, part = EncodedReviews.of([reviews[int(row)] for row in np.flatnonzero(keep)]), part[keep]
     checks = check_reviews(reviews.ids, reviews.lengths, raw.labels, part, words, raw.texts)
     if raw.encoded is None:
         checks.append(check_words(raw.texts, reviews.lengths, part, source.rule))
     rows = [asdict(check) for check in checks]
-    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, raw.remarks, rows)
+    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, raw.remarks, rows, raw.groups)
 
 
 # ---- read
@@ -199,16 +215,20 @@ def _convert(source: _Source, deduplicate: bool) -> Store:
 def _choose(config: DataConfig) -> _Source:
     path = from_home(config.data)
     if is_table(path) or (path.is_dir() and config.data not in ("", *NAMES)):
+        check_names_films(config)
         return _table(path, config)
     if config.test is not None:
         raise InputError(
             f"test={config.test} goes with a table; {config.data!r} is none, it has a test part of its own"
         )
     if path.suffix.lower() == ".npz":
-        return _npz(path, config.unpack_limit)
+        return _npz(path, config)
     if config.data not in NAMES:
         raise _unknown_data(config.data)
-    return _sample(config.rule_of_texts) if config.data == "sample" else _imdb()
+    if config.data != "sample":
+        return _imdb(config.validation == FILMS)
+    check_names_films(config)
+    return _sample(config.rule_of_texts)
 
 
 def _unknown_data(data: str) -> InputError:
@@ -229,16 +249,23 @@ def _sample(rule: str) -> _Source:
     return _Source("sample", "sentiment_tune.sample", store_key("sample", train, test), read, rule)
 
 
-def _imdb() -> _Source:
-    return _Source("imdb", imdb.URL, store_key("imdb", imdb.SHA256), lambda: imdb.read(*imdb.download()))
+def _imdb(films: bool) -> _Source:
+    key = store_key("imdb", imdb.SHA256, *_drawn_by(films))
+    return _Source("imdb", imdb.URL, key, lambda: imdb.read(*imdb.download(), films=films))
 
 
-def _npz(path: Path, unpack_limit: str | int | None) -> _Source:
+def _drawn_by(films: bool) -> list[str]:
+    """What tells a store whose validation part is drawn by films."""
+    return [FILMS] if films else []
+
+
+def _npz(path: Path, config: DataConfig) -> _Source:
     index = path.with_name(imdb.WORD_INDEX)
     if path.is_file() and not index.is_file():
         raise InputError(f"{path} needs the words of its ranks: place Keras' {index.name} in {path.parent}")
-    key = store_key("npz", _hash_file(path), _hash_file(index))
-    return _Source(path.stem, str(path.absolute()), key, lambda: imdb.read(path, index, unpack_limit))
+    films = config.validation == FILMS
+    key = store_key("npz", _hash_file(path), _hash_file(index), *_drawn_by(films))
+    return _Source(path.stem, str(path.absolute()), key, lambda: imdb.read(path, index, config.unpack_limit, films))
 
 
 def _table(path: Path, config: DataConfig) -> _Source:
@@ -285,7 +312,8 @@ def _read_texts(
 
 def _in_memory(name: str, raw: RawReviews, rule: str) -> _Source:
     """Reviews that were read already, known in the cache by their content."""
-    digest = hashlib.sha256(raw.labels.tobytes() + raw.part.tobytes())
+    groups = b"" if raw.groups is None else raw.groups.tobytes()
+    digest = hashlib.sha256(raw.labels.tobytes() + raw.part.tobytes() + groups)
     for text in raw.texts:
         digest.update(hashlib.sha256(text.encode()).digest())
     return _Source(name, f"sentiment_tune.{name}", store_key("memory", digest.hexdigest()), lambda: raw, rule)

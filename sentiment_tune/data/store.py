@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from sentiment_tune import local
 from sentiment_tune.errors import InputError
 
-FORMAT = 1  # to be raised when the files below, the split of texts into words or the cut into parts change
+FORMAT = 2  # to be raised when the files below, the split of texts into words or the cut into parts change
 VARIABLE = "SENTIMENT_TUNE_CACHE"
 PARTS = TRAIN, VALIDATION, TEST = 0, 1, 2
-_ARRAYS = ("ids", "offsets", "targets", "part")
+_ARRAYS = ("ids", "offsets", "targets", "part", "groups")
 _FILES = (*(f"{name}.npy" for name in _ARRAYS), "words.txt")
 _ABOUT = "about.json"
 _BLOCK = 2**22  # bytes that have a checksum of their own
@@ -42,6 +42,7 @@ class Store:
     digests: Sequence[str]  # of train, validation, test and the whole: 16 hex digits each
     remarks: Sequence[str] = ()  # what was found out of how the source was saved
     checks: Sequence[Mapping[str, Any]] = ()  # what is odd about its reviews, as of `data.checks`
+    groups: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # [review]; empty of no groups
 
     @classmethod
     def of(
@@ -53,12 +54,14 @@ class Store:
         words: Sequence[str],
         remarks: Sequence[str] = (),
         checks: Sequence[Mapping[str, Any]] = (),
+        groups: NDArray[np.int64] | None = None,
     ) -> "Store":
         """A store of reviews of the given lengths [review], in words, with its digests."""
         digests = [_digest_of_part(ids, lengths, targets, part == number) for number in PARTS]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         whole = _digest_of_whole(digests, words)
-        return cls(ids, offsets, targets, part, words, [*digests, whole], remarks, checks)
+        groups = np.zeros(0, np.int64) if groups is None else groups
+        return cls(ids, offsets, targets, part, words, [*digests, whole], remarks, checks, groups)
 
 
 def _digest_of_whole(digests: Sequence[str], words: Sequence[str]) -> str:

@@ -34,10 +34,13 @@ class Tag:
     TRIAL = "trial"
     OPTUNA_STATE = "optuna_state"
     PRUNED_AT_EPOCH = "pruned_at_epoch"
+    PRUNED_AT_FOLD = "pruned_at_fold"
     EXCESS = "excess"  # what the network has more of than it may, so that it was not trained
     BEST_TRIAL = "best_trial"
     BEST_RUN = "best_run"  # of a study's trials, or of repeats
     SEEDS = "seeds"  # of repeats: how many there are to be
+    FOLDS = "folds"  # of repeats that are folds: how many there are to be
+    FOLD = "fold"  # of a training that is one of them: which, from 1
     WINNER = "winner"
     RESTORED = "restored"  # where from, of a run that was lost
     # MLflow's own
@@ -53,7 +56,7 @@ class Stage:
     STUDY = "study"
     SEARCH = "search"  # a trial
     CONFIRM = "confirm"  # a trial's settings, trained again
-    REPEATS = "repeats"  # above trainings that differ in their seed alone
+    REPEATS = "repeats"  # above trainings that differ in their seed alone, or in the fold that validates
 
 
 class VersionTag:
@@ -93,6 +96,8 @@ class Metric:
     TRIALS = "trials"
     CONFIRMED_VAL_ACCURACY = "confirmed_val_accuracy"
     CONFIRMED_SPREAD = "confirmed_spread"
+    FOLDS = "folds"  # of the same, where they are folds; in a study's trial, each of which has its FOLD_VAL_ACCURACY
+    FOLD_VAL_ACCURACY = "fold_val_accuracy"
     REPEATS = "repeats"  # trainings of which MEAN, SPREAD, LEAST and MOST before a figure's name are
     MEAN, SPREAD, LEAST, MOST = "mean_", "sd_", "min_", "max_"
     WEIGHT = "weight_"  # of an ensemble's member, before its registered name
@@ -114,6 +119,7 @@ class Artifact:
     MISTAKES_TABLE = "mistakes_table.json"
     GOLDEN = "golden.json"
     DATA_CHECKS = "data_checks.csv"
+    OUT_OF_FOLD = "out_of_fold.csv"
     TRACEBACK = "traceback.txt"
     PLOTS = "plots"  # a folder
     CARDS = "cards"  # a folder

@@ -111,7 +111,7 @@ def _takes(module: Any, name: str, parameter: str) -> bool:
 
 def create_pruner(search: StudyConfig) -> BasePruner:
     """The pruner that Optuna calls so, at its defaults but for what a study of epochs needs."""
-    most = search.default_configs[0].training.epochs
+    most = search.folds or search.default_configs[0].training.epochs  # what is told to Optuna of a trial
     median = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1, n_min_trials=3)
     pruners: dict[str, Callable[[], BasePruner]] = {
         "MedianPruner": lambda: median,

@@ -92,6 +92,8 @@ def log_search(search: StudyConfig, study: optuna.Study, data: str) -> None:
     if search.is_pareto:
         how["objectives"] = ",".join(search.objectives)
     how |= {f"max_{name}": limit for name, limit in search.limits.items()}
+    if search.folds:
+        how["folds"] = search.folds
     if search.from_study:
         how["from_study"] = search.from_study
     budget = {"trials": search.trials, "timeout": search.timeout, "stale": search.stale, "workers": search.workers}

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sentiment_tune.config import IN_MEMORY, ExperimentConfig, describe, settings_for, short_name
+from sentiment_tune.data.folds import check_folds
 from sentiment_tune.data.load import DataConfig
 from sentiment_tune.errors import InputError
 from sentiment_tune.space import Choice, Range, Setting, Value, unknown_name
@@ -37,6 +38,7 @@ class StudyConfig:
     ranges: Mapping[str, str] = field(default_factory=dict)  # where settings are searched, by name; see `parse_ranges`
     objectives: tuple[str, ...] = (ACCURACY,)  # see `tuning.objectives`
     limits: Mapping[str, float] = field(default_factory=dict)  # the most that a network may have, by objective
+    folds: int | None = None  # that each trial is trained and validated with; None: the corpus' own validation part
     from_study: str | None = None  # where the settings come from with which it begins
     earlier: tuple["EarlierSettings", ...] = ()  # and what they are
 
@@ -47,6 +49,8 @@ class StudyConfig:
             raise InputError(f"workers cannot be {self.workers}: give the number of processes, from 1")
         if self.timeout is not None and not self.timeout > 0:
             raise InputError(f"timeout cannot be {self.timeout:g}: give seconds, more than 0")
+        if self.folds is not None:
+            check_folds(self.folds)
         if self.stale is not None and self.stale < 1:
             raise InputError(f"stale cannot be {self.stale}: give a number of trials, from 1")
         for name in self.ranges:
@@ -169,6 +173,8 @@ class StudyConfig:
         limits = {f"max_{name}": f"{limit:g}" for name, limit in self.limits.items()}
         if self.is_pareto:
             limits["objectives"] = ",".join(self.objectives)
+        if self.folds:
+            limits["folds"] = str(self.folds)
         return {"data digest": digest, **described, **self.bounds, **limits}
 
     @property

@@ -10,10 +10,11 @@ trials it is to have.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext, suppress
+from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
@@ -24,9 +25,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from torch import nn
 
 from sentiment_tune import signals
-from sentiment_tune.build import build_network
+from sentiment_tune.build import build_network, count_parameters
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.data.folds import Folds, cut_folds
 from sentiment_tune.errors import OutageError, hide_passwords
 from sentiment_tune.events import Event, Listener, WarningMessage
 from sentiment_tune.experiment import (
@@ -36,14 +38,14 @@ from sentiment_tune.experiment import (
     start_training_run,
     train_epochs,
 )
-from sentiment_tune.inference.predict import resolve_device
+from sentiment_tune.inference.predict import device_of, resolve_device
 from sentiment_tune.space import Range
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.outages import is_outage, patiently, reason_of
 from sentiment_tune.tracking.runs import RunSpec
-from sentiment_tune.tracking.schema import Stage, Tag
+from sentiment_tune.tracking.schema import Metric, Stage, Tag
 from sentiment_tune.training.checkpoint import Checkpoints
-from sentiment_tune.training.loop import BestWeights, EpochRecord
+from sentiment_tune.training.loop import BestWeights, EpochRecord, early_stopping, fit
 from sentiment_tune.tuning.backend import create_sampler
 from sentiment_tune.tuning.liveness import (
     ERROR,
@@ -101,6 +103,7 @@ def run_trials(
     One that ends since something it needs is away does not count: it is tried again after a while. OutageError if that
     happens again and again.
     """
+    folds = cut_folds(corpus, search.folds) if search.folds else Folds(corpus, [corpus])
     deadline = time.monotonic() + (search.timeout or float("inf"))
     pauses = iter(PAUSES)
     with signals.last_words(partial(give_up_own, study)):
@@ -111,7 +114,7 @@ def run_trials(
                 # A sampler of its own for each trial: a study that was interrupted goes on as if it had not been.
                 seed = [search.seed, _ended(_trials(study)), worker]
                 study.sampler = create_sampler(search.sampler, _drawn(seed), search.joint)
-                _run_next_trial(search, study, corpus, study_run, listener)
+                _run_next_trial(search, study, folds, study_run, listener)
                 pauses = iter(PAUSES)
             except Exception as error:
                 if not is_outage(error):
@@ -141,9 +144,7 @@ def _outlast(error: Exception, study: optuna.Study, pause: float | None, listene
         give_up_own(study)
 
 
-def _run_next_trial(
-    search: StudyConfig, study: optuna.Study, corpus: Corpus, study_run: str, listener: Listener
-) -> None:
+def _run_next_trial(search: StudyConfig, study: optuna.Study, folds: Folds, study_run: str, listener: Listener) -> None:
     """Ask for one trial and run it to its end, which is told; a trial that was taken from this process is not.
 
     Raises what was away.
@@ -155,7 +156,7 @@ def _run_next_trial(
     def objective(trial: Trial) -> float | tuple[float, ...]:
         begun.append(trial.number)
         try:
-            return _run_trial(trial, search, corpus, study_run, listener)
+            return _run_trial(trial, search, folds, study_run, listener)
         except Exception as error:
             if is_outage(error):
                 away.append(error)
@@ -228,7 +229,7 @@ def _is_stale(study: optuna.Study, finished: Sequence[FrozenTrial], patience: in
 
 
 def _run_trial(
-    trial: Trial, search: StudyConfig, corpus: Corpus, study_run: str, listener: Listener
+    trial: Trial, search: StudyConfig, folds: Folds, study_run: str, listener: Listener
 ) -> float | tuple[float, ...]:
     """What one trial is worth in each of the study's objectives; it has a run below the study's. Raises TrialPruned.
 
@@ -246,12 +247,11 @@ def _run_trial(
         earlier = run_of_earlier_attempt(_trials(trial.study)[trial.number], study_run, Stage.SEARCH)
         name = search.trial_name(trial.number, trial.params)
         spec = RunSpec(name=name, tags=tags, parent=study_run, run_id=earlier, resumed=earlier is not None)
-        with alive(trial), start_training_run(config, corpus, spec, listener) as run:
+        with alive(trial), start_training_run(config, folds.whole, spec, listener) as run:
             run_id = run.run_id
             trial.set_user_attr(RUN_ID, run_id)
-            checkpoints = open_checkpoints(run_id, config, corpus, listener)
             try:
-                state, values = _train_trial(trial, search, config, corpus, checkpoints)
+                state, values = _train_trial(trial, search, config, folds, partial(_open_checkpoints, run_id, listener))
             finally:
                 with signals.unbroken():
                     tracking.set_tags({Tag.OPTUNA_STATE: state.name})
@@ -270,8 +270,14 @@ def _run_trial(
     return values if search.is_pareto else values[0]
 
 
+def _open_checkpoints(
+    run_id: str, listener: Listener, config: ExperimentConfig, corpus: Corpus, fold: int | None = None
+) -> Checkpoints | None:
+    return open_checkpoints(run_id, config, corpus, listener, part=f"fold-{fold}" if fold else "training")
+
+
 def _train_trial(
-    trial: Trial, search: StudyConfig, config: ExperimentConfig, corpus: Corpus, checkpoints: Checkpoints | None
+    trial: Trial, search: StudyConfig, config: ExperimentConfig, folds: Folds, kept: Callable[..., Checkpoints | None]
 ) -> tuple[TrialState, tuple[float, ...]]:
     """Train until the end or until Optuna finds it hopeless: COMPLETE or PRUNED, and the value of each objective.
 
@@ -279,13 +285,17 @@ def _train_trial(
     """
     measured: dict[str, float] = {}
     with peak_memory(resolve_device(config.runtime.device)) if MEMORY in search.objectives else nullcontext() as peak:
+        corpus = folds.parts[0]
         network = build_network(config, corpus)
         measured |= measure_before((*search.objectives, *search.limits), network, config, corpus)
         tracking.log_metrics({OBJECTIVES[name].metric: value for name, value in measured.items()})
         if _exceeds(trial, search, measured):
             return TrialState.PRUNED, ()
-        state, chosen, seconds = _train_network(trial, network, config, corpus, checkpoints)
-    measured |= {ACCURACY: chosen.val_accuracy, TRAIN_SECONDS: seconds}
+        if search.folds:
+            state, accuracy, seconds = _train_folds(trial, config, folds, kept)
+        else:
+            state, accuracy, seconds = _train_network(trial, network, config, corpus, kept(config, corpus))
+    measured |= {ACCURACY: accuracy, TRAIN_SECONDS: seconds}
     if peak:
         measured[MEMORY] = peak.bytes
         tracking.log_metrics({OBJECTIVES[MEMORY].metric: peak.bytes})
@@ -305,8 +315,8 @@ def _exceeds(trial: Trial, search: StudyConfig, measured: Mapping[str, float]) -
 
 def _train_network(
     trial: Trial, network: nn.Module, config: ExperimentConfig, corpus: Corpus, checkpoints: Checkpoints | None
-) -> tuple[TrialState, EpochRecord, float]:
-    """The training itself: how it ended, its best epoch, its seconds.
+) -> tuple[TrialState, float, float]:
+    """The training itself: how it ended, its best validation accuracy, its seconds.
 
     Of the epochs before a checkpoint that it goes on from, Optuna is told; it was asked when they ended.
     """
@@ -317,8 +327,61 @@ def _train_network(
         is_behind = checkpoints is not None and epoch.epoch <= checkpoints.epochs_behind
         if _is_hopeless(trial, accuracy, epoch.epoch) and not is_behind:
             tracking.set_tags({Tag.PRUNED_AT_EPOCH: epoch.epoch})
-            return TrialState.PRUNED, epoch, sum(each.seconds for each in epochs)
-    return TrialState.COMPLETE, finish_training(network, best, epochs), sum(each.seconds for each in epochs)
+            return TrialState.PRUNED, accuracy, sum(each.seconds for each in epochs)
+    return (
+        TrialState.COMPLETE,
+        finish_training(network, best, epochs).val_accuracy,
+        sum(each.seconds for each in epochs),
+    )
+
+
+def _train_folds(
+    trial: Trial, config: ExperimentConfig, folds: Folds, kept: Callable[..., Checkpoints | None]
+) -> tuple[TrialState, float, float]:
+    """A training for each fold: how they ended, the mean of their best validation accuracies, the seconds of all.
+
+    Optuna is told of the mean so far after each of them. The epochs of the run stand one fold behind the other.
+    """
+    best: list[EpochRecord] = []
+    seconds = 0.0
+    for fold, corpus in enumerate(folds.parts, 1):
+        checkpoints = kept(config, corpus, fold)
+        epochs = _fold_epochs(config, corpus, checkpoints)
+        for epoch in epochs:
+            tracking.log_epoch(replace(epoch, epoch=(fold - 1) * config.training.epochs + epoch.epoch))
+        best.append(max(epochs, key=attrgetter("val_accuracy")))
+        seconds += sum(epoch.seconds for epoch in epochs)
+        mean = fmean(epoch.val_accuracy for epoch in best)
+        tracking.log_metrics({Metric.FOLD_VAL_ACCURACY: best[-1].val_accuracy}, fold)
+        is_behind = checkpoints is not None and len(epochs) <= checkpoints.epochs_behind
+        if _is_hopeless(trial, mean, fold) and not is_behind and fold < len(folds.parts):
+            tracking.set_tags({Tag.PRUNED_AT_FOLD: fold})
+            return TrialState.PRUNED, mean, seconds
+    loss = fmean(epoch.val_loss for epoch in best)
+    figures = {Metric.BEST_VAL_ACCURACY: mean, Metric.BEST_VAL_LOSS: loss, Metric.TRAIN_SECONDS: seconds}
+    tracking.log_metrics({**figures, Metric.FOLDS: len(best)})
+    return TrialState.COMPLETE, mean, seconds
+
+
+def _fold_epochs(config: ExperimentConfig, corpus: Corpus, checkpoints: Checkpoints | None) -> list[EpochRecord]:
+    """The epochs of the training that one fold validates."""
+    network, best, epochs = build_network(config, corpus), BestWeights(), []
+    tracking.set_tags({Tag.DEVICE: device_of(network).type, Tag.PARAMETERS: count_parameters(network)})
+    training = fit(
+        network,
+        corpus.train,
+        corpus.validation,
+        config.training,
+        config.text,
+        config.runtime.seed,
+        checkpoints=checkpoints,
+        best=best,
+    )
+    with closing(training):
+        for epoch in early_stopping(training, config.training.patience):
+            best.update(epoch, network)
+            epochs.append(epoch)
+    return epochs
 
 
 def _is_hopeless(trial: Trial, accuracy: float, epoch: int) -> bool:

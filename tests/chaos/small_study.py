@@ -18,6 +18,7 @@ from sqlalchemy import Engine, event
 
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.data.folds import Folds
 from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.events import ignore
 from sentiment_tune.tracking.runs import RunSpec
@@ -69,7 +70,7 @@ def run(folder: Path, corpus: Corpus, count: int) -> None:
     set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
 
     def train(
-        trial: optuna.Trial, search: StudyConfig, config: ExperimentConfig, corpus: Corpus, checkpoints: object
+        trial: optuna.Trial, search: StudyConfig, config: ExperimentConfig, folds: Folds, kept: object
     ) -> tuple[optuna.trial.TrialState, tuple[float, ...]]:
         trial.report(0.5 + trial.number / 100, 1)
         return optuna.trial.TrialState.COMPLETE, (0.5 + trial.number / 100,)
