@@ -5,7 +5,6 @@ network's vocabulary, and words follow from 3 on by frequency. Words outside the
 Keras drops them, so raw texts and Keras' ids give the same tokens.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 PADDING, START, UNKNOWN, FIRST_WORD = 0, 1, 2, 3
 _PUNCTUATION = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n\r'
 _SEPARATORS = str.maketrans(dict.fromkeys(_PUNCTUATION, " "))
-_PATTERN = f"[{re.escape(_PUNCTUATION)}]"
+_SEPARATING_BYTES = bytes.maketrans(_PUNCTUATION.encode(), b" " * len(_PUNCTUATION))  # no byte of other letters
 _MANY = 256  # texts from which on the way in bulk is the faster one: it looks at all words of the vocabulary first
 _TOGETHER = 2**14  # texts that are split at a time
 
@@ -41,28 +40,27 @@ def _some(texts: Iterable[str]) -> Iterator[list[str]]:
         yield some
 
 
-def split_all(texts: Sequence[str]) -> "tuple[pa.LargeStringArray, NDArray[np.int64]]":
-    """The words of many texts, empty ones among them, and the number of each text: the rule of `split`, in bulk.
+def split_all(texts: Sequence[str]) -> "tuple[pa.LargeBinaryArray, NDArray[np.int64]]":
+    """The words of many texts in UTF-8, and how many each text has: the rule of `split`, in bulk.
 
-    Lower case is Python's, whose rule for a few letters is another than Arrow's.
+    Each word has a blank behind it, and where two separators stand together a blank is all there is. Lower case is
+    Python's, whose rule for a few letters is another than Arrow's.
     """
     import pyarrow as pa
-    from pyarrow import compute
 
-    plain = compute.replace_substring_regex(
-        pa.array([text.lower() for text in texts], pa.large_string()), _PATTERN, " "
-    )
-    lists = compute.split_pattern(plain, " ")
-    return lists.flatten(), lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+    parts = [to_bytes(text.lower()) for text in texts]
+    ends = np.cumsum([len(part) + 1 for part in parts], dtype=np.int64)
+    content = b" ".join([*parts, b""]).translate(_SEPARATING_BYTES)
+    blanks = np.flatnonzero(np.frombuffer(content, np.uint8) == ord(" "))
+    offsets = np.concatenate([[0], blanks + 1])  # [word + 1]
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
+    words = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(blanks), buffers)
+    return words, np.diff(np.searchsorted(blanks, ends), prepend=0)
 
 
-def _is_whole(text: str) -> bool:
-    """Whether no half of a surrogate pair is in the text, which Arrow does not take."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def to_bytes(text: str) -> bytes:
+    """UTF-8, in which half of a surrogate pair stands for itself."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Vocabulary:
     def encode_all(self, texts: Iterable[str]) -> Iterator[NDArray[np.int32]]:
         """Ids of many texts, as `encode` gives them."""
         for some in _some(texts):
-            if len(some) < _MANY or not all(map(_is_whole, some)):
+            if len(some) < _MANY:
                 yield from (np.array(self.encode(text), dtype=np.int32) for text in some)
             else:
                 yield from self._encode_in_bulk(some)
@@ -98,26 +96,21 @@ class Vocabulary:
         from pyarrow import compute
 
         words, sizes = split_all(texts)
-        found = (
-            compute.index_in(words, self._known).fill_null(-1).to_numpy().copy()
-        )  # [word], -1: not in the vocabulary
-        found[
-            compute.equal(words, "").to_numpy(zero_copy_only=False)
-        ] = -1  # between two blanks is no word, listed or not
-        text = np.repeat(np.arange(len(texts)), sizes)[found >= 0]
-        lengths = np.bincount(text, minlength=len(texts)) + 1  # [text], with the start
-        ids = np.full(int(lengths.sum()), START, dtype=np.int32)
-        ends = np.cumsum(lengths)
+        found = compute.index_in(words, self._known).fill_null(-1).to_numpy(zero_copy_only=False)  # [word], -1: unknown
+        known = (found >= 0) & (compute.binary_length(words).to_numpy() > 1)  # a blank alone is no word, listed or not
+        counts = np.diff(np.concatenate([[0], np.cumsum(known)])[np.cumsum(sizes)], prepend=0)
+        ends = np.cumsum(counts + 1)  # [text], with the start
+        ids = np.full(len(texts) + int(known.sum()), START, dtype=np.int32)
         is_word = np.ones(len(ids), dtype=np.bool_)
-        is_word[ends - lengths] = False
-        ids[is_word] = found[found >= 0] + FIRST_WORD
+        is_word[ends - counts - 1] = False
+        ids[is_word] = found[known] + FIRST_WORD
         return iter(np.split(ids, ends[:-1]))
 
     @cached_property
-    def _known(self) -> "pa.LargeStringArray":
+    def _known(self) -> "pa.LargeBinaryArray":
         import pyarrow as pa
 
-        return pa.array(self.words, pa.large_string())
+        return pa.array([to_bytes(word) + b" " for word in self.words], pa.large_binary())
 
     def decode(self, ids: Iterable[int]) -> str:
         """Words of `ids`, one blank between; an unknown word reads `?`, start and padding read nothing."""
