@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from sentiment_tune.data.checks import Check
 from sentiment_tune.data.store import TEST, TRAIN, VALIDATION, Store
 from sentiment_tune.data.text import PADDING, Vocabulary
+
+if TYPE_CHECKING:
+    from sentiment_tune.data.tokens import Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,12 @@ class EncodedReviews:
         start = self.starts[review]
         return self.ids[start : start + self.lengths[review]]
 
+    def where(self, kept: NDArray[np.bool_]) -> "EncodedReviews":
+        """The reviews `kept` [review], of reviews that stand one after another."""
+        lengths = self.lengths[kept]
+        ids = self.ids[: int(self.lengths.sum())][np.repeat(kept, self.lengths)]
+        return EncodedReviews(ids if len(ids) else self.ids[:1], np.cumsum(lengths) - lengths, lengths)
+
     def containing_any(self, ids: Sequence[int]) -> NDArray[np.bool_]:
         """Whether each review contains one of the ids: [review]."""
         listed = np.zeros(self.ids.max(initial=0) + 1, bool)
@@ -54,7 +64,7 @@ def encode_texts(texts: Iterable[str], vocabulary: Vocabulary) -> EncodedReviews
 class RawReviews:
     """What a source holds, before a validation part is drawn and texts are encoded."""
 
-    texts: Sequence[str]  # empty where the source brings ids along
+    texts: "Sequence[str] | Tokens"  # what was read of them where they are not kept; empty where ids come along
     labels: NDArray[np.uint8]  # [review], 1 is positive
     part: NDArray[np.uint8]  # [review], one of store.PARTS; validation may be missing
     encoded: EncodedReviews | None = None  # in place of texts

@@ -75,6 +75,20 @@ class Table:
         return [_unused_name(name, self.columns) for name in names]
 
 
+class Columns(Table):
+    """Some columns of a table, in place of all of its cells."""
+
+    def __init__(self, table: Table, cells: dict[str, list[Any]]):
+        """`cells` are those of the columns that are kept, by name."""
+        super().__init__(table.origin, table.columns, [], table.found)
+        object.__setattr__(self, "_cells", cells)
+
+    def column(self, name: str, flag: str) -> list[Any]:
+        """Cells of one column, found as `name_of` finds it."""
+        cells: dict[str, list[Any]] = vars(self)["_cells"]
+        return cells[self.name_of(name, flag)]
+
+
 def text_in(cell: Any, place: str, column: str) -> str:
     """The text in a cell; InputError names the place and what is there instead."""
     if cell is None or cell != cell:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -25,7 +24,7 @@ _PUNCTUATION = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n\r'
 _SEPARATORS = str.maketrans(dict.fromkeys(_PUNCTUATION, " "))
 _SEPARATING_BYTES = bytes.maketrans(_PUNCTUATION.encode(), b" " * len(_PUNCTUATION))  # no byte of other letters
 _MANY = 256  # texts from which on the way in bulk is the faster one: it looks at all words of the vocabulary first
-_TOGETHER = 2**14  # texts that are split at a time
+_TOGETHER, _CHARACTERS = 2**14, 2**23  # texts that are split at a time, and from which length on no more are
 
 
 def split(text: str) -> list[str]:
@@ -33,10 +32,17 @@ def split(text: str) -> list[str]:
     return [word for word in text.lower().translate(_SEPARATORS).split(" ") if word]
 
 
-def _some(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts, so many together as are split at a time."""
-    left = iter(texts)
-    while some := list(islice(left, _TOGETHER)):
+def pieces(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts, so many together as are split at a time; fewer where they are long."""
+    some: list[str] = []
+    characters = 0
+    for text in texts:
+        some.append(text)
+        characters += len(text)
+        if len(some) == _TOGETHER or characters >= _CHARACTERS:
+            yield some
+            some, characters = [], 0
+    if some:
         yield some
 
 
@@ -63,6 +69,11 @@ def to_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+def to_text(content: bytes) -> str:
+    """The text of bytes that `to_bytes` made."""
+    return content.decode("utf-8", "surrogatepass")
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """The words known, most frequent first: word i has the id i + 3."""
@@ -86,7 +97,7 @@ class Vocabulary:
 
     def encode_all(self, texts: Iterable[str]) -> Iterator[NDArray[np.int32]]:
         """Ids of many texts, as `encode` gives them."""
-        for some in _some(texts):
+        for some in pieces(texts):
             if len(some) < _MANY:
                 yield from (np.array(self.encode(text), dtype=np.int32) for text in some)
             else:
