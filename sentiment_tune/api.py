@@ -16,6 +16,8 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.events import Listener, Message, WarningMessage, ignore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
@@ -81,6 +83,16 @@ class Model:
 
         positive = self._package.scorer.predict_proba(_column(texts))
         return np.stack([1 - positive, positive], axis=1)
+
+    def write(self, folder: "Path") -> None:
+        """Write the model's four files of data into a folder that is not there yet; `load_model` reads them there.
+
+        Args:
+            folder: to be made; the one that it will be in must be there.
+        """
+        from sentiment_tune.inference.package import save_package
+
+        save_package(self._package, folder)
 
     def __repr__(self) -> str:
         return f"Model({self._package.model!r})"

@@ -81,7 +81,7 @@ def check_reviews(
 
 
 def check_words(written: NDArray[np.int64], lengths: NDArray[np.int64], part: NDArray[np.uint8]) -> Check:
-    """How many of the words `written` [review] train does not have, in each part; `lengths` count a start and the rest."""
+    """How many of the words `written` [review] are unknown to train, by part; `lengths` count a start and the known."""
     unknown = written - (lengths - 1)
     shares = (unknown[part == one].sum() / max(1, written[part == one].sum()) for one in PARTS)
     return Check(UNKNOWN_WORDS, *(round(10_000 * share) for share in shares))

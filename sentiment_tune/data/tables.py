@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sentiment_tune import local
 from sentiment_tune.data import encodings, readers
 from sentiment_tune.data.packing import check_packed, open_packed
 from sentiment_tune.data.readers import SUFFIXES, Reading, Row
@@ -211,10 +213,14 @@ def _form(path: Path) -> str:
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """A file to write beside `path`, which replaces it when all went well and vanishes otherwise."""
-    partial = path.with_name(f".{os.getpid()}.{path.name}")  # its suffix still tells the form
+    folder = local.partial_path(path)  # in which the file has its own name, that tells the form
     try:
         if path.is_dir():
             raise IsADirectoryError(None, "it is a folder")
+        for left in local.partial_paths_of(path):  # by processes that were killed
+            local.delete(left)
+        folder.mkdir()
+        partial = folder / path.name
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
@@ -222,7 +228,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -259,7 +265,9 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Sequence[A
 
     cells = list(zip(*rows, strict=True)) or [()] * len(columns)
     try:
-        parquet.write_table(pyarrow.Table.from_arrays([pyarrow.array(list(column)) for column in cells], columns), path)
+        table = pyarrow.Table.from_arrays([pyarrow.array(list(column)) for column in cells], columns)
+        with path.open("wb") as file:
+            parquet.write_table(table, file)
     except pyarrow.ArrowException as error:
         raise InputError(f"cannot write {path} ({_first_line(error)}): Parquet wants columns of one type") from None
 
