@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from sentiment_tune.data.readers import SUFFIXES, Reading, Row
 from sentiment_tune.errors import InputError
 
 STANDARD = Path("-")  # the standard input or output
+_TOGETHER = 2**14  # rows of a Parquet file that are written together
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 # Columns by the names that people give them, in place of one of our own that is not there.
 USUAL = {
@@ -260,16 +262,35 @@ def _write_jsonl(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any
 
 
 def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows piece by piece where their columns are of texts and decimals; of others a later row may tell more."""
     import pyarrow
     from pyarrow import parquet
 
-    cells = list(zip(*rows, strict=True)) or [()] * len(columns)
+    left = iter(rows)
+    later: Iterator[Any] = iter(())
     try:
-        table = pyarrow.Table.from_arrays([pyarrow.array(list(column)) for column in cells], columns)
-        with path.open("wb") as file:
-            parquet.write_table(table, file)
+        first = _arrow(list(islice(left, _TOGETHER)), columns)
+        pieces = iter(lambda: list(islice(left, _TOGETHER)), [])
+        if set(first.schema.types) <= {pyarrow.string(), pyarrow.float64()}:
+            later = (_arrow(some, columns, first.schema.types) for some in pieces)
+        else:
+            every = [first, *(_arrow(some, columns) for some in pieces)]
+            first = pyarrow.concat_tables(every, promote_options="permissive")
+        with path.open("wb") as file, parquet.ParquetWriter(file, first.schema) as writer:
+            for table in chain([first], later):
+                writer.write_table(table)
     except pyarrow.ArrowException as error:
         raise InputError(f"cannot write {path} ({_first_line(error)}): Parquet wants columns of one type") from None
+
+
+def _arrow(rows: Sequence[Sequence[Any]], columns: Sequence[str], types: Sequence[Any] | None = None) -> Any:
+    """Rows as an Arrow table, of these types where they are known."""
+    import pyarrow
+
+    cells = list(zip(*rows, strict=True)) or [()] * len(columns)
+    known = types or [None] * len(columns)
+    arrays = [pyarrow.array(list(column), kind) for column, kind in zip(cells, known, strict=True)]
+    return pyarrow.Table.from_arrays(arrays, columns)
 
 
 def _plain(cell: Any) -> Any:

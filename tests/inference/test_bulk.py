@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from sentiment_tune.data import tables
 from sentiment_tune.data.tables import Table, open_table, read_table, write_table
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference import bulk
@@ -132,11 +133,15 @@ def test_columns_that_nobody_asked_for_may_be_nameless_or_doubled(tmp_path: Path
         write_table(tmp_path / "b.jsonl", scoring.columns, Scoring(partial(map, score), table, "text").rows(rows))
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".txt", ".parquet"])
+@pytest.mark.parametrize(
+    ("suffix", "written"),
+    [(".csv", ".csv"), (".jsonl", ".csv"), (".txt", ".csv"), (".parquet", ".parquet"), (".csv", ".parquet")],
+)
 def test_a_long_table_takes_no_more_memory_than_a_short_one(
-    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suffix: str, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "ROWS", 512)
+    monkeypatch.setattr(tables, "_TOGETHER", 512)
     text = "a fine film that one can see again " * 4
 
     def rows(count: int) -> Iterator[tuple[str]]:
@@ -144,7 +149,7 @@ def test_a_long_table_takes_no_more_memory_than_a_short_one(
 
     peaks = []
     for count in (3_000, 30_000):
-        path, target = tmp_path / f"a{suffix}", tmp_path / ("b.parquet" if suffix == ".parquet" else "b.csv")
+        path, target = tmp_path / f"a{suffix}", tmp_path / f"b{written}"
         if suffix == ".txt":
             path.write_text(f"{text}\n" * count)
         else:
