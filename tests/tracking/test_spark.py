@@ -82,7 +82,7 @@ def test_spark_gets_the_probabilities_of_score(registered: Registered) -> None:
     assert len(found) == len(scored) == TEXTS
     assert max(abs(found[row[0]].probability - row[2]) for row in scored) <= 1e-6
     assert [found[row[0]].label for row in scored] == [row[3] for row in scored]
-    assert 0.2 < sum(row[3] == "positive" for row in scored) / TEXTS < 0.8  # it has learned: else all would be near
+    assert max(row[2] for row in scored) - min(row[2] for row in scored) > 0.5  # else all would be near
 
 
 def test_a_null_has_no_probability_and_the_reason_says_why(registered: Registered) -> None:
@@ -96,5 +96,5 @@ def test_a_null_has_no_probability_and_the_reason_says_why(registered: Registere
         answers[result_type] = [row.answer.asDict() for row in frame.select(score("text").alias("answer")).collect()]
     assert [row["label"] == "" for row in answers[ANSWER]] == [False, True, False]
     assert [row["probability"] is None for row in answers[ANSWER]] == [False, True, False]
-    assert answers[f"{ANSWER}, error string"][1]["error"] == "row 1 is None, not a text"
+    assert answers[f"{ANSWER}, error string"][1]["error"] == "row 1 is nan, not a text"  # as pandas has a null
     assert answers[None] == answers[f"{ANSWER}, error string"]  # the model says itself what it answers
