@@ -18,7 +18,7 @@ train tune: export MLFLOW_EXPERIMENT_NAME ?= sentiment
 # What MLflow says of its own, of tables it makes and folders, is not what a newcomer waits for.
 train tune: export MLFLOW_LOGGING_LEVEL ?= WARNING
 
-.PHONY: train tune test test-slow test-postgresql chaos wheel-test lint audit check clean
+.PHONY: train tune test test-slow test-postgresql test-spark chaos wheel-test lint audit check clean
 
 train: $(VENV)/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local $(GIVEN)
@@ -44,6 +44,10 @@ chaos: $(VENV)/installed-check
 # Four machines on one study; PostgreSQL has to be installed, and is started by the test itself.
 test-postgresql: $(VENV)/installed-check
 	$(BIN)/python -m pytest -q -m postgresql
+
+# A logged model as a function of a real Spark on this machine; Java has to be installed.
+test-spark: $(VENV)/installed-spark
+	$(BIN)/python -m pytest -q -m spark
 
 # The wheel in an empty environment, outside the checkout; all that it needs is installed anew, which takes minutes.
 wheel-test:
@@ -76,6 +80,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-check: $(VENV)/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[check]'
+	@touch $@
+
+$(VENV)/installed-spark: $(VENV)/installed-check
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[check,spark]'
 	@touch $@
 
 clean:

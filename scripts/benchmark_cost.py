@@ -9,6 +9,11 @@ which is neither that nor an epoch nor reading the test reviews: tracking, figur
 scored a second from their texts, with the logged model, against the bare network on the same reviews, encoded and in
 batches; all at once on one machine, so in turn, several times.
 
+`scoring`: a table of texts into another as `score` does it, in one process and in several, beside the bare network on
+the same reviews, encoded and in batches; the networks with random weights, which cost what others do.
+
+    python scripts/benchmark_cost.py --data PATH/imdb.npz --parts scoring --texts PATH/imdb_test.csv.xz
+
 `checkpoints`: the first epochs of a training at the defaults with checkpoints and without, in turn; seconds of the
 whole loop, the wait for the last checkpoint included, and the size of one.
 """
@@ -19,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -31,9 +37,14 @@ from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data import load as data
 from sentiment_tune.data.batches import evaluation_batches
-from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.data.corpus import Corpus, encode_texts
 from sentiment_tune.data.load import DataConfig
+from sentiment_tune.data.tables import open_table, read_table, write_table
+from sentiment_tune.inference.bulk import ScoreAll, Scoring
+from sentiment_tune.inference.crew import Crew, load_scores
+from sentiment_tune.inference.package import ModelPackage, save_package
 from sentiment_tune.models.registry import NETWORKS
+from sentiment_tune.process import keep_freed_memory
 from sentiment_tune.tracking import logged_models, records, server
 from sentiment_tune.training.checkpoint import Checkpoints
 from sentiment_tune.training.loop import BestWeights, fit
@@ -55,14 +66,89 @@ class Cost(NamedTuple):
 @click.option("--networks", default=",".join(NETWORKS), show_default=True)
 @click.option("--rounds", default=3, show_default=True, help="of scoring, and with checkpoints")
 @click.option("--epochs", default=3, show_default=True, help="of a training with checkpoints")
-@click.option("--parts", default="commands", show_default=True, help="commands, checkpoints")
-def main(source: str, networks: str, rounds: int, epochs: int, parts: str) -> None:
+@click.option("--parts", default="commands", show_default=True, help="commands, checkpoints, scoring")
+@click.option("--texts", type=Path, help="table of the texts to score  [default: the words of the test reviews]")
+@click.option("--reviews", default=16_384, show_default=True, help="that are scored, of the table")
+@click.option("--workers", default=2, show_default=True, help="processes that score side by side")
+def main(
+    source: str,
+    networks: str,
+    rounds: int,
+    epochs: int,
+    parts: str,
+    texts: Path | None,
+    reviews: int,
+    workers: int,
+) -> None:
     """Measure and print Markdown tables."""
     corpus, chosen = data.load(DataConfig(source)), networks.split(",")
     if "commands" in parts:
         show_commands(corpus, source, chosen, rounds)
     if "checkpoints" in parts:
         show_checkpoints(corpus, source, chosen, rounds, epochs)
+    if "scoring" in parts:
+        keep_freed_memory()  # as the command does
+        some = read_table(texts).texts("text", "--text")[:reviews] if texts else _texts_of(corpus, reviews)
+        show_scoring(corpus, some, chosen, rounds, workers)
+
+
+def show_scoring(corpus: Corpus, texts: Sequence[str], networks: Sequence[str], rounds: int, workers: int) -> None:
+    """Print how much of the bare network's speed is left where a table is scored."""
+    print(
+        f"| network | bare network, reviews a second | one process | of the bare network | {workers} processes "
+        "| of the bare network | bare network on one thread |\n|---|---|---|---|---|---|---|"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_table(folder / "texts.csv", ("text",), ((text,) for text in texts))
+        for network in networks:
+            config = ExperimentConfig.of(network, {})
+            built = build_network(config, corpus)
+            package = ModelPackage(network, built, config.network, corpus.vocabulary, config.text)
+            save_package(package, folder / network)
+            with Crew(partial(load_scores, folder / network), workers) as crew:
+                list(crew.map([texts[:1]] * 4 * workers))  # each has loaded the model then
+                ways: dict[str, ScoreAll] = {"one": partial(map, package.scorer.predict_proba), "several": crew.map}
+                seconds = [
+                    _bare_seconds(package, texts)
+                    | {way: _seconds(folder, score_all) for way, score_all in ways.items()}
+                    for _ in range(rounds)
+                ]
+            speed = {way: len(texts) / median(one[way] for one in seconds) for way in seconds[0]}
+            print(
+                f"| `{network}` | {speed['bare']:,.0f} | {speed['one']:,.0f} | {speed['one'] / speed['bare']:.0%} "
+                f"| {speed['several']:,.0f} | {speed['several'] / speed['bare']:.0%} | {speed['alone']:,.0f} |",
+                flush=True,
+            )
+    print(f"\n{len(texts):,} texts, median of {rounds}; {torch.get_num_threads()} threads in one process.")
+
+
+def _seconds(folder: Path, score_all: ScoreAll) -> float:
+    """Seconds in which a table is read, scored and written."""
+    started = time.perf_counter()
+    with open_table(folder / "texts.csv") as (table, rows):
+        scoring = Scoring(score_all, table, "text")
+        write_table(folder / "scored.csv", scoring.columns, scoring.rows(rows))
+    return time.perf_counter() - started
+
+
+def _bare_seconds(package: ModelPackage, texts: Sequence[str]) -> dict[str, float]:
+    """Seconds of the network alone, with all threads and with one."""
+    batches = [batch.ids for batch in evaluation_batches(encode_texts(texts, package.vocabulary), package.text_config)]
+    threads, seconds = torch.get_num_threads(), {}
+    for way, count in (("bare", threads), ("alone", 1)):
+        torch.set_num_threads(count)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            for ids in batches:
+                package.network.eval()(ids)
+        seconds[way] = time.perf_counter() - started
+    torch.set_num_threads(threads)
+    return seconds
+
+
+def _texts_of(corpus: Corpus, count: int) -> list[str]:
+    return [corpus.vocabulary.decode(corpus.test[row]) for row in range(min(count, len(corpus.test)))]
 
 
 def show_commands(corpus: Corpus, source: str, networks: Sequence[str], rounds: int) -> None:
@@ -141,7 +227,7 @@ def measure_command(folder: Path, source: str, network: str, test_reviews: int) 
 def measure_scoring(run_id: str, corpus: Corpus, rounds: int) -> tuple[float, float]:
     """Texts a second with the logged model, reviews a second with its network alone."""
     package = logged_models.load(f"runs:/{run_id}/model")
-    texts = [corpus.vocabulary.decode(corpus.test[row]) for row in range(min(TEXTS, len(corpus.test)))]
+    texts = _texts_of(corpus, TEXTS)
     reviews = corpus.test.take(slice(len(texts)))
     batches = [batch.ids for batch in evaluation_batches(reviews, package.text_config)]
     whole_seconds: list[float] = []

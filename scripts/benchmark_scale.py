@@ -5,13 +5,19 @@
 The training reviews once, 4 and 16 times over, one word in twenty of each copy replaced by another of the corpus, in
 the memory-mapped form of every corpus. For each size one epoch in a process of its own, the sizes in turn,
 round after round; memory is the peak of the process, mapped pages included.
+
+    python scripts/benchmark_scale.py --convert 300000,600000
+
+Instead, tables of so many reviews of ten words, by chance, each read and converted in a process of its own.
 """
 
 import json
+import re
 import resource
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 
@@ -33,8 +39,12 @@ SIZES = (1, 4, 16)
 @click.option("--data", "source", default="imdb", show_default=True)
 @click.option("--networks", default="embedding,cnn", show_default=True)
 @click.option("--rounds", default=3, show_default=True)
-def main(source: str, networks: str, rounds: int) -> None:
+@click.option("--convert", metavar="ROWS", help="numbers of rows, with commas between: tables to convert instead")
+def main(source: str, networks: str, rounds: int, convert: str | None) -> None:
     """Measure and print a Markdown table."""
+    if convert:
+        show_conversions([int(rows) for rows in convert.split(",")])
+        return
     names = networks.split(",")
     costs: dict[tuple[str, int], list[tuple[float, float]]] = {(name, size): [] for name in names for size in SIZES}
     with tempfile.TemporaryDirectory() as folder:
@@ -55,6 +65,39 @@ def main(source: str, networks: str, rounds: int) -> None:
             f"| {memory:,.0f} |"
         )
     print(f"\nMedian of {rounds} (from, to).")
+
+
+def show_conversions(sizes: list[int]) -> None:
+    """Print what memory and time it takes to read tables of so many rows and to convert them."""
+    print("| reviews | table MB | peak memory MiB | processor s |\n|---|---|---|---|")
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            table = Path(folder, "reviews.csv")
+            write_short_reviews(table, size)
+            command = [sys.executable, __file__, "convert", str(table), folder]
+            answer = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+            seconds, mebibytes = json.loads(answer)
+            print(f"| {size:,} | {table.stat().st_size / 1e6:,.0f} | {mebibytes:,.0f} | {seconds:.0f} |", flush=True)
+
+
+def write_short_reviews(path: Path, count: int) -> None:
+    """A table of reviews of ten words, of which some are frequent and most are rare."""
+    rng = np.random.default_rng(1)
+    share = 1 / np.arange(5, 20_005)
+    words = np.array([f"w{number:x}" for number in range(20_000)])
+    drawn = words[rng.choice(len(words), size=2_000_000, p=share / share.sum())]
+    with path.open("w") as file:
+        file.write("text,label\n")
+        for row, start in enumerate(rng.integers(len(drawn) - 10, size=count).tolist()):
+            file.write(f"{' '.join(drawn[start : start + 10])},{row % 2}\n")
+
+
+def convert_table(path: Path, folder: Path) -> tuple[float, float]:
+    """Seconds of the processor to convert a table, and the process's peak memory in MiB."""
+    started = time.process_time()
+    data.load(DataConfig(str(path)), folder / "cache")
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())  # ru_maxrss counts who began it too
+    return time.process_time() - started, int(peak[1]) / 1024 if peak else 0.0
 
 
 def write_corpus(folder: Path, source: str, size: int) -> None:
@@ -97,6 +140,8 @@ def train_one_epoch(network: str, corpus: Corpus, source: str) -> tuple[float, f
 if __name__ == "__main__":
     if sys.argv[1:2] == ["write"]:
         write_corpus(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    elif sys.argv[1:2] == ["convert"]:
+        print(json.dumps(convert_table(Path(sys.argv[2]), Path(sys.argv[3]))))
     elif sys.argv[1:2] == ["train"]:
         _, _, folder, source, size, network = sys.argv
         print(json.dumps(train_one_epoch(network, read_corpus(Path(folder), int(size)), source)))

@@ -17,6 +17,8 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.events import Listener, Message, WarningMessage, ignore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
@@ -97,6 +99,16 @@ class Model:
         if tally.warning:
             warnings.warn(tally.warning, stacklevel=3)
         return probabilities
+
+    def write(self, folder: "Path") -> None:
+        """Write the model's four files of data into a folder that is not there yet; `load_model` reads them there.
+
+        Args:
+            folder: to be made; the one that it will be in must be there.
+        """
+        from sentiment_tune.inference.package import save_package
+
+        save_package(self._package, folder)
 
     def __repr__(self) -> str:
         return f"Model({self._package.model!r})"

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sentiment_tune import local
 from sentiment_tune.data.checks import DataChecked
 from sentiment_tune.errors import TerminatedError
 from sentiment_tune.events import Event, Message, WarningMessage
@@ -18,6 +19,7 @@ from sentiment_tune.space import Value
 from sentiment_tune.training.loop import EpochRecord, StepEnd
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from sentiment_tune.tracking.registry import Registration
@@ -123,6 +125,51 @@ def _epoch_line(epoch: EpochRecord) -> str:
         f"epoch {epoch.epoch:>3}  train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}"
         f"  validation loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.4f}  {epoch.seconds:.1f} s"
     )
+
+
+class ScoringDisplay:
+    """A bar of the rows that are scored, and lines of what was found and done, on the standard error."""
+
+    def __init__(self, quiet: bool = False, is_shown: bool = True):
+        """Without `is_shown` there is no bar: what is scored is seen itself. A bar is on terminals alone."""
+        self._quiet = quiet
+        self._console = terminal(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[rows]:,} rows"),
+            TimeRemainingColumn(),
+        )
+        visible = is_shown and not quiet and self._console.is_terminal
+        self._bar = Progress(*columns, console=self._console, transient=True, disable=not visible)
+
+    def tell(self, text: str) -> None:
+        """Print a line, unless it is to be quiet."""
+        if not self._quiet:
+            self._console.print(text)
+
+    @contextlib.contextmanager
+    def watching(self, source: "Path | None", rows: int | None = None) -> "Iterator[Callable[[int], None]]":
+        """A block in which a table is scored: what is given takes the number of rows that have been.
+
+        `rows` is how many there are, where that is known; else the bar says how much of the file has been read.
+        """
+        task = self._bar.add_task(source.name if source else "scoring", total=rows or None, rows=0)
+
+        def hear(scored: int) -> None:
+            if self._bar.disable:
+                return
+            if rows:
+                self._bar.update(task, completed=scored, rows=scored)
+            else:
+                share = local.share_read(source) if source else None
+                self._bar.update(task, total=None if share is None else 1, completed=share or 0, rows=scored)
+
+        with self._bar:
+            try:
+                yield hear
+            finally:
+                self._bar.remove_task(task)
 
 
 class StudyDisplay:

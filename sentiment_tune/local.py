@@ -146,6 +146,12 @@ def partial_paths_left(folder: Path) -> list[Path]:
     return [path for path in folder.rglob(".*.partial") if _is_left(path)]
 
 
+def partial_paths_of(path: Path) -> list[Path]:
+    """What processes that are gone have left of writing this very file."""
+    start = f".{path.name[:100]}~"
+    return [left for left in path.parent.glob(".*.partial") if left.name.startswith(start) and _is_left(left)]
+
+
 def _is_left(path: Path) -> bool:
     writer = _WRITER.search(path.name)
     try:
@@ -165,6 +171,16 @@ def temporary_folders_left() -> list[Path]:
     """Temporary folders of this user's processes of this machine that are gone."""
     folders = shared_temporary_folder().glob(f"{_TEMPORARY}~*~*")
     return [path for path in folders if is_process_gone(path.name.split("~")[1]) and path.lstat().st_uid == os.getuid()]
+
+
+def share_read(path: Path) -> float | None:
+    """How much of a file, from 0 to 1, this process has read where it has it open now; None where none can tell."""
+    try:
+        real, size = os.path.realpath(path), path.stat().st_size
+        places = [os.lseek(file.fd, 0, os.SEEK_CUR) for file in psutil.Process().open_files() if file.path == real]
+    except (OSError, psutil.Error):
+        return None
+    return max(places) / size if places and size else None
 
 
 def delete(path: Path) -> None:

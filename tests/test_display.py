@@ -1,12 +1,13 @@
 """What a terminal shows of a study while it runs; elsewhere it is plain lines."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from sentiment_tune import display
-from sentiment_tune.display import StudyDisplay
+from sentiment_tune.display import ScoringDisplay, StudyDisplay
 from sentiment_tune.tuning.campaign import StudyStart
 from sentiment_tune.tuning.search import StudyConfig
 from sentiment_tune.tuning.trials import TrialEnd
@@ -52,3 +53,42 @@ def test_elsewhere_each_trial_is_a_line_that_stands_by_itself(monkeypatch: pytes
         ["trial", "2", "fail"],
     ]
     assert "best 0.8500 (trial 0)" in lines[0]
+
+
+# ---- scoring
+
+
+def bar(monkeypatch: pytest.MonkeyPatch, source: Path, rows: int | None, *, terminal: bool, quiet: bool = False) -> str:
+    """What is shown while half of a file is read, and a line told."""
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, color_system=None, width=100)
+    monkeypatch.setattr(display, "terminal", lambda stderr=False: console)
+    shown = ScoringDisplay(quiet)
+    with source.open("rb", buffering=0) as file, shown.watching(source, rows) as hear:
+        file.read(source.stat().st_size // 2)
+        hear(1_234)
+        shown._bar.refresh()
+        shown.tell("half of it is read")
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("rows", [2_468, None])
+def test_on_a_terminal_a_bar_says_how_many_rows_are_scored(
+    rows: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "reviews.csv").write_text("fine\n" * 1_000)
+    seen = bar(monkeypatch, tmp_path / "reviews.csv", rows, terminal=True)
+    assert "reviews.csv" in seen
+    assert "1,234 rows" in seen
+    line = next(line for line in seen.splitlines() if "1,234 rows" in line)
+    full = line.count("\u2501")  # without colours the rest of a bar is empty
+    assert 15 <= full <= 25, line  # of 40
+    assert "half of it is read" in seen
+
+
+def test_elsewhere_there_is_no_bar_and_where_it_is_to_be_quiet_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "reviews.csv").write_text("fine\n")
+    assert bar(monkeypatch, tmp_path / "reviews.csv", None, terminal=False) == "half of it is read\n"
+    assert bar(monkeypatch, tmp_path / "reviews.csv", None, terminal=True, quiet=True) == ""

@@ -1,6 +1,11 @@
 """`sentiment-tune score`."""
 
+import io
+import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stderr
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +16,11 @@ from sentiment_tune.cli import options
 from sentiment_tune.errors import InputError
 
 if TYPE_CHECKING:
+    from sentiment_tune.api import Model
     from sentiment_tune.data.readers import Reading
-    from sentiment_tune.inference.bulk import Score
+    from sentiment_tune.display import ScoringDisplay
+    from sentiment_tune.data.text import Tally
+    from sentiment_tune.inference.bulk import ScoreAll, Scores
 
 
 @click.command(cls=options.GroupedCommand, context_settings=options.NAMES)
@@ -44,7 +52,10 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="table to write, or of several inputs the folder for theirs  [default: standard output]",
 )
+@options.switch("--all-probabilities", "also a column for each class")
 @options.option("--shard", metavar="I/N", help="of several inputs every N-th from the I-th on, for N jobs side by side")
+@options.option("--workers", type=int, default=1, show_default=True, help="processes that score side by side")
+@options.switch("--quiet", "print no progress, and nothing of what was found")
 @options.trust_code
 @options.tracking_uri
 def score(
@@ -56,41 +67,89 @@ def score(
     missing: str,
     output: str | None,
     shard: str | None,
+    all_probabilities: bool,
+    workers: int,
+    quiet: bool,
     trust_code: bool,
     tracking_uri: str | None,
     **reading: str | None,
 ) -> None:
     """Score texts with a model: TEXTS given here, or the rows of a table."""
-    from sentiment_tune import api
     from sentiment_tune.cli import console
     from sentiment_tune.data import folders
     from sentiment_tune.data.readers import Reading
     from sentiment_tune.data.tables import from_home
     from sentiment_tune.data.text import Tally
-    from sentiment_tune.display import warn
+    from sentiment_tune.display import ScoringDisplay, warn
 
     texts, asked = _checked((*texts, text) if text else texts, source), Reading(**reading)
-    tally = Tally()
-
-    @cache
-    def load() -> "Score":
-        scorer = api.load_model(model or None, trust_code=trust_code, tracking_uri=tracking_uri)
-        return lambda some: scorer.predict_positive(some, tally)
-
-    target = Path(output) if output else None
-    if source and folders.is_pattern(from_home(source)):
-        score_one = partial(_score_table, load, reading=asked, column=column, missing=missing)
-        _score_files(score_one, folders.expand(from_home(source)), target, shard)
-    elif shard:
-        raise InputError(f"--shard {shard} goes with several inputs: give a pattern, such as --input 'part-*.parquet'")
-    elif source not in (None, "", "-"):
-        _score_table(load, from_home(source), target, reading=asked, column=column, missing=missing)
-    elif source or target:
-        _score_lines(load, texts, target, missing)
-    else:
-        console.scores(texts, load()(texts))
+    target, tally = Path(output) if output else None, Tally()
+    display = ScoringDisplay(quiet, is_shown=target is not None or not sys.stdout.isatty())
+    with ExitStack() as stack:
+        model_asked = _Model(model or None, trust_code, tracking_uri, all_probabilities)
+        load = cache(partial(_load, stack, model_asked, workers))
+        score_one = partial(_score_table, load, display, tally, reading=asked, column=column, missing=missing)
+        if source and folders.is_pattern(from_home(source)):
+            _score_files(score_one, display, folders.expand(from_home(source)), target, shard)
+        elif shard:
+            raise InputError(f"--shard {shard} goes with several inputs: give a pattern, as --input 'part-*.parquet'")
+        elif source not in (None, "", "-"):
+            score_one(from_home(source), target)
+        elif source or target:
+            _score_lines(load, display, tally, texts, target, missing)
+        else:
+            answered = next(iter(load().score_all(iter([texts]))))
+            tally.include(answered.tally)
+            console.scores(texts, answered.rows, load().scores.scorer.classes.names)
     if tally.warning:
         warn(tally.warning)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """Which model scores, and what is asked of it."""
+
+    uri: str | None
+    trust_code: bool
+    tracking_uri: str | None
+    all_probabilities: bool
+
+    def load(self) -> "Model":
+        from sentiment_tune import api
+
+        return api.load_model(self.uri, trust_code=self.trust_code, tracking_uri=self.tracking_uri)
+
+    def load_scores(self) -> "Scores":
+        """What scores texts with it, in a worker: which model it is has been said."""
+        from sentiment_tune.inference.bulk import Scores
+
+        with redirect_stderr(io.StringIO()):
+            return Scores(self.load().package.scorer, self.all_probabilities)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A model in this process, and what scores pieces of texts with it, perhaps in others."""
+
+    scores: "Scores"
+    score_all: "ScoreAll"
+
+
+def _load(stack: ExitStack, model: _Model, workers: int) -> _Loaded:
+    """What scores pieces of texts: this process, or several that are there until the stack is left."""
+    from sentiment_tune.inference.bulk import Scores, load_scores
+    from sentiment_tune.inference.crew import Crew
+
+    loaded = model.load()
+    scores = Scores(loaded.package.scorer, model.all_probabilities)
+    if workers == 1:
+        return _Loaded(scores, partial(map, scores))
+    if model.trust_code:  # its code may be where it was logged only
+        return _Loaded(scores, stack.enter_context(Crew(model.load_scores, workers)).map)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()), "model")  # what `champion` is may change
+    loaded.write(folder)
+    load = partial(load_scores, folder, model.all_probabilities)
+    return _Loaded(scores, stack.enter_context(Crew(load, workers)).map)
 
 
 def _checked(texts: tuple[str, ...], source: str | None) -> tuple[str, ...]:
@@ -105,7 +164,14 @@ def _checked(texts: tuple[str, ...], source: str | None) -> tuple[str, ...]:
     return texts
 
 
-def _score_lines(load: "Callable[[], Score]", texts: Sequence[str], target: Path | None, missing: str) -> None:
+def _score_lines(
+    load: Callable[[], _Loaded],
+    display: "ScoringDisplay",
+    tally: "Tally",
+    texts: Sequence[str],
+    target: Path | None,
+    missing: str,
+) -> None:
     """Score the texts of the command line, or else the lines of the standard input, into a table."""
     from sentiment_tune.data import tables
     from sentiment_tune.inference.bulk import Scoring
@@ -113,31 +179,38 @@ def _score_lines(load: "Callable[[], Score]", texts: Sequence[str], target: Path
     table, rows = tables.Table("text", ("text",), []), iter([(text,) for text in texts])
     if not texts:
         table, rows = tables.read_lines()
-    scoring = Scoring(load(), table, "text", missing)
-    tables.write_table(target, scoring.columns, scoring.rows(rows))
+    loaded = load()
+    with display.watching(None, len(texts)) as hear:
+        scoring = Scoring(loaded.score_all, table, "text", missing, hear, loaded.scores.columns)
+        tables.write_table(target, scoring.columns, scoring.rows(rows))
+    tally.include(scoring.tally)
 
 
 def _score_files(
-    score_one: Callable[[Path, Path], None], sources: Sequence[Path], folder: Path | None, shard: str | None
+    score_one: Callable[[Path, Path], None],
+    display: "ScoringDisplay",
+    sources: Sequence[Path],
+    folder: Path | None,
+    shard: str | None,
 ) -> None:
     """Score each of several files into one of its own in a folder; those that are there already are finished."""
-    from sentiment_tune.display import terminal
     from sentiment_tune.inference.bulk import shard_of, targets_in
 
     if folder is None:
         raise InputError(f"{len(sources)} inputs need a folder for what comes of them: name it with --output")
     targets = shard_of(targets_in(folder, sources), shard)
     left = {source: target for source, target in targets.items() if not target.exists()}
-    tell = terminal(stderr=True).print
     if len(left) < len(targets):
-        tell(f"{len(targets) - len(left)} of {len(targets)} are in {folder} already")
+        display.tell(f"{len(targets) - len(left)} of {len(targets)} are in {folder} already")
     for source, target in left.items():
         score_one(source, target)
-        tell(f"{target} is finished")
+        display.tell(f"{target} is finished")
 
 
 def _score_table(
-    load: "Callable[[], Score]",
+    load: Callable[[], _Loaded],
+    display: "ScoringDisplay",
+    tally: "Tally",
     source: Path,
     target: Path | None,
     *,
@@ -147,19 +220,22 @@ def _score_table(
 ) -> None:
     """Score the rows of a file; how it was saved, and what was missing, goes to the standard error."""
     from sentiment_tune.data import readers, tables
-    from sentiment_tune.display import terminal
-    from sentiment_tune.inference.bulk import Scoring, score_parquet
+    from sentiment_tune.inference.bulk import Scoring, rows_in, score_parquet
 
-    tell = terminal(stderr=True).print
     with tables.open_table(source, reading) as (table, rows):
         table.name_of(column, "--column")  # before a model is loaded
         if table.found:
-            tell(f"{source}: {', '.join(table.found)}")
-        scoring = Scoring(load(), table, column, missing)
-        if target is not None and {readers.form_of(path.name) for path in (source, target)} == {".parquet"}:
-            score_parquet(scoring, source, target)
-        else:
-            tables.write_table(target, scoring.columns, scoring.rows(rows))
+            display.tell(f"{source}: {', '.join(table.found)}")
+        loaded = load()
+        with display.watching(source, rows_in(source)) as hear:
+            scoring = Scoring(loaded.score_all, table, column, missing, hear, loaded.scores.columns)
+            if target is not None and {readers.form_of(path.name) for path in (source, target)} == {".parquet"}:
+                score_parquet(scoring, source, target)
+            else:
+                tables.write_table(target, scoring.columns, scoring.rows(rows))
+    tally.include(scoring.tally)
     if scoring.count.missing:
         became = "left out" if missing == "skip" else "kept without an answer"
-        tell(f"{source}: {scoring.count.missing:,} of {scoring.count.rows:,} rows have no text, and are {became}")
+        display.tell(
+            f"{source}: {scoring.count.missing:,} of {scoring.count.rows:,} rows have no text, and are {became}"
+        )

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.data.rules import KERAS
-from sentiment_tune.data.store import PARTS, TEST, TRAIN, VALIDATION
-from sentiment_tune.data.text import FIRST_WORD, split
+from sentiment_tune.data.store import PARTS, TEST, TRAIN, VALIDATION, blocks
+from sentiment_tune.data.text import FIRST_WORD
 from sentiment_tune.events import Event
 
 UNKNOWN_WORDS = "words of 10,000 that train does not have"
@@ -36,6 +36,7 @@ def way_out(rule: str) -> str:
     """What to do where words are hardly known that were found by a rule."""
     known = "; Keras' rule knows one blank and ASCII's punctuation only, --text-rule unicode knows more"
     return f"see how they are read with sentiment-tune inspect{known if rule == KERAS else ''}"
+_Sketches = tuple[NDArray[np.uint64], NDArray[np.int64]]  # hashes, and the review of each
 
 
 @dataclass(frozen=True)
@@ -78,26 +79,26 @@ def check_reviews(
     labels: NDArray[np.uint8],
     part: NDArray[np.uint8],
     words: Sequence[str],
-    texts: Sequence[str] = (),
+    is_wrongly_encoded: NDArray[np.bool_] | None = None,
 ) -> list[Check]:
     """Count what is odd about reviews, each as its ids of the words, one after another in `ids`.
 
-    Of `texts`, if they are known, a wrong encoding is looked for in them: a rule may leave no trace of it in words.
+    Of texts it is known `is_wrongly_encoded` [review]: a rule may leave no trace of that in words.
     """
     checked = Checked(ids, lengths, labels, part, words)
     oddities = dict(_oddities(checked))
-    if texts:
-        oddities[_WRONG_ENCODING] = np.array([_is_mojibake(text) for text in texts], np.bool_)
+    if is_wrongly_encoded is not None:
+        oddities[_WRONG_ENCODING] = is_wrongly_encoded
     return [_count(what, odd, part) for what, odd in oddities.items()]
 
 
-def _is_mojibake(text: str) -> bool:
+def is_mojibake(text: str) -> bool:
+    """Whether a text seems to have been read in a wrong encoding."""
     return not text.isascii() and bool(_MOJIBAKE.search(text.lower()))
 
 
-def check_words(texts: Sequence[str], lengths: NDArray[np.int64], part: NDArray[np.uint8], rule: str = KERAS) -> Check:
-    """How many words of each part train does not have; lengths [review] count a start and the words that it has."""
-    written = np.array([len(split(text, rule)) for text in texts], dtype=np.int64)
+def check_words(written: NDArray[np.int64], lengths: NDArray[np.int64], part: NDArray[np.uint8]) -> Check:
+    """How many of the words `written` [review] are unknown to train, by part; `lengths` count a start and the known."""
     unknown = written - (lengths - 1)
     shares = (unknown[part == one].sum() / max(1, written[part == one].sum()) for one in PARTS)
     return Check(UNKNOWN_WORDS, *(round(10_000 * share) for share in shares))
@@ -114,9 +115,9 @@ def _oddities(checked: Checked) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     yield "no known word", checked.lengths == 1
     yield "a single known word", checked.lengths == 2
     yield f"more than {LONGEST:,} words", checked.lengths > LONGEST + 1
-    yield "the same as another of its part", _repeated(np.stack([keys, checked.part.astype(np.uint64)], 1))
-    yield "the same as one to test on", _is_in(keys, keys[checked.part == TEST]) & (checked.part != TEST)
-    yield "the same as one to validate on", _is_in(keys, keys[checked.part == VALIDATION]) & (checked.part == TRAIN)
+    yield "the same as another of its part", _repeated(keys, checked.part)
+    yield "the same as one to test on", is_in(keys, keys[checked.part == TEST]) & (checked.part != TEST)
+    yield "the same as one to validate on", is_in(keys, keys[checked.part == VALIDATION]) & (checked.part == TRAIN)
     yield "the same as one with another label", _contradicting(keys, checked.labels)
     yield "nearly the same as one to test on", _near(checked, keys)
     yield "left over of markup (br, nbsp, ...)", _containing(checked, lambda word: word in _MARKUP)
@@ -126,10 +127,13 @@ def _oddities(checked: Checked) -> Iterator[tuple[str, NDArray[np.bool_]]]:
 
 def review_keys(ids: NDArray[np.int32], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
     """A number for each review [review], the same for the same words in the same order."""
-    starts = np.cumsum(lengths) - lengths
-    position = np.arange(lengths.sum()) - np.repeat(starts, lengths)
-    terms = _mixed(ids[: len(position)].astype(np.uint64) * np.uint64(2**32) + position.astype(np.uint64))
-    return _by_review(np.add, terms, lengths)
+    keys = np.zeros(len(lengths), np.uint64)
+    for rows, words in blocks(lengths):
+        starts = np.cumsum(lengths[rows]) - lengths[rows]
+        position = np.arange(words.stop - words.start) - np.repeat(starts, lengths[rows])
+        terms = _mixed(ids[words].astype(np.uint64) * np.uint64(2**32) + position.astype(np.uint64))
+        keys[rows] = _by_review(np.add, terms, lengths[rows])
+    return keys
 
 
 def _by_review(combine: np.ufunc, values: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
@@ -148,25 +152,33 @@ def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return numbers ^ (numbers >> np.uint64(31))
 
 
-def _repeated(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Whether each row occurs more than once; all but the first of equal ones [review]."""
-    _, first = np.unique(keys, axis=0, return_index=True)
+def _repeated(keys: NDArray[np.uint64], part: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether each key occurs more than once in its part; all but the first of equal ones [review]."""
     repeated = np.ones(len(keys), np.bool_)
-    repeated[first] = False
+    for one in PARTS:
+        rows = np.flatnonzero(part == one)
+        repeated[rows[np.unique(keys[rows], return_index=True)[1]]] = False
     return repeated
 
 
-def _is_in(keys: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = np.isin(keys, others)
+def is_in(keys: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether each key is one of the others [review]; `np.isin` does it in several times the memory."""
+    if not len(others):
+        return np.zeros(len(keys), np.bool_)
+    others = np.sort(others)
+    found: NDArray[np.bool_] = others[np.minimum(np.searchsorted(others, keys), len(others) - 1)] == keys
     return found
 
 
 def _contradicting(keys: NDArray[np.uint64], labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    _, group = np.unique(keys, return_inverse=True)
-    least, most = np.full(group.max(initial=-1) + 1, 255), np.zeros(group.max(initial=-1) + 1, np.int64)
-    np.minimum.at(least, group, labels)
-    np.maximum.at(most, group, labels)
-    contradicting: NDArray[np.bool_] = (least < most)[group]
+    contradicting = np.zeros(len(keys), np.bool_)
+    order = np.argsort(keys)
+    is_first = np.ones(len(keys), np.bool_)  # [review in order], of equal ones
+    is_first[1:] = keys[order[1:]] != keys[order[:-1]]
+    first = np.flatnonzero(is_first)
+    if len(first):
+        least, most = (combine.reduceat(labels[order], first) for combine in (np.minimum, np.maximum))
+        contradicting[order] = np.repeat(least < most, np.diff(first, append=len(keys)))
     return contradicting
 
 
@@ -174,7 +186,10 @@ def _containing(checked: Checked, is_odd: Callable[[str], bool]) -> NDArray[np.b
     """Whether each review holds a word that is odd [review]."""
     odd = np.zeros(max(FIRST_WORD + len(checked.words), int(checked.ids.max(initial=0)) + 1), np.bool_)
     odd[FIRST_WORD : FIRST_WORD + len(checked.words)] = [is_odd(word) for word in checked.words]
-    return _by_review(np.logical_or, odd[checked.ids[: checked.lengths.sum()]], checked.lengths)
+    containing = np.zeros(len(checked.lengths), np.bool_)
+    for rows, words in blocks(checked.lengths):
+        containing[rows] = _by_review(np.logical_or, odd[checked.ids[words]], checked.lengths[rows])
+    return containing
 
 
 def _of_rare_class(checked: Checked) -> NDArray[np.bool_]:
@@ -186,35 +201,53 @@ def _of_rare_class(checked: Checked) -> NDArray[np.bool_]:
 def _near(checked: Checked, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Whether a review to train or validate on shares most of its runs of words with another to test on [review]."""
     near = np.zeros(len(keys), np.bool_)
-    hashes, review = _sketches(checked)
-    in_test = checked.part[review] == TEST
-    tested, others = _by_hash(hashes[in_test], review[in_test]), _by_hash(hashes[~in_test], review[~in_test])
+    in_test = checked.part == TEST
+    sketches = [*_sketches(checked, in_test)]
+    if not sketches:
+        return near
+    tested = _by_hash(*map(np.concatenate, zip(*sketches, strict=True)))
+    for hashes, review in _sketches(checked, ~in_test):
+        both = _sharing(tested, _by_hash(hashes, review))
+        near[both[keys[both[:, 0]] != keys[both[:, 1]], 0]] = True
+    return near
+
+
+def _sharing(tested: _Sketches, others: _Sketches) -> NDArray[np.int64]:
+    """Those of the others, each beside one that is tested and shares enough hashes with it [pair, 2]."""
     first = np.searchsorted(tested[0], others[0], "left")
     last = np.searchsorted(tested[0], others[0], "right")
     times = np.where(last - first <= _COMMON, last - first, 0)
     offset = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
     pairs = np.stack([np.repeat(others[1], times), tested[1][np.repeat(first, times) + offset]], 1)
     both, shared = np.unique(pairs, axis=0, return_counts=True)
-    both = both[shared >= SHARED]
-    near[both[keys[both[:, 0]] != keys[both[:, 1]], 0]] = True
-    return near
+    sharing: NDArray[np.int64] = both[shared >= SHARED]
+    return sharing
 
 
-def _by_hash(hashes: NDArray[np.uint64], review: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def _by_hash(hashes: NDArray[np.uint64], review: NDArray[np.int64]) -> _Sketches:
     order = np.argsort(hashes, kind="stable")
     return hashes[order], review[order]
 
 
-def _sketches(checked: Checked) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """The smallest hashes of each review's runs of words, and the review of each."""
-    count = int(checked.lengths.sum()) - SHINGLE + 1
+def _sketches(checked: Checked, chosen: NDArray[np.bool_]) -> Iterator[_Sketches]:
+    """The smallest hashes of the runs of words of each review that is chosen [review], and the review of each."""
+    for rows, words in blocks(checked.lengths):
+        lengths = checked.lengths[rows]
+        ids = checked.ids[words][np.repeat(chosen[rows], lengths)]
+        hashes, review = _sketch(ids, lengths[chosen[rows]])
+        yield hashes, (rows.start + np.flatnonzero(chosen[rows]))[review]
+
+
+def _sketch(ids: NDArray[np.int32], lengths: NDArray[np.int64]) -> _Sketches:
+    """The same of reviews of these lengths, whose ids stand one after another."""
+    count = len(ids) - SHINGLE + 1
     if count <= 0:
         return np.empty(0, np.uint64), np.empty(0, np.int64)
-    numbers = checked.ids[: count + SHINGLE - 1].astype(np.uint64)
+    numbers = ids.astype(np.uint64)
     runs = np.zeros(count, np.uint64)
     for place, weight in enumerate(_WEIGHTS):
         runs += numbers[place : place + count] * weight
-    review = np.repeat(np.arange(len(checked.lengths)), checked.lengths)
+    review = np.repeat(np.arange(len(lengths)), lengths)
     within = review[:count] == review[SHINGLE - 1 :]
     hashes, review = _mixed(runs[within]), review[:count][within]
     order = np.lexsort((hashes, review))

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from sentiment_tune.data.text import PADDING, Tally, Vocabulary
 
 def _none() -> NDArray[np.int64]:
     return np.zeros(0, np.int64)
+
+if TYPE_CHECKING:
+    from sentiment_tune.data.tokens import Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,11 @@ class EncodedReviews:
     def take(self, reviews: NDArray[np.integer] | slice) -> "EncodedReviews":
         """Some of the reviews, in that order."""
         return EncodedReviews(self.ids, self.starts[reviews], self.lengths[reviews])
+    def where(self, kept: NDArray[np.bool_]) -> "EncodedReviews":
+        """The reviews `kept` [review], of reviews that stand one after another."""
+        lengths = self.lengths[kept]
+        ids = self.ids[: int(self.lengths.sum())][np.repeat(kept, self.lengths)]
+        return EncodedReviews(ids if len(ids) else self.ids[:1], np.cumsum(lengths) - lengths, lengths)
 
     def containing_any(self, ids: Sequence[int]) -> NDArray[np.bool_]:
         """Whether each review contains one of the ids: [review]."""
@@ -63,7 +72,7 @@ def encode_texts(texts: Iterable[str], vocabulary: Vocabulary, tally: Tally | No
 class RawReviews:
     """What a source holds, before a validation part is drawn and texts are encoded."""
 
-    texts: Sequence[str]  # empty where the source brings ids along
+    texts: "Sequence[str] | Tokens"  # what was read of them where they are not kept; empty where ids come along
     labels: NDArray[np.uint8]  # [review], 1 is positive
     part: NDArray[np.uint8]  # [review], one of store.PARTS; validation may be missing
     encoded: EncodedReviews | None = None  # in place of texts

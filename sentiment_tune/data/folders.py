@@ -5,13 +5,17 @@ A part of the data is named by a folder or by the beginning of a file's name: tr
 
 import glob
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sentiment_tune.data.readers import Reading
+from sentiment_tune.data.readers import Reading, Row
 from sentiment_tune.data.splits import PART_NAMES
-from sentiment_tune.data.tables import Table, is_table, read_table
+from sentiment_tune.data.tables import Table, is_table, open_table, read_table
 from sentiment_tune.errors import InputError
 
 _PARTED = "split"  # the column that says which part of the data a row belongs to
@@ -49,33 +53,63 @@ def files_in(folder: Path) -> list[Path]:
     return files
 
 
-def read_folder(folder: Path, reading: Reading) -> Table:
-    """All reviews of a folder, with a column `split` where its names say which part each belongs to."""
+@contextmanager
+def open_folder(folder: Path, reading: Reading) -> Iterator[tuple[Table, Iterator[Row]]]:
+    """A table of all reviews of a folder without its rows, and the rows, as of `open_table`.
+
+    It has a column `split` where the folder's names say which part each review belongs to.
+    """
     files = files_in(folder)
     if files[0].suffix == ".txt":
-        return _read_texts(folder, files, reading)
-    tables = [_read_arrow(file) if file.suffix == ".arrow" else read_table(file, reading) for file in files]
+        yield _text_files(folder, files, reading)
+        return
     parts = [_part_of(file, folder) for file in files]
-    if all(parts):
-        tables = [_with_part(table, str(part)) for table, part in zip(tables, parts, strict=True)]
-    elif any(parts):
+    if any(parts) and not all(parts):
         unnamed = files[parts.index(None)].name
         raise InputError(f"{folder} holds {unnamed!r} beside files of a part: name it train, validation or test too")
-    return merge(tables, folder)
+    with _merged([partial(_open_part, *each, reading) for each in zip(files, parts, strict=True)], folder) as merged:
+        yield merged
 
 
-def merge(tables: Sequence[Table], origin: Path) -> Table:
-    """The rows of several tables, one after another; InputError where one has other columns than the first."""
-    first, rows = tables[0], []
-    for table in tables:
-        other = set(table.columns) ^ set(first.columns)
-        if other:
-            raise InputError(
-                f"{table.origin} and {first.origin} differ in {min(other)!r}: give tables of equal columns"
-            )
-        order = [table.columns.index(name) for name in first.columns]
-        rows += [tuple(row[index] for index in order) for row in table.rows]
-    return Table(origin if len(tables) > 1 else first.origin, first.columns, rows, first.found)
+@contextmanager
+def open_files(files: Sequence[Path], origin: Path, reading: Reading) -> Iterator[tuple[Table, Iterator[Row]]]:
+    """The rows of several tables, one after another, as of `open_table`; InputError where their columns differ."""
+    with _merged([partial(open_table, file, reading) for file in files], origin) as merged:
+        yield merged
+
+
+_Opening = Callable[[], AbstractContextManager[tuple[Table, Iterator[Row]]]]
+
+
+@contextmanager
+def _merged(openings: Sequence[_Opening], origin: Path) -> Iterator[tuple[Table, Iterator[Row]]]:
+    """Tables as one; each is opened when the rows of those before it have been read."""
+    with openings[0]() as (first, rows), closing(_rows_like(first, openings[1:])) as others:
+        table = replace(first, origin=origin if len(openings) > 1 else first.origin)
+        yield table, chain(rows, others)
+
+
+def _rows_like(first: Table, openings: Sequence[_Opening]) -> Generator[Row]:
+    for opening in openings:
+        with opening() as (table, rows):
+            other = set(table.columns) ^ set(first.columns)
+            if other:
+                raise InputError(
+                    f"{table.origin} and {first.origin} differ in {min(other)!r}: give tables of equal columns"
+                )
+            order = [table.columns.index(name) for name in first.columns]
+            yield from (tuple(row[index] for index in order) for row in rows)
+
+
+@contextmanager
+def _open_part(file: Path, part: str | None, reading: Reading) -> Iterator[tuple[Table, Iterator[Row]]]:
+    """One file of a folder, with the part that its name says in a column where it has none."""
+    opening = _open_arrow(file) if file.suffix == ".arrow" else open_table(file, reading)
+    with opening as (table, rows):
+        if part is None or _PARTED in table.columns:
+            yield table, rows
+        else:
+            yield replace(table, columns=(*table.columns, _PARTED)), ((*row, part) for row in rows)
 
 
 def _part_of(file: Path, folder: Path) -> str | None:
@@ -85,12 +119,6 @@ def _part_of(file: Path, folder: Path) -> str | None:
         if start in PART_NAMES:
             return start
     return None
-
-
-def _with_part(table: Table, part: str) -> Table:
-    if _PARTED in table.columns:
-        return table
-    return Table(table.origin, (*table.columns, _PARTED), [(*row, part) for row in table.rows], table.found)
 
 
 def _texts(folder: Path) -> Iterator[Path]:
@@ -107,17 +135,18 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
 
 
-def _read_texts(folder: Path, files: Sequence[Path], reading: Reading) -> Table:
+def _text_files(folder: Path, files: Sequence[Path], reading: Reading) -> tuple[Table, Iterator[Row]]:
     """Texts of files, labelled by their folders."""
     parts = [_part_of(file.parent, folder) for file in files]
-    rows: list[tuple[Any, ...]] = []
-    for file, part in zip(files, parts, strict=True):
-        lines = read_table(file, reading).column("text", "--text")
-        row = ("\n".join(lines), file.parent.name)
-        rows.append((*row, part) if all(parts) else row)
     columns = ("text", "label", _PARTED) if all(parts) else ("text", "label")
     left = [name for name in _LEFT_OUT if any(folder.glob(f"**/{name}"))]
-    return Table(folder, columns, rows, tuple(f"without {name!r}" for name in left))
+
+    def rows() -> Iterator[Row]:
+        for file, part in zip(files, parts, strict=True):
+            row = ("\n".join(read_table(file, reading).column("text", "--text")), file.parent.name)
+            yield (*row, part) if all(parts) else row
+
+    return Table(folder, columns, [], tuple(f"without {name!r}" for name in left)), rows()
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -149,14 +178,28 @@ def _json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _read_arrow(path: Path) -> Table:
+@contextmanager
+def _open_arrow(path: Path) -> Iterator[tuple[Table, Iterator[Row]]]:
     import pyarrow
 
-    try:
-        with pyarrow.memory_map(str(path)) as file, pyarrow.ipc.open_stream(file) as reader:
-            table = reader.read_all()
-        rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-    except (pyarrow.ArrowException, ValueError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"cannot read {path} ({reason}): it is no whole file of a saved data set") from None
-    return Table(path, tuple(table.column_names), rows)
+    damaged = pyarrow.ArrowException, ValueError, OSError
+
+    def rows() -> Iterator[Row]:
+        try:
+            for batch in reader:
+                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        except damaged as error:
+            raise _no_arrow(path, error) from None
+
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(pyarrow.memory_map(str(path)))
+            reader = stack.enter_context(pyarrow.ipc.open_stream(file))
+        except damaged as error:
+            raise _no_arrow(path, error) from None
+        yield Table(path, tuple(reader.schema.names), []), rows()
+
+
+def _no_arrow(path: Path, error: Exception) -> InputError:
+    reason = str(error).partition("\n")[0]
+    return InputError(f"cannot read {path} ({reason}): it is no whole file of a saved data set")

@@ -8,9 +8,10 @@ store    arrays in the cache, memory-mapped, shared by all processes
 
 import difflib
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
-from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.data import imdb
-from sentiment_tune.data.checks import check_reviews, check_words, review_keys
-from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews, encode_texts
-from sentiment_tune.data.folders import expand, files_in, merge, read_folder
+from sentiment_tune.data.checks import check_reviews, check_words, is_in, review_keys
+from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews
+from sentiment_tune.data.folders import expand, files_in, open_files, open_folder
 from sentiment_tune.data.labels import parse_labels
 from sentiment_tune.data.packing import parse_size
-from sentiment_tune.data.readers import SUFFIXES, Reading
+from sentiment_tune.data.readers import SUFFIXES, Reading, Row
 from sentiment_tune.data.rules import KERAS, RULES, UNICODE
 from sentiment_tune.data.splits import (
     check_groups,
@@ -45,8 +46,8 @@ from sentiment_tune.data.store import (
     store_key,
     write_store,
 )
-from sentiment_tune.data.tables import Table, check_is_file, from_home, is_table, read_table, stem
-from sentiment_tune.data.text import Vocabulary
+from sentiment_tune.data.tables import Columns, Table, check_is_file, from_home, is_table, stem, text_in
+from sentiment_tune.data.tokens import Tokens
 from sentiment_tune.errors import InputError
 from sentiment_tune.space import unknown_name
 
@@ -155,7 +156,7 @@ def encode_training_texts(texts: Iterable[str], labels: Iterable[Any], config: D
     raw = _read_texts(texts, labels, lambda labels: np.full(len(labels), TRAIN, dtype=np.uint8))
     part = draw_validation(raw.part, raw.labels)
     check_parts(part, raw.labels, "texts", (TRAIN, VALIDATION))
-    reviews, words = _encode(raw, part, rule)
+    reviews, words, _ = _encode(raw, part, rule)
     store = Store.of(reviews.ids, reviews.lengths, raw.labels, part, words)
     return Corpus.of("texts", "sentiment_tune.texts", store, rule)
 
@@ -191,20 +192,17 @@ def _load(source: _Source, cache: Path | None, config: DataConfig) -> Corpus:
 def _convert(source: _Source, deduplicate: bool) -> Store:
     raw = source.read()
     part = _split(raw, source.address.removeprefix("sentiment_tune."))
-    reviews, words = _encode(raw, part, source.rule)
+    reviews, words, tokens = _encode(raw, part, source.rule)
+    keep = np.ones(len(part), np.bool_)
     if deduplicate:
         keep = ~_is_tested(reviews, part)
-        raw = replace(
-            raw,
-            labels=raw.labels[keep],
-            texts=[*compress(raw.texts, keep)],
-            remarks=[*raw.remarks, _left(keep)],
-            groups=None if raw.groups is None else raw.groups[keep],
-        )
-        reviews, part = EncodedReviews.of([reviews[int(row)] for row in np.flatnonzero(keep)]), part[keep]
-    checks = check_reviews(reviews.ids, reviews.lengths, raw.labels, part, words, raw.texts)
-    if raw.encoded is None:
-        checks.append(check_words(raw.texts, reviews.lengths, part, source.rule))
+        groups = None if raw.groups is None else raw.groups[keep]
+        raw = replace(raw, labels=raw.labels[keep], remarks=[*raw.remarks, _left(keep)], groups=groups)
+        reviews, part = reviews.where(keep), part[keep]
+    is_wrong = tokens.is_mojibake[keep] if tokens else None
+    checks = check_reviews(reviews.ids, reviews.lengths, raw.labels, part, words, is_wrong)
+    if tokens:
+        checks.append(check_words(tokens.lengths[keep], reviews.lengths, part))
     rows = [asdict(check) for check in checks]
     return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, raw.remarks, rows, raw.groups)
 
@@ -277,7 +275,7 @@ def _table(path: Path, config: DataConfig) -> _Source:
     key = store_key("table", hashes, config.text, config.label, config.split, *told)
 
     def read() -> RawReviews:
-        return _read_tables(_tables(sources, config), config)
+        return _read_sources(sources, config)
 
     return _Source(stem(path), str(path.absolute()), key, read, config.rule_of_texts)
 
@@ -287,13 +285,20 @@ def _frame(frame: "pd.DataFrame", config: DataConfig) -> _Source:
     for name in (config.text, config.label, config.split):
         if columns.count(name) > 1:
             raise InputError(f"frame has more than one column {name!r}: rename all but one")
-    rows = list(frame.itertuples(index=False, name=None))
-    tables = [Table("frame", columns, rows), *_tables(_test_files(config), config)]
-    return _in_memory("frame", _read_tables(tables, config), config.rule_of_texts)
+    texts, tables = list[str](), list[Table]()
+    with ExitStack() as stack:
+        opened = [(Table("frame", columns, []), frame.itertuples(index=False, name=None))]
+        opened += [stack.enter_context(_open(source, config.reading)) for source in _test_files(config)]
+        for table, rows in opened:
+            kept, some = _columns(table, rows, config)
+            texts += some
+            tables.append(kept)
+    return _in_memory("frame", _read_tables(tables, texts, config), texts, config.rule_of_texts)
 
 
 def _texts(texts: Iterable[str], labels: Iterable[Any], rule: str) -> _Source:
-    return _in_memory("texts", _read_texts(texts, labels, draw_test), rule)
+    kept = [*texts] if not isinstance(texts, str) else texts
+    return _in_memory("texts", _read_texts(kept, labels, draw_test), kept, rule)
 
 
 def _read_texts(
@@ -310,11 +315,11 @@ def _read_texts(
     return RawReviews(table.texts(DataConfig.text, "texts"), parsed, draw(parsed))
 
 
-def _in_memory(name: str, raw: RawReviews, rule: str) -> _Source:
+def _in_memory(name: str, raw: RawReviews, texts: Iterable[str], rule: str) -> _Source:
     """Reviews that were read already, known in the cache by their content."""
     groups = b"" if raw.groups is None else raw.groups.tobytes()
     digest = hashlib.sha256(raw.labels.tobytes() + raw.part.tobytes() + groups)
-    for text in raw.texts:
+    for text in texts:
         digest.update(hashlib.sha256(text.encode()).digest())
     return _Source(name, f"sentiment_tune.{name}", store_key("memory", digest.hexdigest()), lambda: raw, rule)
 
@@ -333,19 +338,46 @@ def _files(path: Path) -> list[Path]:
     return files_in(path) if path.is_dir() else expand(path)
 
 
-def _tables(sources: Iterable[Path], config: DataConfig) -> Iterator[Table]:
-    """The table of each source, which may be several files or a folder."""
-    for source in sources:
-        if source.is_dir():
-            yield read_folder(source, config.reading)
-        else:
-            yield merge([read_table(file, config.reading) for file in expand(source)], source)
+def _open(source: Path, reading: Reading) -> AbstractContextManager[tuple[Table, Iterator[Row]]]:
+    """The table of a source, which may be several files or a folder, as of `open_table`."""
+    return open_folder(source, reading) if source.is_dir() else open_files(expand(source), source, reading)
 
 
-def _read_tables(tables: Iterable[Table], config: DataConfig) -> RawReviews:
-    """Reviews of one table, or of one to train on and one to test on."""
-    tables = list(tables)
-    texts = [text for table in tables for text in table.texts(config.text, "--text or text=")]
+def _read_sources(sources: Sequence[Path], config: DataConfig) -> RawReviews:
+    """Reviews of one table, or of one to train on and one to test on, whose texts are not kept."""
+    tables: list[Table] = []
+
+    def texts() -> Iterator[str]:
+        for source in sources:
+            with _open(source, config.reading) as (table, rows):
+                kept, some = _columns(table, rows, config)
+                yield from some
+                tables.append(kept)
+
+    return _read_tables(tables, Tokens(texts(), config.rule_of_texts), config)
+
+
+def _columns(table: Table, rows: Iterable[Row], config: DataConfig) -> tuple[Columns, Iterator[str]]:
+    """What is asked of a table beside its texts, which is filled while the texts are taken."""
+    text = table.name_of(config.text, "--text or text=")
+    names = [table.name_of(config.label, "--label or label=")]
+    names += [table.name_of(config.group, "--group or group=")] if config.group is not None else []
+    names += [config.split] if config.split in table.columns else []
+    cells: dict[str, list[Any]] = {name: [] for name in names}
+    places = [(table.columns.index(name), cells[name]) for name in cells]
+
+    def texts(place: int) -> Iterator[str]:
+        for number, row in enumerate(rows, 1):
+            yield text_in(row[place], f"{table.origin}, row {number}", text)
+            for index, column in places:
+                cell = row[index]
+                column.append(sys.intern(cell) if type(cell) is str else cell)  # once, however many rows have it
+
+    return Columns(table, cells), texts(table.columns.index(text))
+
+
+def _read_tables(tables: Sequence[Table], texts: Sequence[str] | Tokens, config: DataConfig) -> RawReviews:
+    """The reviews of these texts, by the other columns of their tables."""
     labels = [parse_labels(table.column(config.label, "--label or label="), table.origin) for table in tables]
     groups, cells = None, []
     if config.group is not None:
@@ -401,8 +433,7 @@ def _split(raw: RawReviews, origin: str) -> NDArray[np.uint8]:
 def _is_tested(reviews: EncodedReviews, part: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Whether a review of train or validation is one of the test too [review]."""
     keys = review_keys(reviews.ids, reviews.lengths)
-    tested: NDArray[np.bool_] = np.isin(keys, keys[part == TEST]) & (part != TEST)
-    return tested
+    return is_in(keys, keys[part == TEST]) & (part != TEST)
 
 
 def _left(keep: NDArray[np.bool_]) -> str:
@@ -412,10 +443,11 @@ def _left(keep: NDArray[np.bool_]) -> str:
 # ---- encode
 
 
-def _encode(raw: RawReviews, part: NDArray[np.uint8], rule: str) -> tuple[EncodedReviews, Sequence[str]]:
-    """Ids of all reviews and the words they stand for; of texts, by the vocabulary of train."""
+def _encode(
+    raw: RawReviews, part: NDArray[np.uint8], rule: str
+) -> tuple[EncodedReviews, Sequence[str], Tokens | None]:
+    """Ids of all reviews, and the words they stand for; of texts by the words of train, and what is known of them."""
     if raw.encoded is not None:
-        return raw.encoded, raw.words
-    texts = (text for text, number in zip(raw.texts, part, strict=True) if number == TRAIN)
-    vocabulary = Vocabulary.of(texts, rule)
-    return encode_texts(raw.texts, vocabulary), vocabulary.words
+        return raw.encoded, raw.words, None
+    tokens = raw.texts if isinstance(raw.texts, Tokens) else Tokens(raw.texts, rule)
+    return *tokens.encode(part == TRAIN), tokens

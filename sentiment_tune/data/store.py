@@ -27,6 +27,7 @@ _ARRAYS = ("ids", "offsets", "targets", "part", "groups")
 _FILES = (*(f"{name}.npy" for name in _ARRAYS), "words.txt")
 _ABOUT = "about.json"
 _BLOCK = 2**22  # bytes that have a checksum of their own
+_WORDS = 2**20  # of reviews that are looked at together
 _CLOCK = 2 * 10**9  # nanoseconds; no file system's clock is coarser
 
 
@@ -75,8 +76,19 @@ def _digest_of_part(
     """Digest over labels, lengths and ids, in this order and little-endian on every machine; mask [review]."""
     digest = hashlib.sha256(targets[mask].astype("u1").tobytes())
     digest.update(lengths[mask].astype("<i8").tobytes())
-    digest.update(ids[np.repeat(mask, lengths)].astype("<i4").tobytes())
+    for rows, words in blocks(lengths):
+        digest.update(ids[words][np.repeat(mask[rows], lengths[rows])].astype("<i4").tobytes())
     return digest.hexdigest()[:16]
+
+
+def blocks(lengths: NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
+    """Some reviews after others and their words, few enough that what is computed of them takes little memory."""
+    ends, first = np.cumsum(lengths), 0
+    while first < len(lengths):
+        start = int(ends[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, start + _WORDS, "right")))
+        yield slice(first, last), slice(start, int(ends[last - 1]))
+        first = last
 
 
 def store_key(*facts: object) -> str:

@@ -7,20 +7,24 @@ import csv
 import io
 import json
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from sentiment_tune import local
 from sentiment_tune.data import encodings, readers
 from sentiment_tune.data.packing import check_packed, open_packed
 from sentiment_tune.data.readers import SUFFIXES, Reading, Row
 from sentiment_tune.errors import InputError
 
 STANDARD = Path("-")  # the standard input or output
+_TOGETHER = 2**14  # rows of a Parquet file that are written together
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 # Columns by the names that people give them, in place of one of our own that is not there.
 USUAL = {
@@ -73,6 +77,20 @@ class Table:
     def unused(self, names: Iterable[str]) -> list[str]:
         """Names for columns behind those that there are; `predicted_` stands before one in use, once or more."""
         return [_unused_name(name, self.columns) for name in names]
+
+
+class Columns(Table):
+    """Some columns of a table, in place of all of its cells."""
+
+    def __init__(self, table: Table, cells: dict[str, list[Any]]):
+        """`cells` are those of the columns that are kept, by name."""
+        super().__init__(table.origin, table.columns, [], table.found)
+        object.__setattr__(self, "_cells", cells)
+
+    def column(self, name: str, flag: str) -> list[Any]:
+        """Cells of one column, found as `name_of` finds it."""
+        cells: dict[str, list[Any]] = vars(self)["_cells"]
+        return cells[self.name_of(name, flag)]
 
 
 def text_in(cell: Any, place: str, column: str) -> str:
@@ -197,10 +215,14 @@ def _form(path: Path) -> str:
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """A file to write beside `path`, which replaces it when all went well and vanishes otherwise."""
-    partial = path.with_name(f".{os.getpid()}.{path.name}")  # its suffix still tells the form
+    folder = local.partial_path(path)  # in which the file has its own name, that tells the form
     try:
         if path.is_dir():
             raise IsADirectoryError(None, "it is a folder")
+        for left in local.partial_paths_of(path):  # by processes that were killed
+            local.delete(left)
+        folder.mkdir()
+        partial = folder / path.name
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
@@ -208,7 +230,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -240,14 +262,35 @@ def _write_jsonl(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any
 
 
 def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows piece by piece where their columns are of texts and decimals; of others a later row may tell more."""
     import pyarrow
     from pyarrow import parquet
 
-    cells = list(zip(*rows, strict=True)) or [()] * len(columns)
+    left = iter(rows)
+    later: Iterator[Any] = iter(())
     try:
-        parquet.write_table(pyarrow.Table.from_arrays([pyarrow.array(list(column)) for column in cells], columns), path)
+        first = _arrow(list(islice(left, _TOGETHER)), columns)
+        pieces = iter(lambda: list(islice(left, _TOGETHER)), [])
+        if set(first.schema.types) <= {pyarrow.string(), pyarrow.float64()}:
+            later = (_arrow(some, columns, first.schema.types) for some in pieces)
+        else:
+            every = [first, *(_arrow(some, columns) for some in pieces)]
+            first = pyarrow.concat_tables(every, promote_options="permissive")
+        with path.open("wb") as file, parquet.ParquetWriter(file, first.schema) as writer:
+            for table in chain([first], later):
+                writer.write_table(table)
     except pyarrow.ArrowException as error:
         raise InputError(f"cannot write {path} ({_first_line(error)}): Parquet wants columns of one type") from None
+
+
+def _arrow(rows: Sequence[Sequence[Any]], columns: Sequence[str], types: Sequence[Any] | None = None) -> Any:
+    """Rows as an Arrow table, of these types where they are known."""
+    import pyarrow
+
+    cells = list(zip(*rows, strict=True)) or [()] * len(columns)
+    known = types or [None] * len(columns)
+    arrays = [pyarrow.array(list(column), kind) for column, kind in zip(cells, known, strict=True)]
+    return pyarrow.Table.from_arrays(arrays, columns)
 
 
 def _plain(cell: Any) -> Any:

@@ -6,12 +6,10 @@ Keras drops them, so raw texts that are read by Keras' rule and Keras' ids give 
 is a matter of the rule (`sentiment_tune.data.rules`), which a vocabulary keeps.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -24,10 +22,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PADDING, START, UNKNOWN, FIRST_WORD = 0, 1, 2, 3
-_PATTERN = f"[{re.escape(SEPARATORS)}]"
+_SEPARATING_BYTES = bytes.maketrans(SEPARATORS.encode(), b" " * len(SEPARATORS))  # no byte of other letters
 STRANGE = 4  # words of a text, of which one at least is known where it is not a strange one
 _MANY = 256  # texts from which on the way in bulk is the faster one: it looks at all words of the vocabulary first
-_TOGETHER = 2**14  # texts that are split at a time
+_TOGETHER, _CHARACTERS = 2**14, 2**23  # texts that are split at a time, and from which length on no more are
 
 
 def split(text: str, rule: str = KERAS) -> list[str]:
@@ -35,36 +33,54 @@ def split(text: str, rule: str = KERAS) -> list[str]:
     return [word for word in spaced(rule)(text).split(" ") if word]
 
 
-def _some(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts, so many together as are split at a time."""
-    left = iter(texts)
-    while some := list(islice(left, _TOGETHER)):
+def pieces(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts, so many together as are split at a time; fewer where they are long."""
+    some: list[str] = []
+    characters = 0
+    for text in texts:
+        some.append(text)
+        characters += len(text)
+        if len(some) == _TOGETHER or characters >= _CHARACTERS:
+            yield some
+            some, characters = [], 0
+    if some:
         yield some
 
 
-def split_all(texts: Sequence[str], rule: str = KERAS) -> "tuple[pa.LargeStringArray, NDArray[np.int64]]":
-    """The words of many texts, empty ones among them, and the number of each text: as `split` has them, in bulk.
+def split_all(texts: Sequence[str], rule: str = KERAS) -> "tuple[pa.LargeBinaryArray, NDArray[np.int64]]":
+    """The words of many texts in UTF-8, and how many each text has: the rule of `split`, in bulk.
 
-    Lower case is Python's, whose rule for a few letters is another than Arrow's.
+    Each word has a blank behind it, and where two separators stand together a blank is all there is. Lower case is
+    Python's, whose rule for a few letters is another than Arrow's.
     """
     import pyarrow as pa
-    from pyarrow import compute
 
     prepare = str.lower if rule == KERAS else spaced(rule)
-    plain = pa.array([prepare(text) for text in texts], pa.large_string())
+    parts = [to_bytes(prepare(text)) for text in texts]
+    ends = np.cumsum([len(part) + 1 for part in parts], dtype=np.int64)
+    content = b" ".join([*parts, b""])
     if rule == KERAS:
-        plain = compute.replace_substring_regex(plain, _PATTERN, " ")
-    lists = compute.split_pattern(plain, " ")
-    return lists.flatten(), lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+        content = content.translate(_SEPARATING_BYTES)
+    blanks = np.flatnonzero(np.frombuffer(content, np.uint8) == ord(" "))
+    offsets = np.concatenate([[0], blanks + 1])  # [word + 1]
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
+    words = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(blanks), buffers)
+    return words, np.diff(np.searchsorted(blanks, ends), prepend=0)
 
 
-def _is_whole(text: str) -> bool:
-    """Whether no half of a surrogate pair is in the text, which Arrow does not take."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def sums(values: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many of each text's values are true [text]; they stand one after another."""
+    return np.diff(np.concatenate([[0], np.cumsum(values)])[np.cumsum(lengths)], prepend=0)
+
+
+def to_bytes(text: str) -> bytes:
+    """UTF-8, in which half of a surrogate pair stands for itself."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def to_text(content: bytes) -> str:
+    """The text of bytes that `to_bytes` made."""
+    return content.decode("utf-8", "surrogatepass")
 
 
 @dataclass
@@ -82,6 +98,11 @@ class Tally:
         self.words += int(words.sum())
         self.known += int(known.sum())
         self.strange += int((known * STRANGE < words).sum())
+
+    def include(self, other: "Tally") -> None:
+        """Count what another one has counted."""
+        for name, count in vars(other).items():
+            setattr(self, name, getattr(self, name) + count)
 
     @property
     def warning(self) -> str | None:
@@ -122,8 +143,8 @@ class Vocabulary:
     def encode_all(self, texts: Iterable[str], tally: Tally | None = None) -> Iterator[NDArray[np.int32]]:
         """Ids of many texts, as `encode` gives them; the tally counts what of the texts is known."""
         tally = Tally() if tally is None else tally
-        for some in _some(texts):
-            if len(some) < _MANY or not all(map(_is_whole, some)):
+        for some in pieces(texts):
+            if len(some) < _MANY:
                 yield from self._encode_one_by_one(some, tally)
             else:
                 yield from self._encode_in_bulk(some, tally)
@@ -139,26 +160,23 @@ class Vocabulary:
         from pyarrow import compute
 
         words, sizes = split_all(texts, self.rule)
-        found = (
-            compute.index_in(words, self._known).fill_null(-1).to_numpy().copy()
-        )  # [word], -1: not in the vocabulary
-        is_empty = compute.equal(words, "").to_numpy(zero_copy_only=False)
-        found[is_empty] = -1  # between two blanks is no word, listed or not
-        text = np.repeat(np.arange(len(texts)), sizes)  # [word]
-        lengths = np.bincount(text[found >= 0], minlength=len(texts)) + 1  # [text], with the start
-        tally.add(sizes - np.bincount(text[is_empty], minlength=len(texts)), lengths - 1)
-        ids = np.full(int(lengths.sum()), START, dtype=np.int32)
-        ends = np.cumsum(lengths)
-        is_word = np.ones(len(ids), dtype=np.bool_)
-        is_word[ends - lengths] = False
-        ids[is_word] = found[found >= 0] + FIRST_WORD
+        found = compute.index_in(words, self._known).fill_null(-1).to_numpy(zero_copy_only=False)  # [word], -1: unknown
+        is_word = compute.binary_length(words).to_numpy() > 1  # a blank alone is none, listed or not
+        known = (found >= 0) & is_word
+        written, counts = sums(is_word, sizes), sums(known, sizes)
+        tally.add(written, counts)
+        ends = np.cumsum(counts + 1)  # [text], with the start
+        ids = np.full(len(texts) + int(known.sum()), START, dtype=np.int32)
+        is_id = np.ones(len(ids), dtype=np.bool_)
+        is_id[ends - counts - 1] = False
+        ids[is_id] = found[known] + FIRST_WORD
         return iter(np.split(ids, ends[:-1]))
 
     @cached_property
-    def _known(self) -> "pa.LargeStringArray":
+    def _known(self) -> "pa.LargeBinaryArray":
         import pyarrow as pa
 
-        return pa.array(self.words, pa.large_string())
+        return pa.array([to_bytes(word) + b" " for word in self.words], pa.large_binary())
 
     def decode(self, ids: Iterable[int]) -> str:
         """Words of `ids`, one blank between; an unknown word reads `?`, start and padding read nothing."""

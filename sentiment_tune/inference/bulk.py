@@ -1,20 +1,21 @@
 """Scoring tables of any length: rows go through in pieces, and come out as they went in, with two columns behind."""
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sentiment_tune.data.readers import Row
 from sentiment_tune.data.tables import WRITTEN, Table, atomic_write, stem, text_in
+from sentiment_tune.data.text import Tally
 from sentiment_tune.errors import InputError
-from sentiment_tune.inference.scorer import label_for
+from sentiment_tune.inference.package import load_package
+from sentiment_tune.inference.scorer import Scorer
 from sentiment_tune.space import unknown_name
 
 if TYPE_CHECKING:
@@ -25,7 +26,46 @@ ROWS = 4096  # that are scored together
 ERROR, SKIP, KEEP = "error", "skip", "keep"  # what becomes of a row whose text is missing
 MISSING = (ERROR, SKIP, KEEP)
 
-Score = Callable[[Sequence[str]], NDArray[np.float64]]  # texts to their probabilities of being positive [text]
+_LABEL = ADDED.index("label")
+T = TypeVar("T")
+Answer = tuple[Any, ...]  # what stands in the added columns of a row; None where there is no text
+
+
+class Answered(NamedTuple):
+    """What a model says of some texts."""
+
+    rows: list[Answer]  # [text]
+    tally: Tally  # how many of the texts' words it knows
+
+
+# Pieces of texts, as they are asked for, to what is said of each piece's texts, in order.
+ScoreAll = Callable[[Iterator[Sequence[str]]], Iterator[Answered]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A model's answers to texts: probability and label, and of `all_classes` the probability of each."""
+
+    scorer: Scorer
+    all_classes: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of what is answered."""
+        each = (f"probability_{name}" for name in self.scorer.classes.names)
+        return (*ADDED, *(each if self.all_classes else ()))
+
+    def __call__(self, texts: Sequence[str]) -> Answered:
+        """The answer to each text, in their order."""
+        tally = Tally()
+        answers = self.scorer.answers(self.scorer.predict_proba(texts, tally), self.all_classes)
+        columns = (np.asarray(answers[name]).tolist() for name in self.columns)
+        return Answered(list(zip(*columns, strict=True)), tally)
+
+
+def load_scores(folder: Path, all_classes: bool) -> Scores:
+    """What scores texts by the four files of a model."""
+    return Scores(load_package(folder).scorer, all_classes)
 
 
 @dataclass
@@ -39,41 +79,71 @@ class Count:
 class Scoring:
     """The scoring of one table's rows by their cells of one column."""
 
-    def __init__(self, score: Score, table: Table, column: str, missing: str = ERROR):
-        """`missing` is what becomes of a row without a text; InputError for another word, and for no such column."""
+    def __init__(
+        self,
+        score_all: ScoreAll,
+        table: Table,
+        column: str,
+        missing: str = ERROR,
+        listener: Callable[[int], None] | None = None,
+        added: Sequence[str] = ADDED,
+    ):
+        """`missing` is what becomes of a row without a text; InputError for another word, and for no such column.
+
+        The listener hears how many rows have been scored, now and then. `added` are the columns of what is answered.
+        """
         if missing not in MISSING:
             raise unknown_name("way with what is missing", missing, MISSING)
-        self._score, self._table, self._missing = score, table, missing
+        self._score_all, self._table, self._missing, self._listener = score_all, table, missing, listener
         self.column = table.name_of(column, "--column")
-        self.columns = (*table.columns, *table.unused(ADDED))
-        self.count = Count()
+        self.columns = (*table.columns, *table.unused(added))
+        self.count, self.tally = Count(), Tally()
 
     def rows(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The rows, with probability and label behind each."""
         index, left = self._table.columns.index(self.column), iter(rows)
-        while some := list(islice(left, ROWS)):
-            for row, answer in zip(some, self.answers([row[index] for row in some]), strict=True):
+        pieces = iter(lambda: list(islice(left, ROWS)), [])
+        for some, answers in self.answered(pieces, lambda some: [row[index] for row in some]):
+            for row, answer in zip(some, answers, strict=True):
                 if answer is not None:
                     yield (*row, *answer)
 
-    def answers(self, cells: Sequence[Any]) -> list[tuple[float | None, str | None] | None]:
-        """Probability and label of each of the next cells; None for a row that is left out."""
+    def answered(
+        self, pieces: Iterable[T], cells_of: Callable[[T], Sequence[Any]]
+    ) -> Iterator[tuple[T, list[Answer | None]]]:
+        """Pieces of a table, each with the answers to its rows; None for a row that is left out."""
+        waiting: deque[tuple[T, list[str | None]]] = deque()
+
+        def texts() -> Iterator[list[str]]:
+            for piece in pieces:
+                waiting.append((piece, self._texts(cells_of(piece))))
+                yield [text for text in waiting[-1][1] if text is not None]
+
+        scored = 0
+        for answered in self._score_all(texts()):
+            piece, of_rows = waiting.popleft()
+            self.tally.include(answered.tally)
+            yield piece, self._answers(of_rows, answered.rows)
+            scored += len(of_rows)
+            if self._listener:
+                self._listener(scored)
+
+    def _texts(self, cells: Sequence[Any]) -> list[str | None]:
         texts = [self._text(cell, self.count.rows + number) for number, cell in enumerate(cells, 1)]
-        probabilities = iter(self._score([text for text in texts if text is not None]))
         self.count.rows += len(cells)
         self.count.missing += texts.count(None)
-        absent = None if self._missing == SKIP else (None, None)
-        return [absent if text is None else _answer(next(probabilities)) for text in texts]
+        return texts
+
+    def _answers(self, texts: Sequence[str | None], rows: Iterable[Answer]) -> list[Answer | None]:
+        answers = iter(rows)
+        absent = None if self._missing == SKIP else (None,) * (len(self.columns) - len(self._table.columns))
+        return [absent if text is None else next(answers) for text in texts]
 
     def _text(self, cell: Any, row: int) -> str | None:
         """The text in a cell; None where it is missing, and that is no error."""
         if self._missing != ERROR and (cell is None or cell != cell):
             return None
         return text_in(cell, f"{self._table.origin}, row {row}", self.column)
-
-
-def _answer(probability: np.floating[Any]) -> tuple[float, str]:
-    return float(probability), label_for(float(probability))
 
 
 def targets_in(folder: Path, sources: Sequence[Path]) -> dict[Path, Path]:
@@ -101,6 +171,13 @@ def shard_of(targets: dict[Path, Path], shard: str | None) -> dict[Path, Path]:
     return dict(islice(targets.items(), number - 1, None, count))
 
 
+def rows_in(source: Path) -> int | None:
+    """How many rows a table has, where its file says so."""
+    from pyarrow import parquet
+
+    return parquet.read_metadata(source).num_rows if source.name.lower().endswith(".parquet") else None
+
+
 def score_parquet(scoring: Scoring, source: Path, target: Path) -> None:
     """Score a Parquet file into another, whose other columns keep type, value and what is noted with them."""
     import pyarrow as pa
@@ -109,24 +186,25 @@ def score_parquet(scoring: Scoring, source: Path, target: Path) -> None:
     try:
         with parquet.ParquetFile(source) as file, atomic_write(target) as partial:
             index = file.schema_arrow.names.index(scoring.column)
-            probability, label = scoring.columns[-2:]
-            schema = file.schema_arrow.append(pa.field(probability, pa.float64())).append(pa.field(label, pa.string()))
-            with parquet.ParquetWriter(partial, schema) as writer:
-                for batch in file.iter_batches(ROWS):
-                    writer.write_batch(_scored(batch, scoring.answers(batch.column(index).to_pylist()), schema))
+            schema = file.schema_arrow
+            for place, name in enumerate(scoring.columns[len(schema) :]):
+                schema = schema.append(pa.field(name, pa.string() if place == _LABEL else pa.float64()))
+            with partial.open("wb") as target_file, parquet.ParquetWriter(target_file, schema) as writer:
+                pieces = scoring.answered(file.iter_batches(ROWS), lambda batch: batch.column(index).to_pylist())
+                for batch, answers in pieces:
+                    writer.write_batch(_scored(batch, answers, schema))
     except (pa.ArrowException, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"cannot read {source} ({reason}): it is no whole Parquet file") from None
 
 
-def _scored(
-    batch: "pa.RecordBatch", answers: Sequence[tuple[float | None, str | None] | None], schema: "pa.Schema"
-) -> "pa.RecordBatch":
+def _scored(batch: "pa.RecordBatch", answers: Sequence[Answer | None], schema: "pa.Schema") -> "pa.RecordBatch":
     """A batch with the answers behind it, without the rows that are left out."""
     import pyarrow as pa
 
     kept = [answer for answer in answers if answer is not None]
     if len(kept) < len(answers):
         batch = batch.filter(pa.array([answer is not None for answer in answers]))
-    columns = [pa.array([answer[place] for answer in kept], schema.types[place - 2]) for place in (0, 1)]
+    types = schema.types[batch.num_columns :]
+    columns = [pa.array([answer[place] for answer in kept], kind) for place, kind in enumerate(types)]
     return pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)

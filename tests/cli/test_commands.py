@@ -622,6 +622,20 @@ def test_several_tables_are_scored_each_into_its_own_and_finished_ones_stay(trai
     assert "goes with several inputs" in ask(*words[:3], "--input", "part-1.csv", "--shard", "1/2").refusal
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("source", "target"), [("a.csv", "b.csv"), ("a.parquet", "b.parquet")])
+def test_several_processes_give_the_rows_of_one(trained: Trained, beside: Path, source: str, target: str) -> None:
+    write_table(beside / source, ("number", "text"), ((str(row), TEXTS[row % len(TEXTS)]) for row in range(20_000)))
+    words = ("score", "--model", str(trained.model), "--input", source, "--output", target)
+    assert ask(*words).code == 0
+    alone = (beside / target).read_bytes()
+    (beside / target).unlink()
+    assert ask(*words, "--workers", "2") == Answer(0, "", "")
+    assert (beside / target).read_bytes() == alone
+    assert {path.name for path in beside.iterdir()} == {source, target}
+    assert "workers cannot be 0" in ask(*words, "--workers", "0").refusal
+
+
 @pytest.mark.parametrize(("missing", "rows"), [("skip", 2), ("keep", 3)])
 def test_rows_without_a_text_are_left_out_or_kept(missing: str, rows: int, trained: Trained, beside: Path) -> None:
     (beside / "a.jsonl").write_text('{"text": "fine"}\n{"text": null}\n{"text": "dull"}\n')

@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import resource
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentiment_tune import local
+from sentiment_tune.data import tables
 from sentiment_tune.data.readers import SUFFIXES
 from sentiment_tune.data.tables import WRITTEN, read_table, stem, write_table
 from sentiment_tune.errors import InputError
@@ -258,3 +261,43 @@ def test_the_standard_output_takes_csv_and_stays_open(
     written, _, rest = capfdbinary.readouterr().out.decode().rpartition("still")
     assert list(csv.reader(io.StringIO(written, newline=""))) == [COLUMNS, *ROWS]
     assert rest == " open\n"
+
+
+def test_what_a_killed_process_left_of_a_file_goes_when_it_is_written_again(tmp_path: Path) -> None:
+    gone = "~" + socket.gethostname() + ":99999999:1.00~01234567.partial"
+    left, others, living = (
+        tmp_path / name for name in (f".a.csv{gone}", f".b.csv{gone}", f".a.csv~{local.process_id()}~01234567.partial")
+    )
+    for folder in (left, others, living):
+        folder.mkdir()
+        (folder / "a.csv").touch()
+    write_table(tmp_path / "a.csv", ["text"], [("fine",)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([others.name, living.name, "a.csv"])
+
+
+@pytest.mark.parametrize(
+    ("cells", "read"),
+    [
+        (["a", None, "b"], ["a", None, "b"]),
+        ([None, None, "b"], [None, None, "b"]),
+        ([1, 2.5, None], [1.0, 2.5, None]),
+        ([0.5, 2, None], [0.5, 2.0, None]),
+        ([["a"], None, ["b", "c"]], [["a"], None, ["b", "c"]]),
+        ([{"a": 1}, {"b": 2}, {}], [{"a": 1, "b": None}, {"a": None, "b": 2}, {"a": None, "b": None}]),
+        (["a", 1, 2], None),
+        ([1, "a", 2], None),
+    ],
+)
+@pytest.mark.parametrize("together", [1, 2, 100])
+def test_columns_of_parquet_have_the_type_that_all_rows_have(
+    cells: list[object], read: list[object] | None, together: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_TOGETHER", together)
+    path, rows = tmp_path / "a.parquet", [(cell, "text") for cell in cells]
+    if read is None:
+        with pytest.raises(InputError, match="Parquet wants columns of one type"):
+            write_table(path, ["cell", "text"], rows)
+        assert [*tmp_path.iterdir()] == []
+    else:
+        write_table(path, ["cell", "text"], iter(rows))
+        assert read_table(path).column("cell", "") == read

@@ -4,6 +4,7 @@ import datetime
 import decimal
 import tracemalloc
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from sentiment_tune.data import tables
 from sentiment_tune.data.tables import Table, open_table, read_table, write_table
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference import bulk
@@ -25,7 +27,7 @@ def score(texts: Sequence[str]) -> NDArray[np.float64]:
 
 
 def scored(rows: list[tuple[Any, ...]], missing: str = "error", columns: tuple[str, ...] = ("id", "text")) -> Scoring:
-    return Scoring(score, Table("films.csv", columns, rows), "text", missing)
+    return Scoring(partial(map, score), Table("films.csv", columns, rows), "text", missing)
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +90,9 @@ def test_other_columns_of_a_parquet_file_keep_type_value_and_notes(missing: str,
     before = typed()
     parquet.write_table(before, tmp_path / "a.parquet", row_group_size=2)
     with open_table(tmp_path / "a.parquet") as (table, _):
-        score_parquet(Scoring(score, table, "text", missing), tmp_path / "a.parquet", tmp_path / "b.parquet")
+        score_parquet(
+            Scoring(partial(map, score), table, "text", missing), tmp_path / "a.parquet", tmp_path / "b.parquet"
+        )
     after = parquet.read_table(tmp_path / "b.parquet")
     assert after.drop_columns(["probability", "label"]).equals(before)
     assert after.schema.metadata[b"made by"] == b"somebody"
@@ -101,7 +105,7 @@ def test_other_columns_of_a_parquet_file_keep_type_value_and_notes(missing: str,
 def test_rows_of_a_parquet_file_without_a_text(missing: str, ids: list[int], tmp_path: Path) -> None:
     parquet.write_table(pa.table({"id": range(6), "text": ["a", None, "b", "c", None, "d"]}), tmp_path / "a.parquet")
     with open_table(tmp_path / "a.parquet") as (table, _):
-        scoring = Scoring(score, table, "text", missing)
+        scoring = Scoring(partial(map, score), table, "text", missing)
         score_parquet(scoring, tmp_path / "a.parquet", tmp_path / "b.parquet")
     after = parquet.read_table(tmp_path / "b.parquet")
     assert after["id"].to_pylist() == ids
@@ -112,28 +116,32 @@ def test_rows_of_a_parquet_file_without_a_text(missing: str, ids: list[int], tmp
 def test_a_parquet_file_that_cannot_be_scored_leaves_none(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"text": ["a", "b", "c", "d", None]}), tmp_path / "a.parquet")
     with open_table(tmp_path / "a.parquet") as (table, _), pytest.raises(InputError, match="row 5: the text in 'text'"):
-        score_parquet(Scoring(score, table, "text"), tmp_path / "a.parquet", tmp_path / "b.parquet")
+        score_parquet(Scoring(partial(map, score), table, "text"), tmp_path / "a.parquet", tmp_path / "b.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 
 
 def test_columns_that_nobody_asked_for_may_be_nameless_or_doubled(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,,,id,id\nx,1,2,3,4\n")
     with open_table(tmp_path / "a.csv") as (table, rows):
-        scoring = Scoring(score, table, "text")
+        scoring = Scoring(partial(map, score), table, "text")
         write_table(tmp_path / "b.csv", scoring.columns, scoring.rows(rows))
     assert (tmp_path / "b.csv").read_text().splitlines() == [
         "text,,,id,id,probability,label",
         "x,1,2,3,4,0.1,negative",
     ]
     with open_table(tmp_path / "a.csv") as (table, rows), pytest.raises(InputError, match="JSON cannot hold"):
-        write_table(tmp_path / "b.jsonl", scoring.columns, Scoring(score, table, "text").rows(rows))
+        write_table(tmp_path / "b.jsonl", scoring.columns, Scoring(partial(map, score), table, "text").rows(rows))
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".txt", ".parquet"])
+@pytest.mark.parametrize(
+    ("suffix", "written"),
+    [(".csv", ".csv"), (".jsonl", ".csv"), (".txt", ".csv"), (".parquet", ".parquet"), (".csv", ".parquet")],
+)
 def test_a_long_table_takes_no_more_memory_than_a_short_one(
-    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suffix: str, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "ROWS", 512)
+    monkeypatch.setattr(tables, "_TOGETHER", 512)
     text = "a fine film that one can see again " * 4
 
     def rows(count: int) -> Iterator[tuple[str]]:
@@ -141,14 +149,14 @@ def test_a_long_table_takes_no_more_memory_than_a_short_one(
 
     peaks = []
     for count in (3_000, 30_000):
-        path, target = tmp_path / f"a{suffix}", tmp_path / ("b.parquet" if suffix == ".parquet" else "b.csv")
+        path, target = tmp_path / f"a{suffix}", tmp_path / f"b{written}"
         if suffix == ".txt":
             path.write_text(f"{text}\n" * count)
         else:
             write_table(path, ["text"], rows(count))
         tracemalloc.start()
         with open_table(path) as (table, read):
-            scoring = Scoring(score, table, "text")
+            scoring = Scoring(partial(map, score), table, "text")
             if suffix == ".parquet":
                 score_parquet(scoring, path, target)
             else:
