@@ -44,29 +44,44 @@ class Model:
         self._package = package
 
     @property
+    def package(self) -> "ModelPackage":
+        """The network with all that it takes to score, as it is saved."""
+        return self._package
+
+    @property
     def network(self) -> "nn.Module":
-        """The torch network: word ids [batch, word], 0 after a text's end, to logits [batch]."""
+        """The torch network: word ids [batch, word], 0 after a text's end, to logits [batch] or [batch, class]."""
         return self._package.network
 
-    def predict(self, texts: Iterable[str]) -> "pd.DataFrame":
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What a text can be, in the order of the columns of `predict_proba`."""
+        return self._package.classes.names
+
+    @property
+    def threshold(self) -> float:
+        """Probability of the second of two classes above which a text is said to be of it."""
+        return self._package.threshold
+
+    def predict(self, texts: Iterable[str], all_probabilities: bool = False) -> "pd.DataFrame":
         """Score texts.
 
         Args:
             texts: texts of any length, in a list, a Series or whatever can be iterated.
+            all_probabilities: whether each class has a column of its own too, such as `probability_negative`.
 
         Returns:
-            A row a text, in their order and with the index of a Series: `probability`, of class positive, and `label`.
+            A row a text, in their order and with the index of a Series: `probability`, of the second of two classes
+            (positive), of more that of the label, and `label`.
 
         Raises:
             InputError: what stands in a row is not a text.
         """
         import pandas as pd
 
-        from sentiment_tune.inference.scorer import label_for
-
-        column = _column(texts)
-        probabilities = self._package.scorer.predict_proba(column)
-        return pd.DataFrame({"probability": probabilities, "label": list(map(label_for, probabilities))}, column.index)
+        column, scorer = _column(texts), self._package.scorer
+        probabilities = scorer.predict_proba(column)
+        return pd.DataFrame(scorer.answers(probabilities, all_probabilities), column.index)
 
     def predict_proba(self, texts: Iterable[str]) -> "NDArray[np.float64]":
         """Probabilities of the classes.
@@ -75,12 +90,24 @@ class Model:
             texts: as for `predict`.
 
         Returns:
-            Probabilities [text, class], first of negative, then of positive.
+            Probabilities [text, class], in the order of `classes`: first of negative, then of positive.
         """
-        import numpy as np
+        from sentiment_tune.data.labels import both_columns
 
-        positive = self._package.scorer.predict_proba(_column(texts))
-        return np.stack([1 - positive, positive], axis=1)
+        return both_columns(self._package.scorer.predict_proba(_column(texts)))
+
+    def classify(self, texts: Iterable[str]) -> "NDArray[np.int64]":
+        """The likeliest class of each text, as its number in `classes`; of two by the threshold.
+
+        Args:
+            texts: as for `predict`.
+
+        Returns:
+            Numbers [text].
+        """
+        from sentiment_tune.data.labels import classify
+
+        return classify(self._package.scorer.predict_proba(_column(texts)), self._package.threshold)
 
     def __repr__(self) -> str:
         return f"Model({self._package.model!r})"
@@ -292,7 +319,7 @@ def _trained_run(config: "ExperimentConfig", corpus: "Corpus", result: "RunResul
         settings={name: value for name, value in config.as_dict.items() if value is not None},
         data=corpus.name,
         metrics=result.figures,
-        epochs=pd.DataFrame([asdict(epoch) for epoch in result.epochs]),
+        epochs=pd.DataFrame([epoch.figures for epoch in result.epochs]),
         parameters=result.parameters,
         model=Model(result.package),
         undelivered=result.undelivered,
@@ -766,25 +793,25 @@ def inspect(data: "Data" = "auto", *, listener: Listener | None = None, **column
 
     from sentiment_tune import display
     from sentiment_tune.config import data_config
-    from sentiment_tune.data.labels import CLASS_NAMES
 
     source, in_memory = _source(data)
     corpus = _load(data_config({**columns, "data": source}), in_memory, listener or display.TrainingDisplay())
     parts = {"train": corpus.train, "validation": corpus.validation, "test": corpus.test}
-    counts = [[int((part.labels == label).sum()) for label in range(len(CLASS_NAMES))] for part in parts.values()]
+    names = list(corpus.classes.names)
+    counts = [[int((part.labels == label).sum()) for label in range(len(names))] for part in parts.values()]
     samples = [
         {
             "label": name,
             "words": int(corpus.train.lengths[row]) - 1,
             "text": corpus.vocabulary.decode(corpus.train[row]),
         }
-        for label, name in enumerate(CLASS_NAMES)
+        for label, name in enumerate(names)
         for row in (corpus.train.labels == label).nonzero()[0][:2]
     ]
     return Inspection(
         name=corpus.name,
         digest=corpus.digest,
-        reviews=pd.DataFrame(counts, columns=list(CLASS_NAMES)).assign(part=list(parts)).iloc[:, [2, 0, 1]],
+        reviews=pd.DataFrame([[part, *row] for part, row in zip(parts, counts, strict=True)], columns=["part", *names]),
         checks=pd.DataFrame([asdict(check) for check in corpus.checks]),
         samples=pd.DataFrame(samples),
     )

@@ -20,12 +20,15 @@ from sentiment_tune.experiment import RunResult, has_checkpoints, run_experiment
 from sentiment_tune.tracking import logged_models, records, runs
 from sentiment_tune.tracking.records import RunRecord
 from sentiment_tune.tracking.runs import ActiveRun, RunSpec
-from sentiment_tune.tracking.schema import Metric, Stage, Tag
+from sentiment_tune.tracking.schema import Metric, Stage, Tag, score_of
 from sentiment_tune.training.checkpoint import MINUTES
 from sentiment_tune.training.loop import EpochRecord
 
 MOST = 1000  # seeds: more is a slip of the hand
-_ONCE = {Metric.BEST_EPOCH, Metric.BEST_VAL_ACCURACY, Metric.BEST_VAL_LOSS, Metric.TRAIN_SECONDS}
+_ONCE = {
+    *(Metric.BEST_EPOCH, Metric.BEST_VAL_ACCURACY, Metric.BEST_VAL_LOSS, Metric.BEST_VAL_SCORE),
+    Metric.TRAIN_SECONDS,
+}
 
 
 @dataclass
@@ -38,7 +41,7 @@ class Repeats:
     @property
     def best(self) -> str:
         """Id of the best run, by validation."""
-        return max(self.figures, key=lambda run_id: self.figures[run_id][Metric.BEST_VAL_ACCURACY])
+        return max(self.figures, key=lambda run_id: score_of(self.figures[run_id]))
 
 
 def with_seeds(config: ExperimentConfig, count: int) -> list[ExperimentConfig]:
@@ -110,7 +113,7 @@ def run_repeats(
 
 
 def _better(one: RunResult, other: RunResult) -> RunResult:
-    return other if other.best.val_accuracy > one.best.val_accuracy else one
+    return other if other.best.score > one.best.score else one
 
 
 def _train_each(
@@ -148,7 +151,8 @@ def _read_result(run: RunRecord, config: ExperimentConfig) -> RunResult:
     names = [field.name for field in fields(EpochRecord) if field.name != "epoch"]
     series = {name: runs.logged_series(run.run_id, name) for name in names}
     epochs = [
-        EpochRecord(epoch, **{name: series[name][epoch] for name in names}) for epoch in sorted(series["val_accuracy"])
+        EpochRecord(epoch, **{name: series[name][epoch] for name in names if series[name]})
+        for epoch in sorted(series["val_accuracy"])
     ]
     return RunResult(
         run_id=run.run_id,

@@ -19,8 +19,6 @@ from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.tracking import delivery, server, ui
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from pandas import DataFrame
 
     from sentiment_tune.api import Inspection, StudyResult, TrainedRun
@@ -225,9 +223,13 @@ def _command(name: str) -> str:
     return name if is_found else shlex.quote(os.path.relpath(script))
 
 
-def scores(texts: Sequence[str], probabilities: "NDArray[np.float64]") -> None:
-    """One line a text: label, probability of being positive, the text."""
-    from sentiment_tune.inference.scorer import label_for
+def scores(texts: Sequence[str], answers: "DataFrame", names: Sequence[str]) -> None:
+    """One line a text: label, probability of the second of two classes or of the label, the text.
 
-    for text, probability in zip(texts, probabilities.tolist(), strict=True):
-        say(f"{label_for(probability)}  p(positive)={probability:.4f}  {text}")
+    Where each class has a column, all of them.
+    """
+    others = [f"probability_{name}" for name in names if f"probability_{name}" in answers]
+    for text, row in zip(texts, answers.to_dict("records"), strict=True):
+        of = names[1] if len(names) == 2 else row["label"]
+        shown = {name: row[f"probability_{name}"] for name in names} if others else {of: row["probability"]}
+        say(f"{row['label']}  {'  '.join(f'p({name})={value:.4f}' for name, value in shown.items())}  {text}")

@@ -12,7 +12,7 @@ from sentiment_tune.errors import InputError
 
 if TYPE_CHECKING:
     from sentiment_tune.data.readers import Reading
-    from sentiment_tune.inference.bulk import Score
+    from sentiment_tune.inference.bulk import Scores
 
 
 @click.command(cls=options.GroupedCommand, context_settings=options.NAMES)
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="table to write, or of several inputs the folder for theirs  [default: standard output]",
 )
+@options.switch("--all-probabilities", "also a column for each class")
 @options.option("--shard", metavar="I/N", help="of several inputs every N-th from the I-th on, for N jobs side by side")
 @options.trust_code
 @options.tracking_uri
@@ -56,6 +57,7 @@ def score(
     missing: str,
     output: str | None,
     shard: str | None,
+    all_probabilities: bool,
     trust_code: bool,
     tracking_uri: str | None,
     **reading: str | None,
@@ -66,26 +68,29 @@ def score(
     from sentiment_tune.data import folders
     from sentiment_tune.data.readers import Reading
     from sentiment_tune.data.tables import from_home
+    from sentiment_tune.inference.bulk import Scores
 
     texts, asked = _checked((*texts, text) if text else texts, source), Reading(**reading)
 
     @cache
-    def load() -> "Score":
-        scorer = api.load_model(model or None, trust_code=trust_code, tracking_uri=tracking_uri)
-        return lambda some: scorer.predict_proba(some)[:, 1]
+    def load() -> api.Model:
+        return api.load_model(model or None, trust_code=trust_code, tracking_uri=tracking_uri)
+
+    def scores() -> Scores:
+        return Scores(load().package.scorer, all_probabilities)
 
     target = Path(output) if output else None
     if source and folders.is_pattern(from_home(source)):
-        score_one = partial(_score_table, load, reading=asked, column=column, missing=missing)
+        score_one = partial(_score_table, scores, reading=asked, column=column, missing=missing)
         _score_files(score_one, folders.expand(from_home(source)), target, shard)
     elif shard:
         raise InputError(f"--shard {shard} goes with several inputs: give a pattern, such as --input 'part-*.parquet'")
     elif source not in (None, "", "-"):
-        _score_table(load, from_home(source), target, reading=asked, column=column, missing=missing)
+        _score_table(scores, from_home(source), target, reading=asked, column=column, missing=missing)
     elif source or target:
-        _score_lines(load, texts, target, missing)
+        _score_lines(scores, texts, target, missing)
     else:
-        console.scores(texts, load()(texts))
+        console.scores(texts, load().predict(texts, all_probabilities), load().classes)
 
 
 def _checked(texts: tuple[str, ...], source: str | None) -> tuple[str, ...]:
@@ -100,7 +105,7 @@ def _checked(texts: tuple[str, ...], source: str | None) -> tuple[str, ...]:
     return texts
 
 
-def _score_lines(load: "Callable[[], Score]", texts: Sequence[str], target: Path | None, missing: str) -> None:
+def _score_lines(load: "Callable[[], Scores]", texts: Sequence[str], target: Path | None, missing: str) -> None:
     """Score the texts of the command line, or else the lines of the standard input, into a table."""
     from sentiment_tune.data import tables
     from sentiment_tune.inference.bulk import Scoring
@@ -132,7 +137,7 @@ def _score_files(
 
 
 def _score_table(
-    load: "Callable[[], Score]",
+    load: "Callable[[], Scores]",
     source: Path,
     target: Path | None,
     *,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.data.checks import Check
+from sentiment_tune.data.labels import SENTIMENT, Classes
 from sentiment_tune.data.store import TEST, TRAIN, VALIDATION, Store
 from sentiment_tune.data.text import PADDING, Vocabulary
 
@@ -55,20 +56,22 @@ class RawReviews:
     """What a source holds, before a validation part is drawn and texts are encoded."""
 
     texts: Sequence[str]  # empty where the source brings ids along
-    labels: NDArray[np.uint8]  # [review], 1 is positive
+    labels: NDArray[np.uint8]  # [review], the number of its class
     part: NDArray[np.uint8]  # [review], one of store.PARTS; validation may be missing
     encoded: EncodedReviews | None = None  # in place of texts
     words: Sequence[str] = ()  # of the ids
     groups: NDArray[np.int64] | None = None  # [review], of those that are to stay in one part
     remarks: Sequence[str] = ()  # what was found out of how the source was saved
+    classes: Classes = SENTIMENT
 
 
 @dataclass(frozen=True, eq=False)
 class Reviews(EncodedReviews):
     """Reviews with their labels: a part of a corpus, its ids memory-mapped."""
 
-    labels: NDArray[np.uint8]  # [review], 1 is positive
+    labels: NDArray[np.uint8]  # [review], the number of its class
     digest: str = ""  # over labels, lengths and ids: 16 hex digits
+    classes: Classes = SENTIMENT
 
     def union(self, other: "Reviews") -> "Reviews":
         """The reviews of two parts of one corpus as one part, in the order of the source."""
@@ -84,7 +87,9 @@ class Reviews(EncodedReviews):
 
     def take(self, reviews: NDArray[np.integer] | slice) -> "Reviews":
         """Some of the reviews, without a digest."""
-        return Reviews(self.ids, self.starts[reviews], self.lengths[reviews], self.labels[reviews])
+        return Reviews(
+            self.ids, self.starts[reviews], self.lengths[reviews], self.labels[reviews], classes=self.classes
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,15 +107,37 @@ class Corpus:
     remarks: Sequence[str] = ()  # what was found out of how its source was saved, a line each
     checks: Sequence[Check] = ()  # what is odd about its reviews, and what is not
 
+    @property
+    def classes(self) -> Classes:
+        """What its reviews can be."""
+        return self.train.classes
+
+    @property
+    def majority(self) -> float:
+        """Accuracy on test of who always says the most frequent class of train; 0 without a test part."""
+        most = np.bincount(self.train.labels, minlength=len(self.classes)).argmax()
+        return float((self.test.labels == most).mean()) if len(self.test) else 0.0
+
     @classmethod
     def of(cls, name: str, source: str, store: Store) -> "Corpus":
         """The corpus in a store."""
         train, validation, test = (_reviews_of(store, part) for part in (TRAIN, VALIDATION, TEST))
         vocabulary, checks = Vocabulary(store.words), [Check(**check) for check in store.checks]
-        return cls(name, source, store.digests[-1], vocabulary, train, validation, test, None, store.remarks, checks)
+        return cls(
+            name=name,
+            source=source,
+            digest=store.digests[-1],
+            vocabulary=vocabulary,
+            train=train,
+            validation=validation,
+            test=test,
+            remarks=store.remarks,
+            checks=checks,
+        )
 
 
 def _reviews_of(store: Store, part: int) -> Reviews:
     rows = np.flatnonzero(store.part == part)
     starts = store.offsets[rows]
-    return Reviews(store.ids, starts, store.offsets[rows + 1] - starts, store.targets[rows], store.digests[part])
+    lengths, digest = store.offsets[rows + 1] - starts, store.digests[part]
+    return Reviews(store.ids, starts, lengths, store.targets[rows], digest, store.classes)

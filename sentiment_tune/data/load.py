@@ -21,7 +21,7 @@ from sentiment_tune.data import imdb
 from sentiment_tune.data.checks import check_reviews, check_words, review_keys
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews, encode_texts
 from sentiment_tune.data.folders import expand, files_in, merge, read_folder
-from sentiment_tune.data.labels import parse_labels
+from sentiment_tune.data.labels import SENTIMENT, LabelMap, LabelReader, parse_labels
 from sentiment_tune.data.packing import parse_size
 from sentiment_tune.data.readers import SUFFIXES, Reading
 from sentiment_tune.data.splits import (
@@ -70,12 +70,15 @@ class DataConfig:
     delimiter: str | None = None
     columns: str | None = None  # names with commas between, of a file whose first line names none
     sheet: str | None = None  # of a spreadsheet
+    labels: str | None = None  # which labels are read as which classes, as of `LabelMap.of`; None: as they are written
     deduplicate: bool = False  # whether reviews that the test has too are left out of train and validation
 
     def __post_init__(self) -> None:
         if self.unpack_limit is not None:
             parse_size(self.unpack_limit)
         self.reading  # noqa: B018  # refuses what is none
+        if self.labels is not None:
+            LabelMap.of(self.labels)
 
     @property
     def reading(self) -> Reading:
@@ -116,9 +119,10 @@ def encode_training_texts(texts: Iterable[str], labels: Iterable[Any]) -> Corpus
     """A corpus to train on and to choose by, with an empty test part, that is kept in memory alone."""
     raw = _read_texts(texts, labels, lambda labels: np.full(len(labels), TRAIN, dtype=np.uint8))
     part = draw_validation(raw.part, raw.labels)
-    check_parts(part, raw.labels, "texts", (TRAIN, VALIDATION))
+    check_parts(part, raw.labels, "texts", raw.classes, (TRAIN, VALIDATION))
     reviews, words = _encode(raw, part)
-    return Corpus.of("texts", "sentiment_tune.texts", Store.of(reviews.ids, reviews.lengths, raw.labels, part, words))
+    store = Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, classes=raw.classes)
+    return Corpus.of("texts", "sentiment_tune.texts", store)
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ def _convert(source: _Source, deduplicate: bool) -> Store:
     if raw.encoded is None:
         checks.append(check_words(raw.texts, reviews.lengths, part))
     rows = [asdict(check) for check in checks]
-    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, raw.remarks, rows)
+    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, raw.remarks, rows, raw.classes)
 
 
 # ---- read
@@ -169,6 +173,8 @@ def _choose(config: DataConfig) -> _Source:
         raise InputError(
             f"test={config.test} goes with a table; {config.data!r} is none, it has a test part of its own"
         )
+    if config.labels is not None:
+        raise InputError(f"labels={config.labels!r:.100} goes with a table; {config.data!r} is none, leave it out")
     if path.suffix.lower() == ".npz":
         return _npz(path, config.unpack_limit)
     if config.data not in NAMES:
@@ -211,6 +217,8 @@ def _table(path: Path, config: DataConfig) -> _Source:
     hashes = [_hash_file(file) for source in sources for file in _files(source)]
     reading = asdict(config.reading) | {"unpack_limit": None}
     said = reading | {"group": config.group}
+    if config.labels is not None:
+        said |= {"labels": config.labels}
     told = [said] if any(said.values()) else []  # keys of before there was anything to say
     key = store_key("table", hashes, config.text, config.label, config.split, *told)
     return _Source(stem(path), str(path.absolute()), key, lambda: _read_tables(_tables(sources, config), config))
@@ -240,13 +248,15 @@ def _read_texts(
     if len(texts) != len(labels):
         raise InputError(f"{len(texts):,} texts and {len(labels):,} labels: give one label a text")
     table = Table("texts", (DataConfig.text, DataConfig.label), list(zip(texts, labels, strict=True)))
-    parsed = parse_labels(labels, "texts")
-    return RawReviews(table.texts(DataConfig.text, "texts"), parsed, draw(parsed))
+    parsed, classes = parse_labels(labels, "texts")
+    return RawReviews(table.texts(DataConfig.text, "texts"), parsed, draw(parsed), classes=classes)
 
 
 def _in_memory(name: str, raw: RawReviews) -> _Source:
     """Reviews that were read already, known in the cache by their content."""
     digest = hashlib.sha256(raw.labels.tobytes() + raw.part.tobytes())
+    if raw.classes != SENTIMENT:
+        digest.update("\n".join(raw.classes.names).encode())
     for text in raw.texts:
         digest.update(hashlib.sha256(text.encode()).digest())
     return _Source(name, f"sentiment_tune.{name}", store_key("memory", digest.hexdigest()), lambda: raw)
@@ -279,15 +289,23 @@ def _read_tables(tables: Iterable[Table], config: DataConfig) -> RawReviews:
     """Reviews of one table, or of one to train on and one to test on."""
     tables = list(tables)
     texts = [text for table in tables for text in table.texts(config.text, "--text or text=")]
-    labels = [parse_labels(table.column(config.label, "--label or label="), table.origin) for table in tables]
+    reader = LabelReader(LabelMap.of(config.labels) if config.labels else None)
+    codes = [reader.read(table.column(config.label, "--label or label="), table.origin) for table in tables]
+    classes = reader.classes(tables[0].origin)
+    numbers = [reader.numbers(some, classes) for some in codes]
+    known, labels = [is_known for _, is_known in numbers], [some[is_known] for some, is_known in numbers]
+    rows = np.flatnonzero(np.concatenate(known))
     groups, cells = None, []
     if config.group is not None:
         cells = [cell for table in tables for cell in table.column(config.group, "--group or group=")]
-        groups = parse_groups(cells)
-    parts = _read_parts(tables, labels, config.split, groups)
+        groups = parse_groups(cells)[rows]
+    parts = _read_parts(tables, labels, known, config.split, groups)
     if groups is not None:
-        check_groups(parts, groups, cells, tables[0].origin)
-    return RawReviews(texts, np.concatenate(labels), parts, groups=groups, remarks=[*_remarks(tables, config)])
+        check_groups(parts, groups, rows, cells, tables[0].origin)
+    told = reader.remark(np.concatenate(codes))
+    remarks = [*_remarks(tables, config), *([told] if told else [])]
+    texts = texts if len(rows) == len(texts) else [texts[row] for row in rows]
+    return RawReviews(texts, np.concatenate(labels), parts, groups=groups, remarks=remarks, classes=classes)
 
 
 def _remarks(tables: Sequence[Table], config: DataConfig) -> Iterator[str]:
@@ -301,15 +319,22 @@ def _remarks(tables: Sequence[Table], config: DataConfig) -> Iterator[str]:
 
 
 def _read_parts(
-    tables: Sequence[Table], labels: Sequence[NDArray[np.uint8]], column: str, groups: NDArray[np.int64] | None
+    tables: Sequence[Table],
+    labels: Sequence[NDArray[np.uint8]],
+    known: Sequence[NDArray[np.bool_]],
+    column: str,
+    groups: NDArray[np.int64] | None,
 ) -> NDArray[np.uint8]:
-    """Part [review] by the second table, else by the split column, else by drawing a share for the test."""
+    """Part [review], of the rows whose label is known.
+
+    It is read off the second table, else off the split column, else a share is drawn for the test.
+    """
     if len(tables) == 2:
         return train_then_test(*map(len, labels))
     (table,) = tables
     if column == DataConfig.split and column not in table.columns:
         return draw_test(labels[0], groups)
-    return parse_parts(table.column(column, "--split or split="), table.origin)
+    return parse_parts(table.column(column, "--split or split="), table.origin)[known[0]]
 
 
 def _hash_file(path: Path) -> str:
@@ -327,7 +352,7 @@ def _hash_file(path: Path) -> str:
 def _split(raw: RawReviews, origin: str) -> NDArray[np.uint8]:
     """Part [review], a validation part drawn out of train unless the source names one; InputError if one is wanting."""
     part = raw.part if VALIDATION in raw.part else draw_validation(raw.part, raw.labels, raw.groups)
-    check_parts(part, raw.labels, origin)
+    check_parts(part, raw.labels, origin, raw.classes)
     return part
 
 

@@ -2,30 +2,48 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sentiment_tune.data.readers import Row
 from sentiment_tune.data.tables import WRITTEN, Table, atomic_write, stem, text_in
 from sentiment_tune.errors import InputError
-from sentiment_tune.inference.scorer import label_for
+from sentiment_tune.inference.scorer import Scorer
 from sentiment_tune.space import unknown_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ADDED = ("probability", "label")
+_LABEL = 1  # place among the added columns
 ROWS = 4096  # that are scored together
 ERROR, SKIP, KEEP = "error", "skip", "keep"  # what becomes of a row whose text is missing
 MISSING = (ERROR, SKIP, KEEP)
 
-Score = Callable[[Sequence[str]], NDArray[np.float64]]  # texts to their probabilities of being positive [text]
+Answer = tuple[Any, ...]  # what stands in the added columns of a row
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A model's answers to texts: probability and label, and of `all_classes` the probability of each."""
+
+    scorer: Scorer
+    all_classes: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of what is answered."""
+        each = (f"probability_{name}" for name in self.scorer.classes.names)
+        return ("probability", "label", *(each if self.all_classes else ()))
+
+    def __call__(self, texts: Sequence[str]) -> Iterator[Answer]:
+        """The answer to each text, in their order."""
+        answers = self.scorer.answers(self.scorer.predict_proba(texts), self.all_classes)
+        return zip(*(np.asarray(answers[name]).tolist() for name in self.columns), strict=True)
 
 
 @dataclass
@@ -39,13 +57,13 @@ class Count:
 class Scoring:
     """The scoring of one table's rows by their cells of one column."""
 
-    def __init__(self, score: Score, table: Table, column: str, missing: str = ERROR):
+    def __init__(self, score: Scores, table: Table, column: str, missing: str = ERROR):
         """`missing` is what becomes of a row without a text; InputError for another word, and for no such column."""
         if missing not in MISSING:
             raise unknown_name("way with what is missing", missing, MISSING)
         self._score, self._table, self._missing = score, table, missing
         self.column = table.name_of(column, "--column")
-        self.columns = (*table.columns, *table.unused(ADDED))
+        self.columns = (*table.columns, *table.unused(score.columns))
         self.count = Count()
 
     def rows(self, rows: Iterable[Row]) -> Iterator[Row]:
@@ -56,24 +74,20 @@ class Scoring:
                 if answer is not None:
                     yield (*row, *answer)
 
-    def answers(self, cells: Sequence[Any]) -> list[tuple[float | None, str | None] | None]:
-        """Probability and label of each of the next cells; None for a row that is left out."""
+    def answers(self, cells: Sequence[Any]) -> list[Answer | None]:
+        """The answer to each of the next cells; None for a row that is left out."""
         texts = [self._text(cell, self.count.rows + number) for number, cell in enumerate(cells, 1)]
-        probabilities = iter(self._score([text for text in texts if text is not None]))
+        answers = self._score([text for text in texts if text is not None])
         self.count.rows += len(cells)
         self.count.missing += texts.count(None)
-        absent = None if self._missing == SKIP else (None, None)
-        return [absent if text is None else _answer(next(probabilities)) for text in texts]
+        absent = None if self._missing == SKIP else (None,) * len(self._score.columns)
+        return [absent if text is None else next(answers) for text in texts]
 
     def _text(self, cell: Any, row: int) -> str | None:
         """The text in a cell; None where it is missing, and that is no error."""
         if self._missing != ERROR and (cell is None or cell != cell):
             return None
         return text_in(cell, f"{self._table.origin}, row {row}", self.column)
-
-
-def _answer(probability: np.floating[Any]) -> tuple[float, str]:
-    return float(probability), label_for(float(probability))
 
 
 def targets_in(folder: Path, sources: Sequence[Path]) -> dict[Path, Path]:
@@ -109,8 +123,9 @@ def score_parquet(scoring: Scoring, source: Path, target: Path) -> None:
     try:
         with parquet.ParquetFile(source) as file, atomic_write(target) as partial:
             index = file.schema_arrow.names.index(scoring.column)
-            probability, label = scoring.columns[-2:]
-            schema = file.schema_arrow.append(pa.field(probability, pa.float64())).append(pa.field(label, pa.string()))
+            schema = file.schema_arrow
+            for place, name in enumerate(scoring.columns[len(schema) :]):
+                schema = schema.append(pa.field(name, pa.string() if place == _LABEL else pa.float64()))
             with parquet.ParquetWriter(partial, schema) as writer:
                 for batch in file.iter_batches(ROWS):
                     writer.write_batch(_scored(batch, scoring.answers(batch.column(index).to_pylist()), schema))
@@ -119,14 +134,13 @@ def score_parquet(scoring: Scoring, source: Path, target: Path) -> None:
         raise InputError(f"cannot read {source} ({reason}): it is no whole Parquet file") from None
 
 
-def _scored(
-    batch: "pa.RecordBatch", answers: Sequence[tuple[float | None, str | None] | None], schema: "pa.Schema"
-) -> "pa.RecordBatch":
+def _scored(batch: "pa.RecordBatch", answers: Sequence[Answer | None], schema: "pa.Schema") -> "pa.RecordBatch":
     """A batch with the answers behind it, without the rows that are left out."""
     import pyarrow as pa
 
     kept = [answer for answer in answers if answer is not None]
     if len(kept) < len(answers):
         batch = batch.filter(pa.array([answer is not None for answer in answers]))
-    columns = [pa.array([answer[place] for answer in kept], schema.types[place - 2]) for place in (0, 1)]
+    types = schema.types[batch.num_columns :]
+    columns = [pa.array([answer[place] for answer in kept], kind) for place, kind in enumerate(types)]
     return pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)

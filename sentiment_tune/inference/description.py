@@ -7,14 +7,17 @@ from typing import Any
 
 from torch import nn
 
+from sentiment_tune.data.labels import MOST, SENTIMENT, THRESHOLD, Classes
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.files import check_names, parse_json
 from sentiment_tune.models import registry
 from sentiment_tune.space import Value, resolve, settings_of
 
-FORMAT = 2
-_NAMES = {1: ("format", "model", "network", "reading"), 2: ("format", "model", "network", "reading", "words")}
+FORMAT = 3
+_FIRST = ("format", "model", "network", "reading")
+_NAMES = {1: _FIRST, 2: (*_FIRST, "words"), 3: (*_FIRST, "words", "classes", "threshold")}
+_LONGEST = 1000  # characters of a class's name
 _NESTED = 4  # ensembles within one another, at most
 _MEMBERS = 1000  # of an ensemble, at most
 
@@ -35,6 +38,8 @@ class Description:
     text_config: TextConfig
     words: int | None  # of the vocabulary; format 1 does not say
     is_own: bool  # whether code that is not of this package builds the network, or one of its members
+    classes: Classes = SENTIMENT
+    threshold: float = THRESHOLD
 
 
 def read_description(content: bytes, trust: Trust | None) -> Description:
@@ -50,7 +55,26 @@ def read_description(content: bytes, trust: Trust | None) -> Description:
     words = given.get("words")
     if version > 1 and type(words) is not int:
         raise ValueError(f"words cannot be {words!r}: it is a whole number")
-    return replace(_describe(given, trust, _NESTED), words=words)
+    found = replace(_describe(given, trust, _NESTED), words=words)
+    if version < 3:
+        return found
+    return replace(found, classes=_classes(given["classes"]), threshold=_threshold(given["threshold"]))
+
+
+def _classes(given: object) -> Classes:
+    about = check_names(given, ("names", "ordered"), "its classes")
+    names, ordered = about["names"], about["ordered"]
+    if not isinstance(names, list) or not all(isinstance(one, str) and 0 < len(one) <= _LONGEST for one in names):
+        raise ValueError(f"classes cannot be {names!s:.80}: they are names")
+    if not 2 <= len(names) <= MOST or len(set(names)) < len(names) or type(ordered) is not bool:
+        raise ValueError(f"there cannot be {len(names)} classes, {names!s:.80}: from 2 to {MOST}, each once")
+    return Classes(tuple(names), ordered)
+
+
+def _threshold(given: object) -> float:
+    if type(given) not in (int, float) or not 0 <= given <= 1:  # type: ignore[operator]
+        raise ValueError(f"threshold cannot be {given!s:.80}: it is a number from 0 to 1")
+    return float(given)  # type: ignore[arg-type]
 
 
 def _describe(given: Mapping[str, Any], trust: Trust | None, nested: int) -> Description:

@@ -9,6 +9,7 @@ The storage is all that processes share: any number of them, on any machines, wo
 trials it is to have.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -80,7 +81,7 @@ class TrialEnd(Event):
 
     number: int
     state: str  # COMPLETE, PRUNED or FAIL
-    value: float | None  # validation accuracy
+    value: float | None  # validation accuracy, or what else judges
     seconds: float
     error: str | None  # or what kept it from being trained
     best: tuple[float, int] | None  # value and number of the best trial so far
@@ -285,7 +286,7 @@ def _train_trial(
         if _exceeds(trial, search, measured):
             return TrialState.PRUNED, ()
         state, chosen, seconds = _train_network(trial, network, config, corpus, checkpoints)
-    measured |= {ACCURACY: chosen.val_accuracy, TRAIN_SECONDS: seconds}
+    measured |= {ACCURACY: chosen.score, TRAIN_SECONDS: seconds}
     if peak:
         measured[MEMORY] = peak.bytes
         tracking.log_metrics({OBJECTIVES[MEMORY].metric: peak.bytes})
@@ -310,18 +311,18 @@ def _train_network(
 
     Of the epochs before a checkpoint that it goes on from, Optuna is told; it was asked when they ended.
     """
-    best, epochs, accuracy = BestWeights(), [], 0.0
+    best, epochs, score = BestWeights(), [], -math.inf
     for epoch in train_epochs(network, config, corpus, best, checkpoints=checkpoints):
         epochs.append(epoch)
-        accuracy = max(accuracy, epoch.val_accuracy)
+        score = max(score, epoch.score)
         is_behind = checkpoints is not None and epoch.epoch <= checkpoints.epochs_behind
-        if _is_hopeless(trial, accuracy, epoch.epoch) and not is_behind:
+        if _is_hopeless(trial, score, epoch.epoch) and not is_behind:
             tracking.set_tags({Tag.PRUNED_AT_EPOCH: epoch.epoch})
             return TrialState.PRUNED, epoch, sum(each.seconds for each in epochs)
     return TrialState.COMPLETE, finish_training(network, best, epochs), sum(each.seconds for each in epochs)
 
 
-def _is_hopeless(trial: Trial, accuracy: float, epoch: int) -> bool:
+def _is_hopeless(trial: Trial, score: float, epoch: int) -> bool:
     """Whether Optuna, told of an epoch, would give the trial up; while its storage is away, it is not asked.
 
     Of several objectives it can tell of none.
@@ -329,7 +330,7 @@ def _is_hopeless(trial: Trial, accuracy: float, epoch: int) -> bool:
     if len(trial.study.directions) > 1:
         return False
     try:
-        trial.report(accuracy, epoch)
+        trial.report(score, epoch)
         return trial.should_prune()
     except Exception as error:
         if not is_outage(error):
