@@ -40,15 +40,27 @@ def trained(run: "TrainedRun", **given: "Value | None") -> None:
     if run.repeats is not None:
         _repeated(run.repeats, str(run.repeats_run_id))
         best = f"the best, with seed {run.settings['seed']}: "
+    seconds = f"trained{once_more} in {metrics['train_seconds']:.0f} s"
     terminal().print(
-        f"\n{best}{model} on {run.data}: test accuracy {metrics['test_accuracy']:.4f}, validation "
-        f"{metrics['best_val_accuracy']:.4f} in epoch {metrics['best_epoch']}, {run.parameters:,} parameters, "
-        f"trained{once_more} in {metrics['train_seconds']:.0f} s\nrun {run.run_id}, model {run.model_uri}\n",
+        f"\n{best}{model} on {run.data}: test accuracy {metrics['test_accuracy']:.4f} (the most frequent class "
+        f"{metrics['test_majority_accuracy']:.4f}), validation {metrics['best_val_accuracy']:.4f} in epoch "
+        f"{metrics['best_epoch']}{_judged(run)}, {run.parameters:,} parameters, {seconds}\n"
+        f"run {run.run_id}, model {run.model_uri}\n",
         style="bold",
     )
     say(f"compare the runs   {_ui(ui.runs_page(run.experiment_id))}")
     say(f'score a text       {_command("sentiment-tune")} score --model {run.model_uri} "a fine film" "a dull one"')
     say(f"train another      {_command('sentiment-tune')} train {notes.options(_another(run, given))}")
+
+
+def _judged(run: "TrainedRun") -> str:
+    """By what the epoch was chosen, and what that came to, where it was not accuracy."""
+    if "best_val_score" not in run.metrics:
+        return ""
+    metric = str(run.settings["metric"])
+    test = run.metrics.get(f"test_{metric}")
+    tested = "" if test is None else f", test {test:.4f}"
+    return f" by {metric.replace('_', ' ')} (validation {abs(run.metrics['best_val_score']):.4f}{tested})"
 
 
 def _repeated(repeats: "DataFrame", run_id: str) -> None:

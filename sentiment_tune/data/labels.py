@@ -23,6 +23,7 @@ MOST = 100  # classes
 THRESHOLD = 0.5  # of the probability above which a review is of the second of two classes; at it, it is not
 _NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?", re.ASCII)
 _NAMES = {"0": 0, "neg": 0, "negative": 0, "false": 0, "1": 1, "pos": 1, "positive": 1, "true": 1}
+_LARGEST = 10**15
 _NOTHING = ("NAType", "NaTType")  # of pandas
 _PRESETS = {"stars": "1,2=negative 4,5=positive"}
 
@@ -222,9 +223,11 @@ def _spelling(cell: Any) -> str | None:
         return _shortest(float(text)) if _NUMBER.fullmatch(text) else text
     if isinstance(cell, bool | np.bool_):
         return str(bool(cell)).lower()
-    if not isinstance(cell, Real | Decimal) or abs(float(cell)) >= 10**15:
+    try:
+        number = float(cell) if isinstance(cell, Real | Decimal) else math.inf
+    except (OverflowError, ValueError):
         return None
-    return "" if math.isnan(cell) else _shortest(float(cell))
+    return "" if math.isnan(number) else _shortest(number) if abs(number) < _LARGEST else None
 
 
 def _shortest(number: float) -> str:
