@@ -236,6 +236,7 @@ def accuracy_against_cost(
     texts: Sequence[str],
     cost: str,
     best_cost: str,
+    measure: str = "validation accuracy",
 ) -> Figure:
     """Show what validation accuracy [share of reviews] costs [log scale]: all that was tried [trial], and the front.
 
@@ -245,7 +246,8 @@ def accuracy_against_cost(
     costs, accuracies = (np.asarray(values, dtype=np.float64) for values in front)
     figure = _figure(9.6, 6.0, f"Best on validation: {accuracies.max():.4f} with {best_cost}")
     axes = figure.subplots()
-    _style(axes, cost, "validation accuracy [share of reviews]")
+    unit = " [share of reviews]" if measure == "validation accuracy" else ""
+    _style(axes, cost, measure + unit)
     _log_scale(axes)
     axes.plot(*tried, "o", color=_BLUE, alpha=0.4, markersize=6, label="trial")
     axes.plot(costs, accuracies, "o", color=_ORANGE, markersize=9, label="front, mean of several seeds")
