@@ -23,7 +23,7 @@ _NAMES = {
     "optimization_history": "Best {measure}, trial by trial",
     "param_importances": "Which settings matter (PED-ANOVA)",
     "parallel_coordinate": "Settings of every trial",
-    "slice": "Validation accuracy by each setting",
+    "slice": "What each setting comes to: {measure}",
     "intermediate_values": "Best {measure} so far, epoch by epoch",
 }
 
