@@ -40,8 +40,8 @@ from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus, encode_texts
 from sentiment_tune.data.load import DataConfig
 from sentiment_tune.data.tables import open_table, read_table, write_table
-from sentiment_tune.inference.bulk import ScoreAll, Scoring
-from sentiment_tune.inference.crew import Crew, load_scores
+from sentiment_tune.inference.bulk import ScoreAll, Scores, Scoring, load_scores
+from sentiment_tune.inference.crew import Crew
 from sentiment_tune.inference.package import ModelPackage, save_package
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.process import keep_freed_memory
@@ -106,9 +106,9 @@ def show_scoring(corpus: Corpus, texts: Sequence[str], networks: Sequence[str], 
             built = build_network(config, corpus)
             package = ModelPackage(network, built, config.network, corpus.vocabulary, config.text)
             save_package(package, folder / network)
-            with Crew(partial(load_scores, folder / network), workers) as crew:
+            with Crew(partial(load_scores, folder / network, False), workers) as crew:
                 list(crew.map([texts[:1]] * 4 * workers))  # each has loaded the model then
-                ways: dict[str, ScoreAll] = {"one": partial(map, package.scorer.predict_proba), "several": crew.map}
+                ways: dict[str, ScoreAll] = {"one": partial(map, Scores(package.scorer)), "several": crew.map}
                 seconds = [
                     _bare_seconds(package, texts)
                     | {way: _seconds(folder, score_all) for way, score_all in ways.items()}

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from sentiment_tune.config import ExperimentConfig
     from sentiment_tune.data.corpus import Corpus
     from sentiment_tune.data.load import DataConfig
-    from sentiment_tune.data.text import Tally
     from sentiment_tune.ensembling import EnsembleResult
     from sentiment_tune.experiment import RunResult
     from sentiment_tune.inference.package import ModelPackage
@@ -48,29 +47,43 @@ class Model:
         self._package = package
 
     @property
+    def package(self) -> "ModelPackage":
+        """The network with all that it takes to score, as it is saved."""
+        return self._package
+
+    @property
     def network(self) -> "nn.Module":
-        """The torch network: word ids [batch, word], 0 after a text's end, to logits [batch]."""
+        """The torch network: word ids [batch, word], 0 after a text's end, to logits [batch] or [batch, class]."""
         return self._package.network
 
-    def predict(self, texts: Iterable[str]) -> "pd.DataFrame":
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What a text can be, in the order of the columns of `predict_proba`."""
+        return self._package.classes.names
+
+    @property
+    def threshold(self) -> float:
+        """Probability of the second of two classes above which a text is said to be of it."""
+        return self._package.threshold
+
+    def predict(self, texts: Iterable[str], all_probabilities: bool = False) -> "pd.DataFrame":
         """Score texts.
 
         Args:
             texts: texts of any length, in a list, a Series or whatever can be iterated.
+            all_probabilities: whether each class has a column of its own too, such as `probability_negative`.
 
         Returns:
-            A row a text, in their order and with the index of a Series: `probability`, of class positive, and `label`.
+            A row a text, in their order and with the index of a Series: `probability`, of the second of two classes
+            (positive), of more that of the label, and `label`.
 
         Raises:
             InputError: what stands in a row is not a text.
         """
         import pandas as pd
 
-        from sentiment_tune.inference.scorer import label_for
-
         column = _column(texts)
-        probabilities = self._scored(column)
-        return pd.DataFrame({"probability": probabilities, "label": list(map(label_for, probabilities))}, column.index)
+        return pd.DataFrame(self._package.scorer.answers(self._scored(column), all_probabilities), column.index)
 
     def predict_proba(self, texts: Iterable[str]) -> "NDArray[np.float64]":
         """Probabilities of the classes.
@@ -79,19 +92,27 @@ class Model:
             texts: as for `predict`.
 
         Returns:
-            Probabilities [text, class], first of negative, then of positive.
+            Probabilities [text, class], in the order of `classes`: first of negative, then of positive.
         """
-        import numpy as np
+        from sentiment_tune.data.labels import both_columns
 
-        positive = self._scored(_column(texts))
-        return np.stack([1 - positive, positive], axis=1)
+        return both_columns(self._scored(_column(texts)))
 
-    def predict_positive(self, texts: Iterable[str], tally: "Tally") -> "NDArray[np.float64]":
-        """Probabilities of class positive [text]; how many words are known is counted by the tally, not warned of."""
-        return self._package.scorer.predict_proba(_column(texts), tally)
+    def classify(self, texts: Iterable[str]) -> "NDArray[np.int64]":
+        """The likeliest class of each text, as its number in `classes`; of two by the threshold.
+
+        Args:
+            texts: as for `predict`.
+
+        Returns:
+            Numbers [text].
+        """
+        from sentiment_tune.data.labels import classify
+
+        return classify(self._scored(_column(texts)), self._package.threshold)
 
     def _scored(self, column: "pd.Series[str]") -> "NDArray[np.float64]":
-        """Probabilities of class positive [text]; one warning if words of some texts are hardly known."""
+        """Probabilities as the scorer has them; one warning if words of some texts are hardly known."""
         from sentiment_tune.data.text import Tally
 
         tally = Tally()
@@ -336,7 +357,7 @@ def _trained_run(config: "ExperimentConfig", corpus: "Corpus", result: "RunResul
         settings={name: value for name, value in config.as_dict.items() if value is not None},
         data=corpus.name,
         metrics=result.figures,
-        epochs=pd.DataFrame([asdict(epoch) for epoch in result.epochs]),
+        epochs=pd.DataFrame([epoch.figures for epoch in result.epochs]),
         parameters=result.parameters,
         model=Model(result.package),
         undelivered=result.undelivered,
@@ -831,26 +852,26 @@ def inspect(data: "Data" = "auto", *, listener: Listener | None = None, **column
 
     from sentiment_tune import display
     from sentiment_tune.config import data_config
-    from sentiment_tune.data.labels import CLASS_NAMES
 
     source, in_memory = _source(data)
     corpus = _load(data_config({**columns, "data": source}), in_memory, listener or display.TrainingDisplay())
     parts = {"train": corpus.train, "validation": corpus.validation, "test": corpus.test}
-    counts = [[int((part.labels == label).sum()) for label in range(len(CLASS_NAMES))] for part in parts.values()]
+    names = list(corpus.classes.names)
+    counts = [[int((part.labels == label).sum()) for label in range(len(names))] for part in parts.values()]
     samples = [
         {
             "label": name,
             "words": int(corpus.train.lengths[row]) - 1,
             "text": corpus.vocabulary.decode(corpus.train[row]),
         }
-        for label, name in enumerate(CLASS_NAMES)
+        for label, name in enumerate(names)
         for row in (corpus.train.labels == label).nonzero()[0][:2]
     ]
     return Inspection(
         name=corpus.name,
         digest=corpus.digest,
         text_rule=corpus.vocabulary.rule,
-        reviews=pd.DataFrame(counts, columns=list(CLASS_NAMES)).assign(part=list(parts)).iloc[:, [2, 0, 1]],
+        reviews=pd.DataFrame([[part, *row] for part, row in zip(parts, counts, strict=True)], columns=["part", *names]),
         checks=pd.DataFrame([asdict(check) for check in corpus.checks]),
         samples=pd.DataFrame(samples),
     )

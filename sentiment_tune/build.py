@@ -10,11 +10,14 @@ from torch import Tensor, nn
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus, Reviews
+from sentiment_tune.data.labels import SENTIMENT, Classes
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError, without_exit
 from sentiment_tune.events import Listener, ignore
-from sentiment_tune.inference.predict import resolve_device
+from sentiment_tune.inference.package import ModelPackage
+from sentiment_tune.inference.predict import device_of, predict, resolve_device
 from sentiment_tune.models import registry
+from sentiment_tune.training.balance import AUTO, check_threshold, class_weights, find_threshold
 from sentiment_tune.training.checkpoint import Checkpoints
 from sentiment_tune.training.loop import BestWeights, fit, seeded
 from sentiment_tune.training.step import embedding_tables
@@ -25,16 +28,18 @@ def build_network(config: ExperimentConfig, corpus: Corpus) -> nn.Module:
     if config.runtime.threads:
         torch.set_num_threads(config.runtime.threads)
     with seeded(config.runtime.seed), without_exit():
-        network = create_network(config)
+        network = create_network(config, corpus.classes)
+        class_weights(config.training.class_weights, corpus.train)  # refuses classes that there are not
         if hasattr(network, "prepare"):
             network.prepare(_labelled_batches(corpus.train, config.text))  # type: ignore[operator]
     return network.to(resolve_device(config.runtime.device))
 
 
-def create_network(config: ExperimentConfig) -> nn.Module:
+def create_network(config: ExperimentConfig, classes: Classes = SENTIMENT) -> nn.Module:
     """The network that knows no data yet; InputError if it, its device or its training cannot be as configured."""
     resolve_device(config.runtime.device)
-    network = registry.create_network(config.model, config.text.vocabulary, config.network)
+    check_threshold(config.training.threshold, classes)
+    network = registry.create_network(config.model, config.text.vocabulary, config.network, len(classes))
     if config.training.adversarial and not embedding_tables(network):
         raise InputError(
             f"adversarial cannot be {config.training.adversarial:g} for {config.model}: it has no vectors of words to "
@@ -71,6 +76,22 @@ def refit_network(
             last.update(epoch, network)
     last.restore(network)
     return network
+
+
+def threshold_of(network: nn.Module, config: ExperimentConfig, corpus: Corpus) -> float:
+    """Where a finished network's two classes part: as was given, for `auto` as is best on the validation reviews."""
+    given = config.training.threshold
+    if given != AUTO:
+        return float(given)
+    logits = predict(network, evaluation_batches(corpus.validation, config.text, device_of(network)))
+    return find_threshold(config.training.metric, logits, corpus.validation)
+
+
+def package_of(network: nn.Module, config: ExperimentConfig, corpus: Corpus, threshold: float) -> ModelPackage:
+    """A finished network with all that it takes to score."""
+    return ModelPackage(
+        config.model, network, config.network, corpus.vocabulary, config.text, corpus.classes, threshold
+    )
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sentiment_tune.data.labels import is_positive, parse_labels
+from sentiment_tune.data.labels import parse_labels
 from sentiment_tune.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Args:
             texts: a text a row.
-            labels: two classes: 0 and 1, neg and pos, or negative and positive.
+            labels: of two classes or more, up to a hundred, in whatever spelling.
 
         Returns:
             The classifier itself.
@@ -72,19 +72,19 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_names_films(config.data)
         corpus = encode_training_texts(texts, labels, config.data)
         config = config.read_by(corpus.vocabulary.rule)
-        classes = np.unique(labels)
-        self.classes_: NDArray[Any] = classes[np.argsort(parse_labels(classes.tolist(), "labels"), kind="stable")]
-        if len(classes) > 2:
-            raise InputError(f"labels are spelt in {len(classes)} ways, {classes.tolist()}: spell each class in one")
+        spellings = np.unique(labels)
+        numbers, classes = parse_labels(spellings.tolist(), "labels")
+        if len(spellings) > len(classes):
+            raise InputError(
+                f"labels are spelt in {len(spellings)} ways, {spellings.tolist()!s:.100}: spell each class in one"
+            )
+        self.classes_: NDArray[Any] = spellings[np.argsort(numbers, kind="stable")]
         (self._track if self.track else self._train)(config, corpus)
         return self
 
     def _train(self, config: "ExperimentConfig", corpus: "Corpus") -> None:
-        from dataclasses import asdict
-
         from sentiment_tune.api import Model
-        from sentiment_tune.build import build_network, refit_network
-        from sentiment_tune.inference.package import ModelPackage
+        from sentiment_tune.build import build_network, package_of, refit_network, threshold_of
         from sentiment_tune.training.loop import BestWeights, early_stopping, fit
 
         network, best = build_network(config, corpus), BestWeights()
@@ -94,16 +94,14 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             best.update(epoch, network)
             epochs.append(epoch)
         chosen = best.restore(network)
+        threshold = threshold_of(network, config, corpus)
         if config.training.refit:
             network = refit_network(config, corpus, chosen.epoch)
-        package = ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text)
-        self.model_: Model = Model(package)
-        self.epochs_ = [asdict(epoch) for epoch in epochs]
+        self.model_: Model = Model(package_of(network.cpu(), config, corpus, threshold))
+        self.epochs_ = [epoch.figures for epoch in epochs]
         self.run_id_: str | None = None
 
     def _track(self, config: "ExperimentConfig", corpus: "Corpus") -> None:
-        from dataclasses import asdict
-
         from sentiment_tune.api import Model
         from sentiment_tune.build import build_network
         from sentiment_tune.experiment import run_experiment
@@ -114,7 +112,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         server.connect()
         result = run_experiment(network, config, corpus, RunSpec(name=config.model))
         self.model_, self.run_id_ = Model(result.package), result.run_id
-        self.epochs_ = [asdict(epoch) for epoch in result.epochs]
+        self.epochs_ = [epoch.figures for epoch in result.epochs]
 
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
         """Probabilities [text, class] in the order of `classes_`; raises NotFittedError before `fit`."""
@@ -123,14 +121,12 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, texts: Iterable[str]) -> NDArray[Any]:
         """The likelier label of each text, as it was spelt in training: [text]."""
-        positive = is_positive(self.predict_proba(texts)[:, 1])
-        predicted: NDArray[Any] = self.classes_[positive.astype(int)]
+        predicted: NDArray[Any] = self.classes_[self.model_.classify(texts)]
         return predicted
 
     def __sklearn_tags__(self) -> Any:
-        """Texts in, two classes out."""
+        """Texts in, classes out."""
         tags = super().__sklearn_tags__()
         tags.input_tags.string, tags.input_tags.two_d_array, tags.input_tags.one_d_array = True, False, True
-        tags.classifier_tags.multi_class = False
         tags.non_deterministic = False
         return tags

@@ -123,7 +123,8 @@ def _begin_line(start: TrainingStart) -> str:
 def _epoch_line(epoch: EpochRecord) -> str:
     return (
         f"epoch {epoch.epoch:>3}  train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}"
-        f"  validation loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.4f}  {epoch.seconds:.1f} s"
+        f"  validation loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.4f}"
+        f"{f' score {epoch.val_score:.4f}' if epoch.val_score is not None else ''}  {epoch.seconds:.1f} s"
     )
 
 

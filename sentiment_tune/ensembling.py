@@ -6,7 +6,7 @@ turn).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -126,18 +126,20 @@ def build_ensemble(
     }
     with start_model_run(ENSEMBLE, settings, SEED, corpus, spec, listener) as run:
         labels = corpus.validation.labels
-        logits = np.stack([_validation_logits(member.package, corpus) for member in members], 1)  # [review, member]
+        # [review, member], of more than two classes [review, class, member]
+        logits = np.stack([_validation_logits(member.package, corpus) for member in members], -1)
         weights, bias = fit_weights(logits, labels)
         loss, accuracy = loss_and_accuracy(cross_validate(logits, labels), labels)
-        network = assemble(members, weights, bias, text_config.vocabulary)
+        network = assemble(members, weights, bias, text_config.vocabulary, len(corpus.classes))
         _log_training(members, weights, loss, accuracy, count_parameters(network))
         test = evaluate_on_test(network.to(resolve_device("auto")), text_config, corpus)
         facts = {"members": _describe(members)}
-        model = log_model(ModelPackage(ENSEMBLE, network.cpu(), facts, vocabulary, text_config))
+        package = ModelPackage(ENSEMBLE, network.cpu(), facts, vocabulary, text_config, corpus.classes)
+        model = log_model(package)
         result = notes.Result(accuracy, test[Metric.TEST_ACCURACY], model.location)
         shares = {f"{member.name} version {member.version}": w for member, w in zip(members, weights, strict=True)}
         runs.set_tags({Tag.NOTE: notes.ensembled(shares, corpus, run, result)})
-    alone = np.array([metrics.accuracy(member_logits, labels) for member_logits in logits.T])
+    alone = np.array([metrics.accuracy(logits[..., member], labels) for member in range(len(members))])
     return EnsembleResult(run.run_id, members, weights, alone, accuracy, test[Metric.TEST_ACCURACY])
 
 
@@ -160,7 +162,7 @@ def common_vocabulary(vocabularies: Sequence[Vocabulary]) -> Vocabulary:
 
 
 def _validation_logits(package: ModelPackage, corpus: Corpus) -> NDArray[np.float64]:
-    """A member's logits of the validation reviews [review]."""
+    """A member's logits of the validation reviews [review], of more than two classes [review, class]."""
     network = package.network.to(resolve_device("auto"))
     logits = predict(network, evaluation_batches(corpus.validation, package.text_config))
     network.cpu()
@@ -197,14 +199,29 @@ def _describe(members: Sequence[Member]) -> str:
     )
 
 
-def fit_weights(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
+Loss = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]  # of parameters: the loss and its gradient
+
+
+def fit_weights(
+    logits: NDArray[np.float64], labels: NDArray[np.uint8]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weights [member], none below 0, and the bias with the least log loss; logits [review, member], labels [review].
 
     A weight below 0 would trust a member to be wrong. PENALTY times the squared distance to equal weights is added to
-    the loss, which decides between members that predict the same.
+    the loss, which decides between members that predict the same. Of more than two classes the logits are
+    [review, class, member], and there is a bias for each class; of two there is one.
     """
     from scipy.optimize import minimize  # slow to import
 
+    members, biases = logits.shape[-1], 1 if logits.ndim == 2 else logits.shape[1]
+    loss = _loss_of_two(logits, labels) if logits.ndim == 2 else _loss_of_many(logits, labels)
+    bounds = [(0.0, None)] * members + [(None, None)] * biases
+    start = np.append(np.full(members, 1 / members), np.zeros(biases))
+    fitted = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
+    return fitted[:members], fitted[members:]
+
+
+def _loss_of_two(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> Loss:
     signs = np.where(labels == 1, 1.0, -1.0)
     equal = np.full(logits.shape[1], 1 / logits.shape[1])
 
@@ -216,28 +233,48 @@ def fit_weights(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> tuple
         loss = np.logaddexp(0, -margin).mean() + PENALTY * difference @ difference
         return float(loss), np.append(logits.T @ slope + 2 * PENALTY * difference, slope.sum())
 
-    bounds = [(0.0, None)] * logits.shape[1] + [(None, None)]
-    start = np.append(equal, 0.0)
-    fitted = minimize(loss_and_gradient, start, jac=True, bounds=bounds, method="L-BFGS-B").x
-    return fitted[:-1], float(fitted[-1])
+    return loss_and_gradient
+
+
+def _loss_of_many(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> Loss:
+    members = logits.shape[2]
+    truth = np.eye(logits.shape[1])[labels]  # [review, class]
+
+    def loss_and_gradient(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights, biases = parameters[:members], parameters[members:]
+        answers = logits @ weights + biases  # [review, class]
+        normalizer = np.logaddexp.reduce(answers, axis=1, keepdims=True)
+        slope = (np.exp(answers - normalizer) - truth) / len(labels)
+        difference = weights - 1 / members
+        loss = (normalizer[:, 0] - (answers * truth).sum(1)).mean() + PENALTY * difference @ difference
+        gradient = np.einsum("rcm,rc->m", logits, slope) + 2 * PENALTY * difference
+        return float(loss), np.append(gradient, slope.sum(0))
+
+    return loss_and_gradient
 
 
 def cross_validate(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The ensemble's logit of each review, by weights that were fitted without it: [review]."""
+    """The ensemble's logits of each review, by weights that were fitted without it: [review] or [review, class]."""
     folds = np.random.default_rng(SEED).permutation(len(labels)) % FOLDS
-    ensembled = np.empty(len(labels))
+    ensembled = np.empty(logits.shape[:-1])
     for fold in range(FOLDS):
         weights, bias = fit_weights(logits[folds != fold], labels[folds != fold])
-        ensembled[folds == fold] = logits[folds == fold] @ weights + bias
+        ensembled[folds == fold] = logits[folds == fold] @ weights + (bias if logits.ndim > 2 else bias[0])
     return ensembled
 
 
-def assemble(members: Sequence[Member], weights: NDArray[np.float64], bias: float, vocabulary: int) -> Ensemble:
+def assemble(
+    members: Sequence[Member],
+    weights: NDArray[np.float64],
+    bias: NDArray[np.float64],
+    vocabulary: int,
+    classes: int = 2,
+) -> Ensemble:
     """The ensemble as one network."""
-    network = create_ensemble(vocabulary, _describe(members))
+    network = create_ensemble(vocabulary, _describe(members), classes)
     for copy, member in zip(network.members, members, strict=True):
         copy.load_state_dict(member.package.network.state_dict())
     with torch.no_grad():
         network.weights.copy_(torch.from_numpy(weights))
-        network.bias.fill_(bias)
+        network.bias.copy_(torch.from_numpy(bias))
     return network.eval()

@@ -10,20 +10,20 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit
 from torch import nn
 
 from sentiment_tune import __version__, notes, signals
-from sentiment_tune.build import count_parameters, refit_network
+from sentiment_tune.build import count_parameters, package_of, refit_network, threshold_of
 from sentiment_tune.config import DATA_NAMES, ExperimentConfig
 from sentiment_tune.data.batches import evaluation_batches
-from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.data.corpus import Corpus, Reviews
+from sentiment_tune.data.labels import SENTIMENT, THRESHOLD, probabilities_of
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import DivergenceError
 from sentiment_tune.evaluation import metrics
@@ -36,6 +36,7 @@ from sentiment_tune.tracking import flavor, runs, server
 from sentiment_tune.tracking.journal import Write
 from sentiment_tune.tracking.runs import ActiveRun, RunSpec
 from sentiment_tune.tracking.schema import Artifact, Metric, Tag
+from sentiment_tune.training.balance import AUTO
 from sentiment_tune.training.checkpoint import MINUTES, Checkpoints
 from sentiment_tune.training.loop import BestWeights, EpochRecord, early_stopping, fit
 
@@ -66,13 +67,17 @@ class RunResult:
     @property
     def figures(self) -> dict[str, float]:
         """What it came to, by metric: its best epoch, its seconds, its test."""
-        chosen = {
-            Metric.BEST_EPOCH: self.best.epoch,
-            Metric.BEST_VAL_ACCURACY: self.best.val_accuracy,
-            Metric.BEST_VAL_LOSS: self.best.val_loss,
-            Metric.TRAIN_SECONDS: self.seconds,
-        }
-        return {**chosen, **self.test}
+        return {**figures_of(self.best), Metric.TRAIN_SECONDS: self.seconds, **self.test}
+
+
+def figures_of(best: EpochRecord) -> dict[str, float]:
+    """What is logged once of the best epoch, by metric."""
+    figures = {
+        Metric.BEST_EPOCH: best.epoch,
+        Metric.BEST_VAL_ACCURACY: best.val_accuracy,
+        Metric.BEST_VAL_LOSS: best.val_loss,
+    }
+    return figures if best.val_score is None else {**figures, Metric.BEST_VAL_SCORE: best.val_score}
 
 
 def run_experiment(
@@ -93,12 +98,13 @@ def run_experiment(
         chosen = finish_training(network, best, epochs)
         log_learning_curves(epochs)
         seconds = sum(epoch.seconds for epoch in epochs)
+        threshold = log_threshold(network, config, corpus)  # before a refit, which learns the validation reviews
         if config.training.refit:
             again = open_checkpoints(run.run_id, config, corpus, listener, checkpoint_minutes, "refit")
             network, refit_seconds = refit(config, corpus, chosen.epoch, listener, again)
             seconds += refit_seconds
-        test = evaluate_on_test(network, config.text, corpus) if len(corpus.test) else {}
-        package = ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text)
+        test = evaluate_on_test(network, config.text, corpus, threshold) if len(corpus.test) else {}
+        package = package_of(network.cpu(), config, corpus, threshold)
         model = log_model(package)
         result = notes.Result(chosen.val_accuracy, test.get(Metric.TEST_ACCURACY), model.location)
         runs.set_tags({Tag.NOTE: notes.finished(config, corpus, run, result)})
@@ -202,6 +208,8 @@ def start_model_run(
         Tag.REVIEWS_VALIDATION: len(corpus.validation),
         Tag.REVIEWS_TEST: len(corpus.test),
         Tag.SEED: seed,
+        Tag.CLASSES: None if corpus.classes == SENTIMENT else json.dumps(corpus.classes.names),
+        Tag.METRIC: settings["metric"] if settings.get("metric", metrics.ACCURACY) != metrics.ACCURACY else None,
         Tag.GIT_COMMIT: runs.git_commit(),
         Tag.PACKAGE_VERSION: __version__,
     }
@@ -240,15 +248,16 @@ def train_epochs(
 def finish_training(network: nn.Module, best: BestWeights, epochs: Sequence[EpochRecord]) -> EpochRecord:
     """Put the best weights back and log the best epoch, which is returned, and the seconds of all."""
     chosen = best.restore(network)
-    runs.log_metrics(
-        {
-            Metric.BEST_EPOCH: chosen.epoch,
-            Metric.BEST_VAL_ACCURACY: chosen.val_accuracy,
-            Metric.BEST_VAL_LOSS: chosen.val_loss,
-            Metric.TRAIN_SECONDS: sum(epoch.seconds for epoch in epochs),
-        }
-    )
+    runs.log_metrics({**figures_of(chosen), Metric.TRAIN_SECONDS: sum(epoch.seconds for epoch in epochs)})
     return chosen
+
+
+def log_threshold(network: nn.Module, config: ExperimentConfig, corpus: Corpus) -> float:
+    """Where a finished network's two classes part, which is logged if it was found on validation."""
+    threshold = threshold_of(network, config, corpus)
+    if config.training.threshold == AUTO:
+        runs.log_metrics({Metric.THRESHOLD: threshold})
+    return threshold
 
 
 def refit(
@@ -272,7 +281,7 @@ def log_learning_curves(epochs: Sequence[EpochRecord]) -> None:
     with optional_picture("learning_curves"):
         from sentiment_tune.evaluation import plots  # slow to import, and not needed before
 
-        runs.log_figure("learning_curves", plots.learning_curves([asdict(epoch) for epoch in epochs]))
+        runs.log_figure("learning_curves", plots.learning_curves([epoch.figures for epoch in epochs]))
 
 
 @contextmanager
@@ -285,30 +294,42 @@ def optional_picture(name: str) -> Iterator[None]:
         logging.getLogger(__name__).warning("the picture %s is missing (%s: %s)", name, type(error).__name__, reason)
 
 
-def evaluate_on_test(network: nn.Module, text: TextConfig, corpus: Corpus) -> dict[str, float]:
+def evaluate_on_test(
+    network: nn.Module, text: TextConfig, corpus: Corpus, threshold: float = THRESHOLD
+) -> dict[str, float]:
     """Read the test split, once: log its metrics, its pictures, its mistakes and the probability of each review."""
     reviews, started = corpus.test, time.perf_counter()
     logits = predict(network, evaluation_batches(reviews, text, device_of(network)))
     seconds = time.perf_counter() - started
     metrics.check_finite(logits, "test reviews")
-    labels, probabilities = reviews.labels, expit(logits)
-    values = metrics.compute_metrics(labels, probabilities, logits)
+    labels, probabilities = reviews.labels, probabilities_of(logits)
+    values = metrics.compute_metrics(labels, probabilities, logits, corpus.classes, threshold)
     test = {f"{Metric.TEST}{name}": value for name, value in values.items()}
+    test[Metric.TEST_MAJORITY] = corpus.majority
     test[Metric.TEST_REVIEWS_PER_SECOND] = len(reviews) / seconds
     runs.log_metrics(test)
-    runs.log_test_predictions(labels, probabilities, reviews.lengths)
-    runs.log_error_rates(metrics.error_rates_by_kind(corpus, probabilities, text.length))
-    runs.log_mistakes(metrics.mistakes_table(corpus, probabilities))
-    _log_test_plots(labels, probabilities)
+    runs.log_test_predictions(labels, probabilities, reviews.lengths, threshold)
+    runs.log_error_rates(metrics.error_rates_by_kind(corpus, probabilities, text.length, threshold))
+    runs.log_mistakes(metrics.mistakes_table(corpus, probabilities, threshold=threshold))
+    _log_test_plots(reviews, probabilities, threshold)
     return test
 
 
-def _log_test_plots(labels: NDArray[np.uint8], probabilities: NDArray[np.float64]) -> None:
-    for name in ("confusion_matrix", "roc_curve", "reliability_diagram"):
-        with optional_picture(name):
-            from sentiment_tune.evaluation import plots
+def _log_test_plots(reviews: Reviews, probabilities: NDArray[np.float64], threshold: float) -> None:
+    with optional_picture("confusion_matrix"):
+        from sentiment_tune.evaluation import plots
 
-            runs.log_figure(name, getattr(plots, name)(labels, probabilities))
+        figure = plots.confusion_matrix(reviews.labels, probabilities, reviews.classes, threshold)
+        runs.log_figure("confusion_matrix", figure)
+    with optional_picture("roc_curve"):
+        from sentiment_tune.evaluation import plots
+
+        runs.log_figure("roc_curve", plots.roc_curve(reviews.labels, probabilities, reviews.classes, threshold))
+    with optional_picture("reliability_diagram"):
+        from sentiment_tune.evaluation import plots
+
+        figure = plots.reliability_diagram(reviews.labels, probabilities, reviews.classes)
+        runs.log_figure("reliability_diagram", figure)
 
 
 def log_model(package: ModelPackage) -> Write:
@@ -321,7 +342,7 @@ def log_model(package: ModelPackage) -> Write:
         model, size = runs.log_model(path), flavor.size_of(path)
     runs.log_metrics({Metric.PACKAGE_SECONDS: time.perf_counter() - started, Metric.MODEL_BYTES: size})
     runs.log_model_figures()
-    runs.log_golden(GOLDEN, package.scorer.predict_proba(GOLDEN))
+    runs.log_golden(GOLDEN, metrics.stated(package.scorer.predict_proba(GOLDEN)))
     return model
 
 

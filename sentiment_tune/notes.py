@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
 from sentiment_tune.config import DATA_NAMES, IN_MEMORY, ExperimentConfig, describe, short_name
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.load import DataConfig
@@ -97,15 +95,9 @@ def _accuracy(corpus: Corpus, model: str, result: Result) -> str:
     validation = f"validation accuracy {result.validation:.4f}"
     if result.test is None:
         return validation.capitalize()
-    baselines = {"the more frequent class": _majority(corpus), "linear": _linear(corpus.digest, model)}
+    baselines = {"the most frequent class": corpus.majority, "linear": _linear(corpus.digest, model)}
     beside = ", ".join(f"{name} {value:.4f}" for name, value in baselines.items() if value is not None)
     return f"Test accuracy **{result.test:.4f}** ({beside}), {validation}"
-
-
-def _majority(corpus: Corpus) -> float:
-    """Test accuracy of whoever always says the class that is more frequent in the training reviews."""
-    most = float(np.mean(corpus.train.labels)) >= 0.5
-    return float(np.mean(corpus.test.labels == most))
 
 
 def _linear(digest: str, model: str) -> float | None:

@@ -34,7 +34,8 @@ texts, batches = json.loads(sys.stdin.read())
 scored = mlflow.pyfunc.load_model(sys.argv[1]).predict(texts)["probability"].tolist()
 network = mlflow.pytorch.load_model(sys.argv[1])
 with torch.no_grad():
-    exported = [torch.sigmoid(network(torch.tensor([ids]))).item() for ids in batches]
+    logits = [network(torch.tensor([ids]))[0] for ids in batches]
+    exported = [float(one.softmax(-1).amax() if one.ndim else one.sigmoid()) for one in logits]
 print(json.dumps([scored, exported]))
 """
 

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
-from sentiment_tune.evaluation.metrics import Proportion, is_correct, mcnemar_test
+from sentiment_tune.evaluation.metrics import ACCURACY, Proportion, is_correct, mcnemar_test
 from sentiment_tune.space import unknown_name
 from sentiment_tune.tracking import records, registry, server
 from sentiment_tune.tracking.schema import Metric, Stage, Tag
 
-_MEAN = Metric.MEAN + Metric.BEST_VAL_ACCURACY
 NOISE = 0.05  # probability of a difference by chance from which on it is called noise
 
 
@@ -38,6 +37,7 @@ class Row:
     spread: float = 0.0  # standard deviation of validation over the seeds
     seeds: int = 1
     folds: int = 0  # in place of seeds
+    metric: str = ACCURACY  # of validation
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def rank_runs(digest: str | None = None, sort: str = "validation", best_only: bo
     """Tested runs, of each network on each data only the best by validation and the champions unless told otherwise.
 
     One of several trainings that differ in their seed alone is ranked by the mean of them all. The leader is the best
-    by validation; against it each other model's difference on the same test reviews is tested.
+    by validation, of those that were judged by the same metric; against it each other model's difference on the same
+    test reviews is tested.
     InputError where there is nothing to compare.
     """
     if sort not in SORTS:
@@ -81,8 +82,8 @@ def rank_runs(digest: str | None = None, sort: str = "validation", best_only: bo
     chosen = [run for run in runs if run.run_id in champions or not best_only or run is _best_like(run, runs)]
     unsorted = (_row(run, champions.get(run.run_id, []), repeats.get(str(run.parent), {})) for run in chosen)
     rows = sorted(unsorted, key=SORTS[sort])
-    leaders = {row.digest: row for row in sorted(rows, key=lambda row: row.validation)}
-    return [RankedRow(row, _by_chance(row, leaders[row.digest])) for row in rows]
+    leaders = {(row.digest, row.metric): row for row in sorted(rows, key=lambda row: row.validation)}
+    return [RankedRow(row, _by_chance(row, leaders[row.digest, row.metric])) for row in rows]
 
 
 def _tested_runs(digest: str | None, above: Mapping[str, str]) -> list[FinishedRun]:
@@ -107,15 +108,24 @@ def _ranked(runs: Sequence[FinishedRun], repeats: Mapping[str, Mapping[str, floa
     """The best by validation first: by the mean of its repeats, and among them by its own."""
 
     def key(run: FinishedRun) -> tuple[float, float]:
-        mean = repeats.get(str(run.parent), {}).get(_MEAN, run.best_val_accuracy)
-        return -mean, -run.best_val_accuracy
+        return -_of_repeats(run, repeats.get(str(run.parent), {}), Metric.MEAN, run.score), -run.score
 
     return sorted(runs, key=key)
 
 
+def _of_repeats(run: FinishedRun, repeats: Mapping[str, float], which: str, single: float) -> float:
+    """A figure of a run's score over all that differ in their seed alone, or what holds for a single training."""
+    name = Metric.BEST_VAL_ACCURACY if run.metric == ACCURACY else Metric.BEST_VAL_SCORE
+    return repeats.get(which + name, single)
+
+
 def _best_like(run: FinishedRun, ranked: Sequence[FinishedRun]) -> FinishedRun:
-    """The best run of the same network on the same data."""
-    return next(other for other in ranked if (other.network, other.data_digest) == (run.network, run.data_digest))
+    """The best run of the same network on the same data, judged by the same metric."""
+
+    def kind(one: FinishedRun) -> tuple[str, str, str]:
+        return one.network, one.data_digest, one.metric
+
+    return next(other for other in ranked if kind(other) == kind(run))
 
 
 def _by_chance(row: Row, leader: Row) -> float | None:
@@ -124,14 +134,14 @@ def _by_chance(row: Row, leader: Row) -> float | None:
 
 def _row(run: FinishedRun, names: Sequence[str], repeats: Mapping[str, float]) -> Row:
     test = records.read_test_predictions(run.run_id)
-    correct = is_correct(test["labels"], test["probabilities"])
+    correct = is_correct(test["labels"], test["probabilities"], float(test["threshold"]))
     return Row(
         run_id=run.run_id,
         network=run.network,
         data=run.data,
         digest=run.data_digest,
         champion_of=tuple(sorted(names)),
-        validation=repeats.get(_MEAN, run.best_val_accuracy),
+        validation=_of_repeats(run, repeats, Metric.MEAN, run.score),
         test=Proportion.of(correct),
         parameters=run.parameters,
         megabytes=run.model_bytes / 1e6,
@@ -139,9 +149,10 @@ def _row(run: FinishedRun, names: Sequence[str], repeats: Mapping[str, float]) -
         reviews_per_second=run.test_reviews_per_second,
         correct=correct,
         experiment_id=run.experiment_id,
-        spread=repeats.get(Metric.SPREAD + Metric.BEST_VAL_ACCURACY, 0.0),
+        spread=_of_repeats(run, repeats, Metric.SPREAD, 0.0),
         seeds=1 if Metric.FOLDS in repeats else int(repeats.get(Metric.REPEATS, 1)),
         folds=int(repeats.get(Metric.FOLDS, 0)),
+        metric=run.metric,
     )
 
 
@@ -169,7 +180,9 @@ def cells(ranked: RankedRow) -> list[str]:
     chance = "" if ranked.by_chance is None else f" (p = {ranked.by_chance:.2g})"
     return [
         row.network,
-        f"{row.validation:.4f}" + (f" ± {row.spread:.4f}" if max(row.seeds, row.folds) > 1 else ""),
+        f"{row.validation:.4f}"
+        + (f" ± {row.spread:.4f}" if max(row.seeds, row.folds) > 1 else "")
+        + (f" {row.metric}" if row.metric != ACCURACY else ""),
         f"{row.folds} folds" if row.folds else str(row.seeds),
         f"{row.test.value:.4f}",
         f"{low:.4f} to {high:.4f}",
@@ -190,7 +203,8 @@ def record(ranked: RankedRow) -> dict[str, Any]:
     low, high = row.test.interval
     return {
         "network": row.network,
-        "val_accuracy": row.validation,
+        "metric": row.metric,
+        "val_score": row.validation,
         "val_spread": row.spread,
         "seeds": row.seeds,
         "folds": row.folds,

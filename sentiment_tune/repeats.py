@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from statistics import fmean, stdev
 
+import numpy as np
 import pandas as pd
-from scipy.special import expit
 
 from sentiment_tune import notes
 from sentiment_tune.build import build_network
@@ -20,6 +20,7 @@ from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.folds import Folds
+from sentiment_tune.data.labels import probabilities_of
 from sentiment_tune.errors import InputError
 from sentiment_tune.events import Listener, Message, ignore
 from sentiment_tune.experiment import RunResult, has_checkpoints, run_experiment, start_model_run
@@ -27,12 +28,15 @@ from sentiment_tune.inference.predict import device_of, predict
 from sentiment_tune.tracking import logged_models, records, runs
 from sentiment_tune.tracking.records import RunRecord
 from sentiment_tune.tracking.runs import ActiveRun, RunSpec
-from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag
+from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag, score_of
 from sentiment_tune.training.checkpoint import MINUTES
 from sentiment_tune.training.loop import EpochRecord
 
 MOST = 1000  # seeds: more is a slip of the hand
-_ONCE = {Metric.BEST_EPOCH, Metric.BEST_VAL_ACCURACY, Metric.BEST_VAL_LOSS, Metric.TRAIN_SECONDS}
+_ONCE = {
+    *(Metric.BEST_EPOCH, Metric.BEST_VAL_ACCURACY, Metric.BEST_VAL_LOSS, Metric.BEST_VAL_SCORE),
+    Metric.TRAIN_SECONDS,
+}
 
 
 @dataclass
@@ -47,7 +51,7 @@ class Repeats:
     @property
     def best(self) -> str:
         """Id of the best run, by validation."""
-        return max(self.figures, key=lambda run_id: self.figures[run_id][Metric.BEST_VAL_ACCURACY])
+        return max(self.figures, key=lambda run_id: score_of(self.figures[run_id]))
 
 
 def check_seeds(count: int) -> None:
@@ -163,7 +167,7 @@ def run_repeats(
 
 
 def _better(one: RunResult, other: RunResult) -> RunResult:
-    return other if other.best.val_accuracy > one.best.val_accuracy else one
+    return other if other.best.score > one.best.score else one
 
 
 def _train_each(
@@ -190,12 +194,18 @@ def _train_each(
 
 
 def _unseen(training: Training, result: RunResult) -> pd.DataFrame:
-    """What a network says of its validation reviews: row of the data, fold, label, probability."""
+    """What a network says of its validation reviews: row of the data, fold, label, probability.
+
+    Of more than two classes the label is a name, and each class has a column of its probability.
+    """
     reviews, network = training.corpus.validation, result.package.network
     logits = predict(network, evaluation_batches(reviews, training.config.text, device_of(network)))
-    return pd.DataFrame(
-        {"row": reviews.rows, "fold": training.number, "label": reviews.labels, "probability": expit(logits)}
-    )
+    probabilities, names = probabilities_of(logits), reviews.classes.names
+    columns = {"row": reviews.rows, "fold": training.number}
+    if reviews.classes.are_two:
+        return pd.DataFrame({**columns, "label": reviews.labels, "probability": probabilities})
+    each = {f"probability_{name}": column for name, column in zip(names, probabilities.T, strict=True)}
+    return pd.DataFrame({**columns, "label": np.array(names)[reviews.labels], **each})
 
 
 def _spec_of(training: Training, parent: str, earlier: RunRecord | None) -> RunSpec:
@@ -211,7 +221,8 @@ def _read_result(run: RunRecord, config: ExperimentConfig) -> RunResult:
     names = [field.name for field in fields(EpochRecord) if field.name != "epoch"]
     series = {name: runs.logged_series(run.run_id, name) for name in names}
     epochs = [
-        EpochRecord(epoch, **{name: series[name][epoch] for name in names}) for epoch in sorted(series["val_accuracy"])
+        EpochRecord(epoch, **{name: series[name][epoch] for name in names if series[name]})
+        for epoch in sorted(series["val_accuracy"])
     ]
     return RunResult(
         run_id=run.run_id,

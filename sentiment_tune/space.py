@@ -13,7 +13,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Self, get_type_hints
 
 from sentiment_tune.errors import InputError
 
@@ -61,7 +61,7 @@ class Choice(tuple[Value, ...]):
     __slots__ = ()
     searched = True
 
-    def __new__(cls, *options: Value) -> "Choice":
+    def __new__(cls, *options: Value) -> Self:
         """A choice of these values, given one by one."""
         return super().__new__(cls, options)
 
@@ -74,6 +74,31 @@ class Fixed(Choice):
 
     __slots__ = ()
     searched = False
+
+
+class Text(Fixed):
+    """A text of a form of its own, chosen by the user and never by a study.
+
+    Args:
+        shown: what may be written, for help and errors.
+        accepts: whether a text is of the form.
+        examples: texts that are.
+    """
+
+    shown: str
+    accepts: Callable[[str], bool]
+
+    def __new__(cls, shown: str, accepts: Callable[[str], bool], *examples: str) -> "Text":
+        """Texts that a function accepts."""
+        text = super().__new__(cls, *examples)
+        text.shown, text.accepts = shown, accepts
+        return text
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str) and self.accepts(value)
+
+    def __str__(self) -> str:
+        return self.shown
 
 
 @dataclass(frozen=True)

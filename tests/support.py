@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from sentiment_tune.cli.main import run
 from sentiment_tune.data import batches
 from sentiment_tune.data.corpus import EncodedReviews, Reviews
+from sentiment_tune.data.labels import Classes
 from sentiment_tune.data.text import START, TextConfig
 from sentiment_tune.models import registry as models
 from sentiment_tune.models.registry import NETWORKS
@@ -208,12 +209,27 @@ def toy(rule: Rule = as_drawn, count: int = 64, seed: int = 1) -> Toy:
     return Toy(encoded.ids, encoded.starts, encoded.lengths, labels.astype(np.uint8))
 
 
+THREE = Classes(("bad", "good", "so so"))
+
+
+def toy_of_three(count: int = 96, seed: int = 1) -> Toy:
+    """Short reviews of three classes: with the word A, with the word B, or with neither."""
+    chance = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
+    words = [chance.integers(B + 1, VOCABULARY, chance.integers(4, 12)).tolist() for _ in labels]
+    told = [[], [A], [B]]
+    encoded = EncodedReviews.of(
+        [np.array([START, *held[:3], *told[label], *held[3:]]) for held, label in zip(words, labels, strict=True)]
+    )
+    return Toy(encoded.ids, encoded.starts, encoded.lengths, labels.astype(np.uint8), classes=THREE)
+
+
 def built(name: str, variant: dict[str, Value], train: Toy | None = None, **more: Value) -> nn.Module:
     """A small network with fresh weights, prepared with toy reviews where it asks for them."""
     train = train or toy()
-    given = {**SMALL, **variant, **more}
+    given, classes = {**SMALL, **variant, **more}, len(train.classes)
     with seeded(3):
-        network = models.create_network(name, VOCABULARY, resolve(models.network_class(name), given))
+        network = models.create_network(name, VOCABULARY, resolve(models.network_class(name), given), classes)
         if hasattr(network, "prepare"):
             network.prepare([(padded(train.reviews), torch.from_numpy(train.labels))])  # type: ignore[operator]
     return network

@@ -18,6 +18,7 @@ from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import EncodedReviews
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError
+from sentiment_tune.evaluation.metrics import log_loss
 from sentiment_tune.inference.predict import predict
 from sentiment_tune.models import registry as models
 from sentiment_tune.models.ensemble import Ensemble, reread
@@ -104,7 +105,7 @@ def test_weights_are_those_of_least_loss_and_trust_nobody_to_be_wrong() -> None:
     assert weights[2] == 0
     assert abs(bias) < 0.1
 
-    def loss(weights: np.ndarray, bias: float) -> float:
+    def loss(weights: np.ndarray, bias: np.ndarray) -> float:
         margin = np.where(labels, 1.0, -1.0) * (logits @ weights + bias)
         return float(np.logaddexp(0, -margin).mean() + 0.01 * ((weights - 1 / 3) ** 2).sum())
 
@@ -114,6 +115,26 @@ def test_weights_are_those_of_least_loss_and_trust_nobody_to_be_wrong() -> None:
             moved = weights + step * np.eye(3)[member]
             assert (moved < 0).any() or loss(moved, bias) > least
     assert min(loss(weights, bias - 0.01), loss(weights, bias + 0.01)) > least
+
+
+def test_weights_of_more_classes_are_those_of_least_loss_too() -> None:
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 3, 2000).astype(np.uint8)
+    logits = rng.normal(size=(2000, 3, 2))
+    logits[np.arange(2000), labels, 0] += 2  # the first member knows something
+    weights, biases = ensembles.fit_weights(logits, labels)
+    assert (weights.shape, biases.shape) == ((2,), (3,))
+    assert weights[0] > 0.8
+    assert weights[1] < 0.2
+
+    def loss(weights: np.ndarray, biases: np.ndarray) -> float:
+        return log_loss(logits @ weights + biases, labels) + 0.01 * float(((weights - 0.5) ** 2).sum())
+
+    least = loss(weights, biases)
+    for step in (-0.01, 0.01):
+        assert all(loss(weights + step * one, biases) > least for one in np.eye(2))
+        assert all(loss(weights, biases + step * one) > least for one in np.eye(3))
+    assert ensembles.cross_validate(logits, labels).shape == (2000, 3)
 
 
 def test_no_review_is_judged_by_weights_that_have_seen_it() -> None:

@@ -48,7 +48,7 @@ def test_a_note_says_what_came_of_it_and_leads_on(corpus: Corpus, monkeypatch: p
         " · [model](#/experiments/7/models/m-1?workflowType=machine_learning)"
         " · [study](#/experiments/7/runs/4567?workflowType=machine_learning)",
         "",
-        "Test accuracy **0.7500** (the more frequent class 0.5000, linear 0.9000), validation accuracy 0.8000",
+        "Test accuracy **0.7500** (the most frequent class 0.5000, linear 0.9000), validation accuracy 0.8000",
         "",
         'Load it: `mlflow.pyfunc.load_model("models:/m-1").predict(["a fine film"])`',
         "",
@@ -69,7 +69,7 @@ def test_a_file_with_a_blank_can_be_typed(corpus: Corpus, tmp_path: Path) -> Non
     config = ExperimentConfig.of("linear", {"data": str(tmp_path / "my films.csv"), "label": "stars"})
     note = notes.finished(config, corpus, RUN, notes.Result(0.8, 0.75, "models:/m-1"))
     assert f"--data '{tmp_path}/my films.csv' --label stars`" in note
-    assert np.isclose(notes._majority(corpus), 0.5)
+    assert np.isclose(corpus.majority, 0.5)
 
 
 def test_a_database_that_does_not_answer_costs_a_note_its_comparison_only(
@@ -80,4 +80,4 @@ def test_a_database_that_does_not_answer_costs_a_note_its_comparison_only(
 
     monkeypatch.setattr("sentiment_tune.tracking.records.find_runs", fail)
     note = notes.finished(ExperimentConfig.of("cnn", {}), corpus, RUN, notes.Result(0.8, 0.75, "models:/m-1"))
-    assert "(the more frequent class 0.5000), validation" in note
+    assert "(the most frequent class 0.5000), validation" in note

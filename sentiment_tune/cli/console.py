@@ -19,13 +19,12 @@ from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.tracking import delivery, server, ui
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from pandas import DataFrame
 
     from sentiment_tune.api import Inspection, StudyResult, TrainedRun
     from sentiment_tune.ensembling import EnsembleResult
     from sentiment_tune.events import Event
+    from sentiment_tune.inference.bulk import Answer
     from sentiment_tune.ranking import RankedRow
     from sentiment_tune.recovery import Finding
     from sentiment_tune.space import Value
@@ -42,10 +41,12 @@ def trained(run: "TrainedRun", **given: "Value | None") -> None:
     if run.repeats is not None:
         _repeated(run.repeats, str(run.repeats_run_id))
         best = _which(run)
+    seconds = f"trained{once_more} in {metrics['train_seconds']:.0f} s"
     terminal().print(
-        f"\n{best}{model} on {run.data}: test accuracy {metrics['test_accuracy']:.4f}, validation "
-        f"{metrics['best_val_accuracy']:.4f} in epoch {metrics['best_epoch']}, {run.parameters:,} parameters, "
-        f"trained{once_more} in {metrics['train_seconds']:.0f} s\nrun {run.run_id}, model {run.model_uri}\n",
+        f"\n{best}{model} on {run.data}: test accuracy {metrics['test_accuracy']:.4f} (the most frequent class "
+        f"{metrics['test_majority_accuracy']:.4f}), validation {metrics['best_val_accuracy']:.4f} in epoch "
+        f"{metrics['best_epoch']}{_judged(run)}, {run.parameters:,} parameters, {seconds}\n"
+        f"run {run.run_id}, model {run.model_uri}\n",
         style="bold",
     )
     say(f"compare the runs   {_ui(ui.runs_page(run.experiment_id))}")
@@ -59,6 +60,16 @@ def _which(run: "TrainedRun") -> str:
         return f"the best, with seed {run.settings['seed']}: "
     (fold,) = run.repeats["fold"][run.repeats["run_id"] == run.run_id]
     return f"the best, validated by fold {fold}: "
+
+
+def _judged(run: "TrainedRun") -> str:
+    """By what the epoch was chosen, and what that came to, where it was not accuracy."""
+    if "best_val_score" not in run.metrics:
+        return ""
+    metric = str(run.settings["metric"])
+    test = run.metrics.get(f"test_{metric}")
+    tested = "" if test is None else f", test {test:.4f}"
+    return f" by {metric.replace('_', ' ')} (validation {abs(run.metrics['best_val_score']):.4f}{tested})"
 
 
 def _repeated(repeats: "DataFrame", run_id: str) -> None:
@@ -235,9 +246,12 @@ def _command(name: str) -> str:
     return name if is_found else shlex.quote(os.path.relpath(script))
 
 
-def scores(texts: Sequence[str], probabilities: "NDArray[np.float64]") -> None:
-    """One line a text: label, probability of being positive, the text."""
-    from sentiment_tune.inference.scorer import label_for
+def scores(texts: Sequence[str], rows: "Sequence[Answer]", names: Sequence[str]) -> None:
+    """One line a text: label, probability of the second of two classes or of the label, the text.
 
-    for text, probability in zip(texts, probabilities.tolist(), strict=True):
-        say(f"{label_for(probability)}  p(positive)={probability:.4f}  {text}")
+    Where each class has a column, all of them.
+    """
+    for text, (probability, label, *each) in zip(texts, rows, strict=True):
+        of = names[1] if len(names) == 2 else label
+        shown = dict(zip(names, each, strict=True)) if each else {of: probability}
+        say(f"{label}  {'  '.join(f'p({name})={value:.4f}' for name, value in shown.items())}  {text}")

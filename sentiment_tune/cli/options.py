@@ -206,6 +206,13 @@ def data_options(command: F) -> F:
             metavar="COLUMN",
             help="column of the labels  [default: label, or the usual]",
         ),
+        option(
+            "--labels",
+            group="data",
+            metavar="RULES",
+            help="labels that are read as classes, others are left out: '1,2=negative 4,5=positive', which is also "
+            "called stars  [default: each label is a class]",
+        ),
         option("--text", group="data", metavar="COLUMN", help="column of the texts  [default: text, or the usual]"),
         option(
             "--data",

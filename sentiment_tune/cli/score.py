@@ -18,8 +18,8 @@ from sentiment_tune.errors import InputError
 if TYPE_CHECKING:
     from sentiment_tune.api import Model
     from sentiment_tune.data.readers import Reading
-    from sentiment_tune.display import ScoringDisplay
     from sentiment_tune.data.text import Tally
+    from sentiment_tune.display import ScoringDisplay
     from sentiment_tune.inference.bulk import ScoreAll, Scores
 
 

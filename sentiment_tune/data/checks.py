@@ -36,6 +36,8 @@ def way_out(rule: str) -> str:
     """What to do where words are hardly known that were found by a rule."""
     known = "; Keras' rule knows one blank and ASCII's punctuation only, --text-rule unicode knows more"
     return f"see how they are read with sentiment-tune inspect{known if rule == KERAS else ''}"
+
+
 _Sketches = tuple[NDArray[np.uint64], NDArray[np.int64]]  # hashes, and the review of each
 
 

@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.data.checks import Check
+from sentiment_tune.data.labels import SENTIMENT, Classes
 from sentiment_tune.data.rules import KERAS
 from sentiment_tune.data.store import TEST, TRAIN, VALIDATION, Store
 from sentiment_tune.data.text import PADDING, Tally, Vocabulary
 
+if TYPE_CHECKING:
+    from sentiment_tune.data.tokens import Tokens
+
 
 def _none() -> NDArray[np.int64]:
     return np.zeros(0, np.int64)
-
-if TYPE_CHECKING:
-    from sentiment_tune.data.tokens import Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,7 @@ class EncodedReviews:
     def take(self, reviews: NDArray[np.integer] | slice) -> "EncodedReviews":
         """Some of the reviews, in that order."""
         return EncodedReviews(self.ids, self.starts[reviews], self.lengths[reviews])
+
     def where(self, kept: NDArray[np.bool_]) -> "EncodedReviews":
         """The reviews `kept` [review], of reviews that stand one after another."""
         lengths = self.lengths[kept]
@@ -73,24 +75,25 @@ class RawReviews:
     """What a source holds, before a validation part is drawn and texts are encoded."""
 
     texts: "Sequence[str] | Tokens"  # what was read of them where they are not kept; empty where ids come along
-    labels: NDArray[np.uint8]  # [review], 1 is positive
+    labels: NDArray[np.uint8]  # [review], the number of its class
     part: NDArray[np.uint8]  # [review], one of store.PARTS; validation may be missing
     encoded: EncodedReviews | None = None  # in place of texts
     words: Sequence[str] = ()  # of the ids
     groups: NDArray[np.int64] | None = None  # [review], of those that are to stay in one part
     remarks: Sequence[str] = ()  # what was found out of how the source was saved
+    classes: Classes = SENTIMENT
 
 
 @dataclass(frozen=True, eq=False)
 class Reviews(EncodedReviews):
     """Reviews with their labels: a part of a corpus, its ids memory-mapped."""
 
-    labels: NDArray[np.uint8]  # [review], 1 is positive
+    labels: NDArray[np.uint8]  # [review], the number of its class
     digest: str = ""  # over labels, lengths and ids: 16 hex digits
     rows: NDArray[np.int64] = field(default_factory=_none)  # of the source [review]; empty where nobody knows
-    groups: NDArray[np.int64] = field(
-        default_factory=_none
-    )  # of those that are to stay in one part [review]; empty where there are none
+    # of those that are to stay in one part [review]; empty where there are none
+    groups: NDArray[np.int64] = field(default_factory=_none)
+    classes: Classes = SENTIMENT
 
     def union(self, other: "Reviews") -> "Reviews":
         """The reviews of two parts of one corpus as one part, in the order of the source."""
@@ -115,6 +118,7 @@ class Reviews(EncodedReviews):
             self.labels[reviews],
             rows=_reordered(self.rows, reviews),
             groups=_reordered(self.groups, reviews),
+            classes=self.classes,
         )
 
 
@@ -133,19 +137,41 @@ class Corpus:
     remarks: Sequence[str] = ()  # what was found out of how its source was saved, a line each
     checks: Sequence[Check] = ()  # what is odd about its reviews, and what is not
 
+    @property
+    def classes(self) -> Classes:
+        """What its reviews can be."""
+        return self.train.classes
+
+    @property
+    def majority(self) -> float:
+        """Accuracy on test of who always says the most frequent class of train; 0 without a test part."""
+        most = np.bincount(self.train.labels, minlength=len(self.classes)).argmax()
+        return float((self.test.labels == most).mean()) if len(self.test) else 0.0
+
     @classmethod
     def of(cls, name: str, source: str, store: Store, rule: str = KERAS) -> "Corpus":
         """The corpus in a store, whose texts were read by a rule."""
         train, validation, test = (_reviews_of(store, part) for part in (TRAIN, VALIDATION, TEST))
         vocabulary, checks = Vocabulary(store.words, rule), [Check(**check) for check in store.checks]
-        return cls(name, source, store.digests[-1], vocabulary, train, validation, test, None, store.remarks, checks)
+        return cls(
+            name=name,
+            source=source,
+            digest=store.digests[-1],
+            vocabulary=vocabulary,
+            train=train,
+            validation=validation,
+            test=test,
+            remarks=store.remarks,
+            checks=checks,
+        )
 
 
 def _reviews_of(store: Store, part: int) -> Reviews:
     rows = np.flatnonzero(store.part == part)
     starts = store.offsets[rows]
     lengths, groups = store.offsets[rows + 1] - starts, _reordered(store.groups, rows)
-    return Reviews(store.ids, starts, lengths, store.targets[rows], store.digests[part], rows, groups)
+    digest = store.digests[part]
+    return Reviews(store.ids, starts, lengths, store.targets[rows], digest, rows, groups, store.classes)
 
 
 def _reordered(values: NDArray[np.int64], reviews: NDArray[np.integer] | slice) -> NDArray[np.int64]:

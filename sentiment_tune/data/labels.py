@@ -1,41 +1,240 @@
-"""The two classes: their names, the spellings of a label, and the probability above which a review is positive."""
+"""Labels: how they are spelled, the classes they name, and which class an answer predicts.
 
-from collections.abc import Sequence
-from numbers import Number
-from typing import Any, overload
+Two classes have one number as their answer, that of the second; more have one number each.
+"""
+
+import math
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.errors import InputError
+from sentiment_tune.space import unknown_name
 
-CLASS_NAMES = ("negative", "positive")  # of the labels 0 and 1
-_NEGATIVE, _POSITIVE = ("0", "neg", CLASS_NAMES[0], "false", "0.0"), ("1", "pos", CLASS_NAMES[1], "true", "1.0")
-_SHOWN = (*_NEGATIVE[:3], *_POSITIVE[:3])
-_SPELLINGS = {**dict.fromkeys(_NEGATIVE, 0), **dict.fromkeys(_POSITIVE, 1)}
-
-
-@overload
-def is_positive(probabilities: float) -> bool: ...
-@overload
-def is_positive(probabilities: NDArray[np.floating]) -> NDArray[np.bool_]: ...
-def is_positive(probabilities: Any) -> Any:
-    """Whether a review with this probability of being positive is predicted positive; at 0.5 it is not."""
-    return probabilities > 0.5
+MOST = 100  # classes
+THRESHOLD = 0.5  # of the probability above which a review is of the second of two classes; at it, it is not
+_NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?", re.ASCII)
+_NAMES = {"0": 0, "neg": 0, "negative": 0, "false": 0, "1": 1, "pos": 1, "positive": 1, "true": 1}
+_LARGEST = 10**15
+_NOTHING = ("NAType", "NaTType")  # of pandas
+_PRESETS = {"stars": "1,2=negative 4,5=positive"}
 
 
-def parse_labels(cells: Sequence[Any], origin: object) -> NDArray[np.uint8]:
-    """Labels [row], 0 or 1; InputError names the origin and the first row, counted from 1, with another one."""
-    return np.array([_parse_label(cell, row, origin) for row, cell in enumerate(cells, 1)], dtype=np.uint8)
+@dataclass(frozen=True)
+class Classes:
+    """What a review can be, in the order of the numbers that stand for it.
+
+    Attributes:
+        names: from 2 to 100, each once.
+        ordered: whether the names are numbers in their order, of which one can be nearer to another than to a third.
+    """
+
+    names: tuple[str, ...]
+    ordered: bool = False
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def are_two(self) -> bool:
+        """Whether one number answers for both."""
+        return len(self.names) == 2
+
+    def number_of(self, name: str) -> int:
+        """The number of the class that a user calls so; InputError where there is none."""
+        key = _key_of_text(name)
+        keys = [_key_of_text(known) for known in self.names]
+        if key in keys:
+            return keys.index(key)
+        if self == SENTIMENT and key in _NAMES:
+            return _NAMES[key]
+        raise unknown_name("class", name, self.names)
 
 
-def _parse_label(cell: Any, row: int, origin: object) -> int:
-    spelling = cell.strip().lower() if isinstance(cell, str) else _whole_number(cell)
-    if spelling not in _SPELLINGS:
-        raise InputError(f"{origin}, row {row}: no label {cell!r:.40}; choose from {', '.join(_SHOWN)}")
-    return _SPELLINGS[spelling]
+SENTIMENT = Classes(("negative", "positive"))
 
 
-def _whole_number(cell: Any) -> str | None:
-    """0 or 1 as a text, from a number or a truth value of Python, NumPy or pandas."""
-    return str(int(cell)) if isinstance(cell, Number | np.bool_) and cell in (0, 1) else None
+def classify(probabilities: NDArray[np.floating], threshold: float = THRESHOLD) -> NDArray[np.int64]:
+    """The class [review] that probabilities predict: of the second of two [review], or of each [review, class]."""
+    if probabilities.ndim == 2:
+        return probabilities.argmax(1)
+    return (probabilities > threshold).astype(np.int64)
+
+
+def probabilities_of(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities in the shape of the logits: of the second of two classes [review], or of each [review, class]."""
+    from scipy.special import expit, softmax  # slow to import
+
+    return expit(logits) if logits.ndim == 1 else softmax(logits, axis=1)
+
+
+def both_columns(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """A column for each class, of probabilities that may be those of the second of two alone: [review, class]."""
+    columns = probabilities if probabilities.ndim == 2 else np.stack([1 - probabilities, probabilities], 1)
+    return columns.astype(np.float64, copy=False)
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Labels as a user has them read; those that it does not name are dropped.
+
+    Attributes:
+        names: class by label, as its key.
+    """
+
+    names: Mapping[str, str]
+
+    @classmethod
+    def of(cls, given: str) -> "LabelMap":
+        """What `1,2=negative 4,5=positive` says, or a preset's name; InputError where it cannot be read."""
+        wrong = InputError(f"labels cannot be {given!r:.100}: give such as '1,2=negative 4,5=positive', or stars")
+        try:
+            rules = [rule.rpartition("=") for rule in shlex.split(_PRESETS.get(given.strip().lower(), given))]
+        except ValueError:
+            raise wrong from None
+        names: dict[str, str] = {}
+        for labels, _, name in rules:
+            for label in labels.split(","):
+                if not label.strip() or not name.strip():
+                    raise wrong
+                if names.setdefault(_key_of_text(label), name.strip()) != name.strip():
+                    raise InputError(f"labels cannot be {given!r:.100}: {label.strip()!r} is to be of two classes")
+        if len({_key_of_text(name) for name in names.values()}) < 2:
+            raise wrong
+        return cls(names)
+
+
+@dataclass
+class LabelReader:
+    """Labels out of any number of columns, read as they come; what their classes are is known when all were read.
+
+    Attributes:
+        given: what is to be read otherwise than it is written.
+    """
+
+    given: LabelMap | None = None
+    _codes: dict[str, int] = field(default_factory=dict)  # by the key of a spelling
+    _spellings: dict[str, str] = field(default_factory=dict)  # to be shown, by key: the first in the alphabet
+    _dropped: Counter[str] = field(default_factory=Counter)
+
+    def read(self, cells: Iterable[Any], origin: object) -> NDArray[np.int64]:
+        """A code [row] of each cell, of which none is left out; InputError names the first row without a label."""
+        return np.array([self.code(cell, f"{origin}, row {row}") for row, cell in enumerate(cells, 1)], dtype=np.int64)
+
+    def code(self, cell: Any, where: str) -> int | None:
+        """The code of a label, None of one that is left out; InputError names where there is none."""
+        spelling = _spelling(cell)
+        if not spelling:
+            raise InputError(
+                f"{where}: {'the label is missing' if spelling == '' else f'no label {cell!r:.40}'}; write a name or a "
+                "number there, or remove the row"
+            )
+        key = _key_of_text(spelling)
+        if self.given is not None and key not in self.given.names:
+            self._dropped[spelling] += 1
+            return None
+        if self._spellings.setdefault(key, spelling) > spelling:
+            self._spellings[key] = spelling
+        code = self._codes.setdefault(key, len(self._codes))
+        if code == 1000 * MOST:
+            raise self._too_many(where)
+        return code
+
+    def classes(self, origin: object) -> Classes:
+        """What the labels name; InputError if that are fewer than two or more than can be told apart."""
+        names = self._names()
+        if len(names) > MOST:
+            raise self._too_many(origin)
+        if len(names) == 1 and names[0] not in SENTIMENT.names:
+            raise InputError(f"{origin}: all reviews are labelled {names[0]!r:.40}; there is nothing to tell apart")
+        if set(names) <= set(SENTIMENT.names):
+            return SENTIMENT
+        return Classes(tuple(names), all(_NUMBER.fullmatch(name) for name in names))
+
+    def numbers(self, codes: NDArray[np.int64], classes: Classes) -> NDArray[np.uint8]:
+        """The class [row] of each code."""
+        known = {_key_of_text(name): number for number, name in enumerate(classes.names)}
+        names = self._name_of_key()
+        return np.array([known[_key_of_text(names[key])] for key in self._codes], np.uint8)[codes]
+
+    def remark(self) -> str | None:
+        """What was read otherwise than it is written, and what was dropped, with counts."""
+        if self.given is None:
+            return None
+        read = ", ".join(f"{self._spellings.get(key, key)} as {name}" for key, name in self.given.names.items())
+        dropped = ", ".join(f"{name!r:.40}" for name in [*self._dropped][:5])
+        more = " and others" if len(self._dropped) > 5 else ""
+        left = f"; {self._dropped.total():,} rows are left out, labelled {dropped}{more}" if dropped else ""
+        return f"labels: {read}{left}"
+
+    def _name_of_key(self) -> Mapping[str, str]:
+        """The class that each label's key names; two classes in one of their usual spellings are called as they are."""
+        keys = set(self._codes)
+        if self.given is not None:
+            spelled = {key: name for key, name in self.given.names.items() if key in keys}
+            wanted = {_key_of_text(name) for name in self.given.names.values()}
+            usual = wanted <= _NAMES.keys() and len({_NAMES[one] for one in wanted}) == 2
+            return {
+                key: SENTIMENT.names[_NAMES[_key_of_text(name)]] if usual else name for key, name in spelled.items()
+            }
+        if keys == {"-1", "1"}:
+            return {"-1": SENTIMENT.names[0], "1": SENTIMENT.names[1]}
+        if keys <= _NAMES.keys():
+            return {key: SENTIMENT.names[_NAMES[key]] for key in keys}
+        return self._spellings
+
+    def _names(self) -> list[str]:
+        """The classes in their order: as numbers, if all are, else by their letters."""
+        names = {_key_of_text(name): name for name in self._name_of_key().values()}
+        if all(_NUMBER.fullmatch(key) for key in names):
+            return [names[key] for key in sorted(names, key=float)]
+        return [names[key] for key in sorted(names)]
+
+    def _too_many(self, origin: object) -> InputError:
+        some = ", ".join(f"{name!r:.20}" for name in [*self._spellings.values()][:3])
+        return InputError(
+            f"{origin}: {len(self._codes):,} different labels, such as {some}; more than {MOST} cannot be told apart: "
+            "name another column with --label, or put labels together with --labels"
+        )
+
+
+def parse_labels(cells: Sequence[Any], origin: object) -> tuple[NDArray[np.uint8], Classes]:
+    """Class [row] of each cell, and the classes that they name; InputError names the origin and the row."""
+    reader = LabelReader()
+    codes = reader.read(cells, origin)
+    classes = reader.classes(origin)
+    return reader.numbers(codes, classes), classes
+
+
+def _spelling(cell: Any) -> str | None:
+    """A label as it is shown: a number as it is written shortest; empty where nothing stands, None for what is none."""
+    if cell is None or type(cell).__name__ in _NOTHING:
+        return ""
+    if isinstance(cell, str):
+        text = cell.strip()
+        return _shortest(float(text)) if _NUMBER.fullmatch(text) else text
+    if isinstance(cell, bool | np.bool_):
+        return str(bool(cell)).lower()
+    try:
+        number = float(cell) if isinstance(cell, Real | Decimal) else math.inf
+    except (OverflowError, ValueError):
+        return None
+    return "" if math.isnan(number) else _shortest(number) if abs(number) < _LARGEST else None
+
+
+def _shortest(number: float) -> str:
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
+def _key_of_text(text: str) -> str:
+    """What two spellings of one label have in common."""
+    text = text.strip()
+    return _shortest(float(text)) if _NUMBER.fullmatch(text) else text.casefold()

@@ -22,7 +22,7 @@ from sentiment_tune.data import imdb
 from sentiment_tune.data.checks import check_reviews, check_words, is_in, review_keys
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews
 from sentiment_tune.data.folders import expand, files_in, open_files, open_folder
-from sentiment_tune.data.labels import parse_labels
+from sentiment_tune.data.labels import SENTIMENT, LabelMap, LabelReader, parse_labels
 from sentiment_tune.data.packing import parse_size
 from sentiment_tune.data.readers import SUFFIXES, Reading, Row
 from sentiment_tune.data.rules import KERAS, RULES, UNICODE
@@ -75,6 +75,7 @@ class DataConfig:
     delimiter: str | None = None
     columns: str | None = None  # names with commas between, of a file whose first line names none
     sheet: str | None = None  # of a spreadsheet
+    labels: str | None = None  # which labels are read as which classes, as of `LabelMap.of`; None: as they are written
     deduplicate: bool = False  # whether reviews that the test has too are left out of train and validation
     text_rule: str | None = None  # of `data.rules`, by which texts are read; None: keras for ids, else DEFAULT_RULE
     validation: str = "random"  # what it is drawn by, of IMDB: random reviews, or films, each whole in one part
@@ -87,6 +88,8 @@ class DataConfig:
         self.reading  # noqa: B018  # refuses what is none
         if self.validation not in VALIDATIONS:
             raise unknown_name("validation", self.validation, VALIDATIONS)
+        if self.labels is not None:
+            LabelMap.of(self.labels)
 
     @property
     def reading(self) -> Reading:
@@ -155,9 +158,9 @@ def encode_training_texts(texts: Iterable[str], labels: Iterable[Any], config: D
     rule = (config or DataConfig()).rule_of_texts
     raw = _read_texts(texts, labels, lambda labels: np.full(len(labels), TRAIN, dtype=np.uint8))
     part = draw_validation(raw.part, raw.labels)
-    check_parts(part, raw.labels, "texts", (TRAIN, VALIDATION))
+    check_parts(part, raw.labels, "texts", raw.classes, (TRAIN, VALIDATION))
     reviews, words, _ = _encode(raw, part, rule)
-    store = Store.of(reviews.ids, reviews.lengths, raw.labels, part, words)
+    store = Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, classes=raw.classes)
     return Corpus.of("texts", "sentiment_tune.texts", store, rule)
 
 
@@ -204,7 +207,8 @@ def _convert(source: _Source, deduplicate: bool) -> Store:
     if tokens:
         checks.append(check_words(tokens.lengths[keep], reviews.lengths, part))
     rows = [asdict(check) for check in checks]
-    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, raw.remarks, rows, raw.groups)
+    about = raw.remarks, rows, raw.groups, raw.classes
+    return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, *about)
 
 
 # ---- read
@@ -219,6 +223,8 @@ def _choose(config: DataConfig) -> _Source:
         raise InputError(
             f"test={config.test} goes with a table; {config.data!r} is none, it has a test part of its own"
         )
+    if config.labels is not None:
+        raise InputError(f"labels={config.labels!r:.100} goes with a table; {config.data!r} is none, leave it out")
     if path.suffix.lower() == ".npz":
         return _npz(path, config)
     if config.data not in NAMES:
@@ -271,6 +277,8 @@ def _table(path: Path, config: DataConfig) -> _Source:
     hashes = [_hash_file(file) for source in sources for file in _files(source)]
     reading = asdict(config.reading) | {"unpack_limit": None}
     said = reading | {"group": config.group}
+    if config.labels is not None:
+        said |= {"labels": config.labels}
     told = [said] if any(said.values()) else []  # keys of before there was anything to say
     key = store_key("table", hashes, config.text, config.label, config.split, *told)
 
@@ -285,15 +293,15 @@ def _frame(frame: "pd.DataFrame", config: DataConfig) -> _Source:
     for name in (config.text, config.label, config.split):
         if columns.count(name) > 1:
             raise InputError(f"frame has more than one column {name!r}: rename all but one")
-    texts, tables = list[str](), list[Table]()
+    texts, tables, labels = list[str](), list[Columns](), _label_reader(config)
     with ExitStack() as stack:
         opened = [(Table("frame", columns, []), frame.itertuples(index=False, name=None))]
         opened += [stack.enter_context(_open(source, config.reading)) for source in _test_files(config)]
         for table, rows in opened:
-            kept, some = _columns(table, rows, config)
+            kept, some = _columns(table, rows, labels, config)
             texts += some
             tables.append(kept)
-    return _in_memory("frame", _read_tables(tables, texts, config), texts, config.rule_of_texts)
+    return _in_memory("frame", _read_tables(tables, texts, labels, config), texts, config.rule_of_texts)
 
 
 def _texts(texts: Iterable[str], labels: Iterable[Any], rule: str) -> _Source:
@@ -311,14 +319,16 @@ def _read_texts(
     if len(texts) != len(labels):
         raise InputError(f"{len(texts):,} texts and {len(labels):,} labels: give one label a text")
     table = Table("texts", (DataConfig.text, DataConfig.label), list(zip(texts, labels, strict=True)))
-    parsed = parse_labels(labels, "texts")
-    return RawReviews(table.texts(DataConfig.text, "texts"), parsed, draw(parsed))
+    parsed, classes = parse_labels(labels, "texts")
+    return RawReviews(table.texts(DataConfig.text, "texts"), parsed, draw(parsed), classes=classes)
 
 
 def _in_memory(name: str, raw: RawReviews, texts: Iterable[str], rule: str) -> _Source:
     """Reviews that were read already, known in the cache by their content."""
     groups = b"" if raw.groups is None else raw.groups.tobytes()
     digest = hashlib.sha256(raw.labels.tobytes() + raw.part.tobytes() + groups)
+    if raw.classes != SENTIMENT:
+        digest.update("\n".join(raw.classes.names).encode())
     for text in texts:
         digest.update(hashlib.sha256(text.encode()).digest())
     return _Source(name, f"sentiment_tune.{name}", store_key("memory", digest.hexdigest()), lambda: raw, rule)
@@ -345,48 +355,69 @@ def _open(source: Path, reading: Reading) -> AbstractContextManager[tuple[Table,
 
 def _read_sources(sources: Sequence[Path], config: DataConfig) -> RawReviews:
     """Reviews of one table, or of one to train on and one to test on, whose texts are not kept."""
-    tables: list[Table] = []
+    tables, labels = list[Columns](), _label_reader(config)
 
     def texts() -> Iterator[str]:
         for source in sources:
             with _open(source, config.reading) as (table, rows):
-                kept, some = _columns(table, rows, config)
+                kept, some = _columns(table, rows, labels, config)
                 yield from some
                 tables.append(kept)
 
-    return _read_tables(tables, Tokens(texts(), config.rule_of_texts), config)
+    return _read_tables(tables, Tokens(texts(), config.rule_of_texts), labels, config)
 
 
-def _columns(table: Table, rows: Iterable[Row], config: DataConfig) -> tuple[Columns, Iterator[str]]:
-    """What is asked of a table beside its texts, which is filled while the texts are taken."""
+def _label_reader(config: DataConfig) -> LabelReader:
+    return LabelReader(LabelMap.of(config.labels) if config.labels else None)
+
+
+def _columns(
+    table: Table, rows: Iterable[Row], labels: LabelReader, config: DataConfig
+) -> tuple[Columns, Iterator[str]]:
+    """What is asked of a table beside its texts, which is filled while the texts are taken.
+
+    Rows whose label is left out are passed over.
+    """
     text = table.name_of(config.text, "--text or text=")
-    names = [table.name_of(config.label, "--label or label=")]
-    names += [table.name_of(config.group, "--group or group=")] if config.group is not None else []
+    label = table.columns.index(table.name_of(config.label, "--label or label="))
+    names = [table.name_of(config.group, "--group or group=")] if config.group is not None else []
     names += [config.split] if config.split in table.columns else []
-    cells: dict[str, list[Any]] = {name: [] for name in names}
-    places = [(table.columns.index(name), cells[name]) for name in cells]
+    kept = Columns.of(table, names)
+    places = [(table.columns.index(name), kept.cells[name]) for name in names]
 
     def texts(place: int) -> Iterator[str]:
         for number, row in enumerate(rows, 1):
-            yield text_in(row[place], f"{table.origin}, row {number}", text)
+            where = f"{table.origin}, row {number}"
+            code = labels.code(row[label], where)
+            if code is None:
+                continue
+            yield text_in(row[place], where, text)
+            kept.labels.append(code)
+            kept.numbers.append(number)
             for index, column in places:
                 cell = row[index]
                 column.append(sys.intern(cell) if type(cell) is str else cell)  # once, however many rows have it
 
-    return Columns(table, cells), texts(table.columns.index(text))
+    return kept, texts(table.columns.index(text))
 
 
-def _read_tables(tables: Sequence[Table], texts: Sequence[str] | Tokens, config: DataConfig) -> RawReviews:
+def _read_tables(
+    tables: Sequence[Columns], texts: Sequence[str] | Tokens, reader: LabelReader, config: DataConfig
+) -> RawReviews:
     """The reviews of these texts, by the other columns of their tables."""
-    labels = [parse_labels(table.column(config.label, "--label or label="), table.origin) for table in tables]
+    classes = reader.classes(tables[0].origin)
+    labels = [reader.numbers(np.array(table.labels, np.int64), classes) for table in tables]
     groups, cells = None, []
     if config.group is not None:
         cells = [cell for table in tables for cell in table.column(config.group, "--group or group=")]
         groups = parse_groups(cells)
     parts = _read_parts(tables, labels, config.split, groups)
     if groups is not None:
-        check_groups(parts, groups, cells, tables[0].origin)
-    return RawReviews(texts, np.concatenate(labels), parts, groups=groups, remarks=[*_remarks(tables, config)])
+        numbers = [number for table in tables for number in table.numbers]
+        check_groups(parts, groups, numbers, cells, tables[0].origin)
+    told = reader.remark()
+    remarks = [*_remarks(tables, config), *([told] if told else [])]
+    return RawReviews(texts, np.concatenate(labels), parts, groups=groups, remarks=remarks, classes=classes)
 
 
 def _remarks(tables: Sequence[Table], config: DataConfig) -> Iterator[str]:
@@ -400,7 +431,7 @@ def _remarks(tables: Sequence[Table], config: DataConfig) -> Iterator[str]:
 
 
 def _read_parts(
-    tables: Sequence[Table], labels: Sequence[NDArray[np.uint8]], column: str, groups: NDArray[np.int64] | None
+    tables: Sequence[Columns], labels: Sequence[NDArray[np.uint8]], column: str, groups: NDArray[np.int64] | None
 ) -> NDArray[np.uint8]:
     """Part [review] by the second table, else by the split column, else by drawing a share for the test."""
     if len(tables) == 2:
@@ -408,7 +439,7 @@ def _read_parts(
     (table,) = tables
     if column == DataConfig.split and column not in table.columns:
         return draw_test(labels[0], groups)
-    return parse_parts(table.column(column, "--split or split="), table.origin)
+    return parse_parts(table.column(column, "--split or split="), table.numbers, table.origin)
 
 
 def _hash_file(path: Path) -> str:
@@ -426,7 +457,7 @@ def _hash_file(path: Path) -> str:
 def _split(raw: RawReviews, origin: str) -> NDArray[np.uint8]:
     """Part [review], a validation part drawn out of train unless the source names one; InputError if one is wanting."""
     part = raw.part if VALIDATION in raw.part else draw_validation(raw.part, raw.labels, raw.groups)
-    check_parts(part, raw.labels, origin)
+    check_parts(part, raw.labels, origin, raw.classes)
     return part
 
 
@@ -443,9 +474,7 @@ def _left(keep: NDArray[np.bool_]) -> str:
 # ---- encode
 
 
-def _encode(
-    raw: RawReviews, part: NDArray[np.uint8], rule: str
-) -> tuple[EncodedReviews, Sequence[str], Tokens | None]:
+def _encode(raw: RawReviews, part: NDArray[np.uint8], rule: str) -> tuple[EncodedReviews, Sequence[str], Tokens | None]:
     """Ids of all reviews, and the words they stand for; of texts by the words of train, and what is known of them."""
     if raw.encoded is not None:
         return raw.encoded, raw.words, None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_tune.data.labels import SENTIMENT, Classes
 from sentiment_tune.data.store import PARTS, TEST, TRAIN, VALIDATION
 from sentiment_tune.errors import InputError
 
@@ -18,9 +19,10 @@ _SPELLINGS = {"train": TRAIN, "test": TEST, **dict.fromkeys(("validation", "vali
 PART_NAMES = tuple(_SPELLINGS)
 
 
-def parse_parts(cells: Sequence[Any], origin: object) -> NDArray[np.uint8]:
-    """Part [row] that each cell names; InputError names the origin and the first row, counted from 1, with another."""
-    return np.array([_parse_part(cell, row, origin) for row, cell in enumerate(cells, 1)], dtype=np.uint8)
+def parse_parts(cells: Sequence[Any], numbers: Sequence[int], origin: object) -> NDArray[np.uint8]:
+    """Part [row] that each cell names; InputError names the origin and the number of the first row with another."""
+    numbered = zip(cells, numbers, strict=True)
+    return np.array([_parse_part(cell, row, origin) for cell, row in numbered], dtype=np.uint8)
 
 
 def _parse_part(cell: Any, row: int, origin: object) -> int:
@@ -57,14 +59,16 @@ def parse_groups(cells: Sequence[Any]) -> NDArray[np.int64]:
     return np.array([numbers.setdefault(str(cell), len(numbers)) for cell in cells], dtype=np.int64)
 
 
-def check_groups(part: NDArray[np.uint8], groups: NDArray[np.int64], cells: Sequence[Any], origin: object) -> None:
-    """InputError naming the first group that stands in two parts, as the source itself names them."""
+def check_groups(
+    part: NDArray[np.uint8], groups: NDArray[np.int64], numbers: Sequence[int], cells: Sequence[Any], origin: object
+) -> None:
+    """InputError naming the first group that stands in two parts [review], by its cell and its row's number."""
     first: dict[int, int] = {}
-    for row, (group, one) in enumerate(zip(groups.tolist(), part.tolist(), strict=True)):
+    for number, cell, group, one in zip(numbers, cells, groups.tolist(), part.tolist(), strict=True):
         other = first.setdefault(group, one)
         if other != one:
             raise InputError(
-                f"{origin}, row {row + 1}: {cells[row]!r:.40} is in {_NAMES[other]} and in {_NAMES[one]}: leave out "
+                f"{origin}, row {number}: {cell!r:.40} is in {_NAMES[other]} and in {_NAMES[one]}: leave out "
                 "the column of parts or that of groups"
             )
 
@@ -99,20 +103,38 @@ def _draw_rows(rows: NDArray[np.int64], labels: NDArray[np.uint8], share: float,
     RandomState, because its numbers stay the same in every version of NumPy; those of a Generator may change.
     """
     rng = np.random.RandomState(seed)
-    groups = [rng.permutation(rows[labels[rows] == label]) for label in (0, 1)]
+    groups = [rng.permutation(rows[labels[rows] == label]) for label in np.unique(labels[rows])]
     return np.concatenate([group[: max(1, round(share * len(group)))] for group in groups])
 
 
 def check_parts(
-    part: NDArray[np.uint8], labels: NDArray[np.uint8], origin: object, wanted: Sequence[int] = PARTS
+    part: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    origin: object,
+    classes: Classes = SENTIMENT,
+    wanted: Sequence[int] = PARTS,
 ) -> None:
-    """InputError where train is too small or one of the wanted parts lacks one of the labels."""
+    """InputError where train is too small or lacks a class, or one of the wanted parts has one class alone."""
+    counts = np.stack([np.bincount(labels[part == number], minlength=len(classes)) for number in PARTS])
     for number in wanted:
-        counts = np.bincount(labels[part == number], minlength=2)
-        if 0 in counts:
-            raise InputError(
-                f"{origin}: {counts[0]:,} negative and {counts[1]:,} positive reviews in {_NAMES[number]}; "
-                "each part needs both"
-            )
+        if classes.are_two and 0 in counts[number]:
+            both = " and ".join(f"{count:,} {name}" for count, name in zip(counts[number], classes.names, strict=True))
+            raise InputError(f"{origin}: {both} reviews in {_NAMES[number]}; each part needs both")
+        if np.count_nonzero(counts[number]) < 2:
+            raise InputError(f"{origin}: reviews of one class at most in {_NAMES[number]}; each part needs two or more")
+    if missing := np.flatnonzero(counts[TRAIN] == 0).tolist():
+        raise InputError(_missing_in_train(missing[0], labels, counts, origin, classes))
     if (size := int(np.sum(part == TRAIN))) < FEWEST:
         raise InputError(f"{origin}: {size} reviews to train on; at least {FEWEST} are needed besides the other parts")
+
+
+def _missing_in_train(
+    label: int, labels: NDArray[np.uint8], counts: NDArray[np.int64], origin: object, classes: Classes
+) -> str:
+    """What is said of a class that train does not have."""
+    there = " and ".join(f"{counts[part, label]:,} in {_NAMES[part]}" for part in PARTS if counts[part, label])
+    first = int(np.flatnonzero(labels == label)[0]) + 1
+    return (
+        f"{origin}: none of the reviews to train on is {classes.names[label]!r:.40}, {there} (the first is review "
+        f"{first:,}): correct its label, give more such reviews, or leave them out with --labels"
+    )

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +18,7 @@ import psutil
 from numpy.typing import NDArray
 
 from sentiment_tune import local
+from sentiment_tune.data.labels import SENTIMENT, Classes
 from sentiment_tune.errors import InputError
 
 FORMAT = 2  # to be raised when the files below, the split of texts into words or the cut into parts change
@@ -37,13 +38,14 @@ class Store:
 
     ids: NDArray[np.int32]  # ids of all reviews, one after another
     offsets: NDArray[np.int64]  # [review + 1], where each review starts in `ids`
-    targets: NDArray[np.uint8]  # [review], 1 is positive
+    targets: NDArray[np.uint8]  # [review], the number of its class
     part: NDArray[np.uint8]  # [review], one of PARTS
     words: Sequence[str]
     digests: Sequence[str]  # of train, validation, test and the whole: 16 hex digits each
     remarks: Sequence[str] = ()  # what was found out of how the source was saved
     checks: Sequence[Mapping[str, Any]] = ()  # what is odd about its reviews, as of `data.checks`
     groups: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # [review]; empty of no groups
+    classes: Classes = SENTIMENT
 
     @classmethod
     def of(
@@ -56,18 +58,22 @@ class Store:
         remarks: Sequence[str] = (),
         checks: Sequence[Mapping[str, Any]] = (),
         groups: NDArray[np.int64] | None = None,
+        classes: Classes = SENTIMENT,
     ) -> "Store":
         """A store of reviews of the given lengths [review], in words, with its digests."""
         digests = [_digest_of_part(ids, lengths, targets, part == number) for number in PARTS]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        whole = _digest_of_whole(digests, words)
+        whole = _digest_of_whole(digests, words, classes)
         groups = np.zeros(0, np.int64) if groups is None else groups
-        return cls(ids, offsets, targets, part, words, [*digests, whole], remarks, checks, groups)
+        return cls(ids, offsets, targets, part, words, [*digests, whole], remarks, checks, groups, classes)
 
 
-def _digest_of_whole(digests: Sequence[str], words: Sequence[str]) -> str:
-    """Digest over those of the parts and the words."""
-    return hashlib.sha256("\n".join([*digests, *words]).encode()).hexdigest()[:16]
+def _digest_of_whole(digests: Sequence[str], words: Sequence[str], classes: Classes) -> str:
+    """Digest over those of the parts, the words and what the classes are called, if not as they usually are."""
+    names = (
+        [] if classes == SENTIMENT else ["", *classes.names, str(classes.ordered)]
+    )  # digests of before there were more
+    return hashlib.sha256("\n".join([*digests, *words, *names]).encode()).hexdigest()[:16]
 
 
 def _digest_of_part(
@@ -135,9 +141,16 @@ def open_store(folder: Path) -> Store | None:
             digests=description["digests"],
             remarks=description["remarks"],
             checks=description["checks"],
+            classes=_classes_of(description),
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _classes_of(description: Mapping[str, Any]) -> Classes:
+    """The classes that a store's description names; one of before there were others has the usual two."""
+    about = description.get("classes")
+    return Classes(tuple(about["names"]), about["ordered"]) if about else SENTIMENT
 
 
 def _is_as_written(folder: Path, description: dict[str, Any], words: Sequence[str]) -> bool:
@@ -147,7 +160,7 @@ def _is_as_written(folder: Path, description: dict[str, Any], words: Sequence[st
         description["key"] == folder.name
         and description.pop("checksum") == _checksum_of(description)
         and {name: (folder / name).stat().st_size for name in _FILES} == description["sizes"]
-        and _digest_of_whole(parts, words) == whole
+        and _digest_of_whole(parts, words, _classes_of(description)) == whole
         and all(_checksums(folder / name) == description["checksums"][name] for name in _FILES)
     )
 
@@ -241,6 +254,7 @@ def _description(folder: Path, key: str, store: Store) -> dict[str, Any]:
         "digests": list(store.digests),
         "remarks": list(store.remarks),
         "checks": list(store.checks),
+        "classes": asdict(store.classes),
     }
     return {**description, "checksum": _checksum_of(description)}
 

@@ -10,9 +10,10 @@ import os
 import shutil
 import stat
 import sys
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -79,18 +80,28 @@ class Table:
         return [_unused_name(name, self.columns) for name in names]
 
 
+@dataclass(frozen=True)
 class Columns(Table):
-    """Some columns of a table, in place of all of its cells."""
+    """Some columns of a table, in place of all of its cells, of the rows that are kept.
 
-    def __init__(self, table: Table, cells: dict[str, list[Any]]):
-        """`cells` are those of the columns that are kept, by name."""
-        super().__init__(table.origin, table.columns, [], table.found)
-        object.__setattr__(self, "_cells", cells)
+    Attributes:
+        cells: of the columns that are kept, by name.
+        labels: codes of a `LabelReader`.
+        numbers: of the rows in the table, from 1.
+    """
+
+    cells: dict[str, list[Any]] = field(default_factory=dict)
+    labels: "array[int]" = field(default_factory=lambda: array("q"))
+    numbers: "array[int]" = field(default_factory=lambda: array("q"))
+
+    @classmethod
+    def of(cls, table: Table, names: Iterable[str]) -> "Columns":
+        """The columns of these names, still empty."""
+        return cls(table.origin, table.columns, [], table.found, {name: [] for name in names})
 
     def column(self, name: str, flag: str) -> list[Any]:
         """Cells of one column, found as `name_of` finds it."""
-        cells: dict[str, list[Any]] = vars(self)["_cells"]
-        return cells[self.name_of(name, flag)]
+        return self.cells[self.name_of(name, flag)]
 
 
 def text_in(cell: Any, place: str, column: str) -> str:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from sentiment_tune.data.labels import SENTIMENT
+from sentiment_tune.evaluation.metrics import ACCURACY
+
 
 @dataclass(frozen=True)
 class FinishedRun:
@@ -21,7 +24,8 @@ class FinishedRun:
     is_refit: bool  # the model has seen the validation reviews
     best_val_accuracy: float
     test_accuracy: float
-    test_f1: float
+    test_f1: float | None  # of the second of two classes
+    test_macro_f1: float | None  # versions before 0.3 did not log it
     test_roc_auc: float
     test_log_loss: float  # nat
     test_brier: float
@@ -30,4 +34,8 @@ class FinishedRun:
     refit_seconds: float
     model_bytes: float
     experiment_id: str = ""
+    metric: str = ACCURACY  # by which it was judged
+    score: float = 0.0  # and what it came to on validation, more is better
+    classes: tuple[str, ...] = SENTIMENT.names
+    test_majority: float | None = None  # accuracy of who always says the most frequent class of train
     parent: str | None = None  # id of the run above it

@@ -1,6 +1,7 @@
 """What a finished model's answers are worth: metrics with their uncertainty, and where the mistakes are.
 
-`labels` are 0 or 1 [review], `logits` and `probabilities` those of class positive [review].
+`labels` are the numbers of the classes [review]. `logits` and `probabilities` are of two classes those of the second
+[review], of more those of each [review, class].
 """
 
 import math
@@ -12,9 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sentiment_tune.data.corpus import Corpus
-from sentiment_tune.data.labels import CLASS_NAMES, is_positive
+from sentiment_tune.data.labels import THRESHOLD, Classes, both_columns, classify, probabilities_of
 from sentiment_tune.errors import DivergenceError
 
+ACCURACY, LOG_LOSS, ROC_AUC = "accuracy", "log_loss", "roc_auc"
+METRICS = (ACCURACY, "macro_f1", ROC_AUC, LOG_LOSS, "balanced_accuracy", "kappa")  # by which a model may be judged
 Z95 = 1.959964  # standard deviations on either side that hold 95 % of a normal distribution
 LENGTHS = (100, 200, 300, 500)  # words at which reviews are told apart by length
 FEWEST = 10  # reviews of a kind from which on its error rate says something
@@ -57,18 +60,24 @@ def wilson_interval(counts: NDArray[np.number], reviews: NDArray[np.number]) -> 
     return np.array([centre - half, centre + half]) / (reviews + square)
 
 
-def is_correct(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
+def is_correct(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], threshold: float = THRESHOLD
+) -> NDArray[np.bool_]:
     """Whether each review is predicted to be what it is."""
-    return is_positive(probabilities) == (labels == 1)
+    correct: NDArray[np.bool_] = classify(probabilities, threshold) == labels
+    return correct
 
 
 def accuracy(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> float:
     """Share of reviews that are predicted to be what they are; a logit above 0 is a probability above 0.5."""
-    return float(((logits > 0) == (labels == 1)).mean())
+    predicted = logits > 0 if logits.ndim == 1 else logits.argmax(1)
+    return float((predicted == labels).mean())
 
 
 def log_loss(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> float:
     """Mean loss in nats; of logits, since a probability that rounds to 0 or 1 has none."""
+    if logits.ndim == 2:
+        return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(labels)), labels]).mean())
     return float(np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean())
 
 
@@ -86,38 +95,119 @@ def loss_and_accuracy(logits: NDArray[np.float64], labels: NDArray[np.integer]) 
     return log_loss(logits, labels), accuracy(logits, labels)
 
 
-def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Mean squared distance of probability and label (Brier 1950)."""
+def score_of(metric: str, logits: NDArray[np.float64], labels: NDArray[np.integer], classes: Classes) -> float:
+    """What these answers are worth by a metric, more is better: of the loss it is the negative."""
+    if metric == LOG_LOSS:
+        return -log_loss(logits, labels)
+    if metric == ROC_AUC:
+        return roc_auc(labels, logits)
+    return of_predictions(metric, logits, labels, classes)
+
+
+def of_predictions(
+    metric: str,
+    logits: NDArray[np.float64],
+    labels: NDArray[np.integer],
+    classes: Classes,
+    threshold: float = THRESHOLD,
+) -> float:
+    """What the classes that are predicted are worth by a metric, more is better; 0 by one that knows none."""
+    predicted = classify(probabilities_of(logits), threshold)
+    if metric == ACCURACY:
+        return float((predicted == labels).mean())
+    if metric in (LOG_LOSS, ROC_AUC):
+        return 0.0
+    return _of_predicted(metric, labels, predicted, classes)
+
+
+def _of_predicted(metric: str, labels: NDArray[np.integer], predicted: NDArray[np.int64], classes: Classes) -> float:
+    from sklearn import metrics  # slow to import, and not needed in most trainings
+
+    numbers = list(range(len(classes)))
+    if metric == "macro_f1":
+        return float(metrics.f1_score(labels, predicted, labels=numbers, average="macro", zero_division=0.0))
+    if metric == "balanced_accuracy":
+        return float(metrics.recall_score(labels, predicted, labels=np.unique(labels), average="macro"))
+    weights = "quadratic" if classes.ordered and not classes.are_two else None
+    return float(np.nan_to_num(metrics.cohen_kappa_score(labels, predicted, labels=numbers, weights=weights)))
+
+
+def roc_auc(labels: NDArray[np.integer], logits: NDArray[np.float64]) -> float:
+    """Area under the ROC curve; of more than two classes the mean over each against all others, if both are there."""
     from sklearn import metrics  # slow to import, and not needed in training
 
+    if logits.ndim == 1:
+        return float(metrics.roc_auc_score(labels, logits))
+    probabilities, present = probabilities_of(logits), np.unique(labels)
+    return float(np.mean([metrics.roc_auc_score(labels == one, probabilities[:, one]) for one in present]))
+
+
+def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean squared distance of probability and label (Brier 1950); of more than two classes summed over them."""
+    from sklearn import metrics  # slow to import, and not needed in training
+
+    chances = np.asarray(probabilities)
+    if chances.ndim == 2:
+        return float(((chances - np.eye(chances.shape[1])[np.asarray(labels)]) ** 2).sum(1).mean())
     return float(metrics.brier_score_loss(labels, probabilities, pos_label=1))
 
 
 def compute_metrics(
-    labels: NDArray[np.integer], probabilities: NDArray[np.float64], logits: NDArray[np.float64]
+    labels: NDArray[np.integer],
+    probabilities: NDArray[np.float64],
+    logits: NDArray[np.float64],
+    classes: Classes,
+    threshold: float = THRESHOLD,
 ) -> dict[str, float]:
-    """Metrics of a finished model, by the name under which they are logged behind `test_`."""
+    """Metrics of a finished model, by the name under which they are logged behind `test_`.
+
+    `f1` is that of the second of two classes. Only classes that are ordered have a mean absolute error, in steps from
+    class to class, and a weighted kappa (Cohen 1968).
+    """
     from sklearn import metrics  # slow to import, and not needed in training
 
-    return {
-        "accuracy": float(is_correct(labels, probabilities).mean()),
-        "f1": float(metrics.f1_score(labels, is_positive(probabilities))),
-        "roc_auc": float(metrics.roc_auc_score(labels, logits)),
-        "log_loss": log_loss(logits, labels),
+    predicted = classify(probabilities, threshold)
+    values = {
+        ACCURACY: float((predicted == labels).mean()),
+        "balanced_accuracy": _of_predicted("balanced_accuracy", labels, predicted, classes),
+        "macro_f1": _of_predicted("macro_f1", labels, predicted, classes),
+        ROC_AUC: roc_auc(labels, logits),
+        LOG_LOSS: log_loss(logits, labels),
         "brier": brier_score(labels, probabilities),
     }
+    if classes.are_two:
+        values["f1"] = float(metrics.f1_score(labels, predicted))
+    if classes.ordered and not classes.are_two:
+        values["mean_absolute_error"] = float(np.abs(predicted - labels).mean())
+        values["kappa"] = _of_predicted("kappa", labels, predicted, classes)
+    return values
+
+
+def as_two(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating]
+) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+    """What calibration is about: whether a review is of a class, 0 or 1 [review], and the probability of it [review].
+
+    Of two classes it is the second, of more the one that is the likeliest for the review.
+    """
+    if probabilities.ndim == 1:
+        return labels, probabilities
+    return is_correct(labels, probabilities).astype(np.int64), probabilities.max(1)
 
 
 def calibration_bins(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Reviews, positive reviews and sum of probabilities of each bin [3, bin]; probability 1 belongs to the last."""
+    """Reviews, those of label 1 and sum of probabilities of each bin [3, bin]; probability 1 belongs to the last.
+
+    Labels and probabilities as of `as_two`.
+    """
     bins = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
     columns = np.ones(len(bins)), labels, probabilities
     return np.array([np.bincount(bins, weights, BINS) for weights in columns], dtype=np.float64)
 
 
 def expected_calibration_error(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float:
-    """Mean distance of probability and share of positives over the bins, weighted by their reviews."""
-    _, positives, total = calibration_bins(labels, probabilities)
+    """Mean distance of probability and share over the bins, weighted by their reviews; see `as_two`."""
+    _, positives, total = calibration_bins(*as_two(labels, probabilities))
     return float(np.abs(positives - total).sum() / len(labels))
 
 
@@ -133,30 +223,45 @@ def accuracy_by_length(correct: NDArray[np.bool_], lengths: NDArray[np.integer])
     return accuracies
 
 
+def confidence(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Probability of the likeliest class [review]."""
+    return both_columns(probabilities).max(1)
+
+
+def stated(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The probability that stands beside a label [review]: of the second of two classes, of more of the likeliest."""
+    return (probabilities if probabilities.ndim == 1 else probabilities.max(1)).astype(np.float64, copy=False)
+
+
 def most_confident_mistakes(
-    labels: NDArray[np.integer], probabilities: NDArray[np.floating], count: int = 10
+    labels: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    count: int = 10,
+    threshold: float = THRESHOLD,
 ) -> list[int]:
     """Rows of at most `count` mistakes, the most confident first; equals keep the order of the rows."""
-    rows = np.flatnonzero(~is_correct(labels, probabilities))
-    order = np.argsort(-np.abs(probabilities[rows] - 0.5), kind="stable")
+    rows = np.flatnonzero(~is_correct(labels, probabilities, threshold))
+    order = np.argsort(-confidence(probabilities[rows]), kind="stable")
     return [int(row) for row in rows[order[:count]]]
 
 
-def mistakes_table(corpus: Corpus, probabilities: NDArray[np.floating], count: int = 100) -> dict[str, list[object]]:
+def mistakes_table(
+    corpus: Corpus, probabilities: NDArray[np.floating], count: int = 100, threshold: float = THRESHOLD
+) -> dict[str, list[object]]:
     """The most confident mistakes of the test reviews as columns: review (its row), text, classes and probability."""
-    test = corpus.test
-    rows = most_confident_mistakes(test.labels, probabilities, count)
+    test, names = corpus.test, corpus.classes.names
+    rows = most_confident_mistakes(test.labels, probabilities, count, threshold)
     return {
         "review": [*rows],
         "text": [corpus.vocabulary.decode(test[row]) for row in rows],
-        "true_class": [CLASS_NAMES[test.labels[row]] for row in rows],
-        "predicted_class": [CLASS_NAMES[int(is_positive(float(probabilities[row])))] for row in rows],
-        "probability": [float(probabilities[row]) for row in rows],
+        "true_class": [names[test.labels[row]] for row in rows],
+        "predicted_class": [names[number] for number in classify(probabilities[rows], threshold)],
+        "probability": stated(probabilities[rows]).tolist(),
     }
 
 
 def error_rates_by_kind(
-    corpus: Corpus, probabilities: NDArray[np.floating], longest: int
+    corpus: Corpus, probabilities: NDArray[np.floating], longest: int, threshold: float = THRESHOLD
 ) -> dict[str, tuple[Proportion, str | None]]:
     """Share of mistakes among the test reviews of each kind, with the most confident one as an example.
 
@@ -174,9 +279,9 @@ def error_rates_by_kind(
             continue
         reviews = np.flatnonzero(mask)
         labels, answers = test.labels[reviews], probabilities[reviews]
-        worst = most_confident_mistakes(labels, answers, 1)
+        worst = most_confident_mistakes(labels, answers, 1, threshold)
         example = corpus.vocabulary.decode(test[int(reviews[worst[0]])]) if worst else None
-        rates[name] = Proportion.of(~is_correct(labels, answers)), example
+        rates[name] = Proportion.of(~is_correct(labels, answers, threshold)), example
     return rates
 
 

@@ -3,14 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from numpy.typing import NDArray
 
 from sentiment_tune.evaluation.finished_run import FinishedRun
-from sentiment_tune.evaluation.metrics import Proportion, accuracy_by_length, expected_calibration_error, is_correct
+from sentiment_tune.evaluation.metrics import (
+    Proportion,
+    accuracy_by_length,
+    confidence,
+    expected_calibration_error,
+    is_correct,
+)
 
-_CONFIDENT = 0.45  # distance of a probability from 0.5 beyond which a model counts as sure
+_CONFIDENT = 0.95  # probability of the likeliest class beyond which a model counts as sure
 
 
 def render_card(
@@ -22,13 +27,13 @@ def render_card(
     error_rates: Mapping[str, tuple[Proportion, str | None]],
     defaults: Mapping[str, Any] | None = None,
 ) -> str:
-    """Markdown, from what a run has logged: `predictions` has labels, probabilities and lengths of test [review].
+    """Markdown, from what a run has logged: `predictions` as of `tracking.records.read_test_predictions`.
 
     `docs` says what a setting does, by its name, for those that have a declaration; those that are as in `defaults` are
     told in one line.
     """
     labels, probabilities = predictions["labels"], predictions["probabilities"]
-    correct = is_correct(labels, probabilities)
+    correct = is_correct(labels, probabilities, float(predictions["threshold"]))
     validated = run.reviews_validation
     return _template().render(
         name=name,
@@ -37,7 +42,8 @@ def render_card(
         test=Proportion.of(correct),
         accuracies=accuracy_by_length(correct, predictions["lengths"]),
         calibration_error=expected_calibration_error(labels, probabilities),
-        confident=Proportion.of(correct[np.abs(probabilities - 0.5) > _CONFIDENT]),
+        confident=Proportion.of(correct[confidence(probabilities) > _CONFIDENT]),
+        threshold=float(predictions["threshold"]),
         error_rates=error_rates,
         settings=settings,
         defaults=defaults or {},

@@ -1,7 +1,8 @@
 """Pictures of what a training run leaves: how it learned, how far its probabilities can be trusted, where it errs.
 
 Every function returns a `matplotlib.figure.Figure` of its own; no figure is made by pyplot, which would keep it. In all
-of them `labels` are 0 (negative) or 1 (positive) [review], `probabilities` those of class positive [review] in 0..1.
+of them `labels` are the numbers of the classes [review], `probabilities` those of the second of two [review] or of each
+of more [review, class], in 0..1.
 """
 
 import io
@@ -19,9 +20,10 @@ from matplotlib.transforms import Bbox, BboxBase
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay
 
-from sentiment_tune.data.labels import CLASS_NAMES, is_positive
+from sentiment_tune.data.labels import SENTIMENT, THRESHOLD, Classes, classify
 from sentiment_tune.evaluation.metrics import (
     BINS,
+    as_two,
     brier_score,
     calibration_bins,
     expected_calibration_error,
@@ -30,6 +32,7 @@ from sentiment_tune.evaluation.metrics import (
 )
 
 _BLUE, _ORANGE, _GREY, _INK = "#0072B2", "#D55E00", "#767676", "#222222"  # Okabe and Ito's, for the colour-blind
+_MOST_WRITTEN, _MOST_CURVES = 12, 10  # classes whose counts are written out, and that have a curve each
 _HEADING: dict[str, Any] = {"size": 14, "weight": "bold", "color": _INK}
 
 
@@ -39,7 +42,7 @@ def learning_curves(epochs: Sequence[Mapping[str, float]]) -> Figure:
     Each record holds epoch (from 1), train_loss, val_loss [nat], train_accuracy and val_accuracy [share].
     """
     # A diverged loss is not a number, which must not win a tie.
-    best = max(epochs, key=lambda record: (record["val_accuracy"], -np.nan_to_num(record["val_loss"], nan=np.inf)))
+    best = max(epochs, key=lambda record: (_score(record), -np.nan_to_num(record["val_loss"], nan=np.inf)))
     figure = _figure(9.6, 4.8, f"Best validation accuracy {best['val_accuracy']:.3f} in epoch {best['epoch']:.0f}")
     loss, accuracy = figure.subplots(1, 2)
     _style(loss, "epoch", "loss [nat per review]")
@@ -50,41 +53,83 @@ def learning_curves(epochs: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-def confusion_matrix(labels: ArrayLike, probabilities: ArrayLike) -> Figure:
+def _score(record: Mapping[str, float]) -> float:
+    """By which an epoch was judged: its accuracy, unless it has a score of its own."""
+    return record.get("val_score", record["val_accuracy"])
+
+
+def confusion_matrix(
+    labels: ArrayLike, probabilities: ArrayLike, classes: Classes = SENTIMENT, threshold: float = THRESHOLD
+) -> Figure:
     """Show which class is mistaken for which: counts, and their shares of the true class."""
     targets, chances = _arrays(labels, probabilities)
-    counts = sklearn.metrics.confusion_matrix(targets, is_positive(chances), labels=[0, 1])
+    if len(classes) > _MOST_WRITTEN:
+        return _confusion_map(targets, chances, classes)
+    counts = sklearn.metrics.confusion_matrix(targets, classify(chances, threshold), labels=range(len(classes)))
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     reviews = _counted(len(targets), "review")
-    figure = _figure(8.0, 5.6, f"Accuracy {is_correct(targets, chances).mean():.3f} on {reviews}")
+    wide, large = max(8.0, 2.0 * len(classes)), 24 if classes.are_two else 16
+    figure = _figure(wide, 0.7 * wide, f"Accuracy {is_correct(targets, chances, threshold).mean():.3f} on {reviews}")
     axes = figure.subplots()
-    display = ConfusionMatrixDisplay(shares, display_labels=CLASS_NAMES).plot(
+    display = ConfusionMatrixDisplay(shares, display_labels=classes.names).plot(
         ax=axes,
         cmap="Blues",
         colorbar=False,
         im_kw={"vmin": 0, "vmax": 1.25, "aspect": "auto"},  # 1.25: not near black
-        text_kw={"size": 24, "weight": "bold"},
+        text_kw={"size": large, "weight": "bold"},
     )
     for (row, column), text in np.ndenumerate(display.text_):
-        share = f"{shares[row, column]:.1%} of {CLASS_NAMES[row]} reviews" if totals[row] else "no such reviews"
+        of = f"{classes.names[row]} reviews" if classes.are_two else classes.names[row]
+        share = f"{shares[row, column]:.1%} of {of}" if totals[row] else "no such reviews"
         ink = "white" if shares[row, column] > 0.7 else _INK
         text.set(text=f"{counts[row, column]:,}", color=ink)
-        axes.text(column, row + 0.17, share, size=12, color=ink, ha="center", va="center")
+        axes.text(
+            column,
+            row + (0.17 if classes.are_two else 0.27),
+            share,
+            size=large / 2,
+            color=ink,
+            ha="center",
+            va="center",
+        )
     _style(axes, "predicted class", "true class")
     axes.grid(False)
-    axes.axhline(0.5, color="white", linewidth=6)
-    axes.axvline(0.5, color="white", linewidth=6)
+    for edge in range(1, len(classes)):
+        axes.axhline(edge - 0.5, color="white", linewidth=6)
+        axes.axvline(edge - 0.5, color="white", linewidth=6)
     axes.tick_params(labelsize=12)
-    axes.set_yticks([0, 1], CLASS_NAMES, rotation=90, va="center")
+    axes.set_yticks(range(len(classes)), classes.names, rotation=90, va="center")
     return figure
 
 
-def roc_curve(labels: ArrayLike, probabilities: ArrayLike) -> Figure:
-    """Show how well the probabilities rank positive reviews above negative ones, at every threshold."""
+def _confusion_map(targets: NDArray[np.int64], chances: NDArray[np.float64], classes: Classes) -> Figure:
+    """The same of more classes than can be written into: shares as colours."""
+    figure = _figure(10.0, 9.0, f"Accuracy {is_correct(targets, chances).mean():.3f} on {len(targets):,} reviews")
+    axes = figure.subplots()
+    counts = sklearn.metrics.confusion_matrix(targets, classify(chances), labels=range(len(classes)))
+    image = axes.imshow(counts / np.maximum(counts.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class")
+    _style(axes, "predicted class", "true class")
+    axes.grid(False)
+    size = min(10.0, 500 / len(classes))
+    axes.set_xticks(range(len(classes)), classes.names, rotation=90, size=size)
+    axes.set_yticks(range(len(classes)), classes.names, size=size)
+    return figure
+
+
+def roc_curve(
+    labels: ArrayLike, probabilities: ArrayLike, classes: Classes = SENTIMENT, threshold: float = THRESHOLD
+) -> Figure:
+    """Show how well the probabilities rank reviews of the second of two classes above the others, at every threshold.
+
+    Of more classes each has a curve, against all others.
+    """
     targets, chances = _arrays(labels, probabilities)
+    if not classes.are_two:
+        return _roc_curves(targets, chances, classes)
     reviews = _counted(len(targets), "review")
-    for label, name in enumerate(CLASS_NAMES):
+    for label, name in enumerate(classes.names):
         if not np.any(targets == label):
             return _notice(f"No ROC curve: none of {reviews} is {name}")
     area = sklearn.metrics.roc_auc_score(targets, chances)
@@ -98,24 +143,51 @@ def roc_curve(labels: ArrayLike, probabilities: ArrayLike) -> Figure:
         plot_chance_level=True,
         chance_level_kw={"color": _GREY, "label": "chance"},
     )
-    false_rate, true_rate = (is_positive(chances[targets == label]).mean() for label in (0, 1))
-    threshold = f"threshold 0.5 (false {false_rate:.3f}, true {true_rate:.3f})"
-    axes.plot(false_rate, true_rate, "o", color=_ORANGE, markersize=10, clip_on=False, zorder=5, label=threshold)
-    _style(axes, "false positive rate [share of negative reviews]", "true positive rate [share of positive reviews]")
+    false_rate, true_rate = (classify(chances[targets == label], threshold).mean() for label in (0, 1))
+    told = f"threshold {threshold:.3g} (false {false_rate:.3f}, true {true_rate:.3f})"
+    axes.plot(false_rate, true_rate, "o", color=_ORANGE, markersize=10, clip_on=False, zorder=5, label=told)
+    rates = zip(("false", "true"), classes.names, strict=True)
+    _style(axes, *(f"{kind} {classes.names[1]} rate [share of {name} reviews]" for kind, name in rates))
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="auto")
     axes.legend_ = None  # scikit-learn's, inside the axes
     _legend(figure, axes)
     return figure
 
 
-def reliability_diagram(labels: ArrayLike, probabilities: ArrayLike) -> Figure:
-    """Show whether a probability can be taken at its word, in bins of equal width."""
+def _roc_curves(targets: NDArray[np.int64], chances: NDArray[np.float64], classes: Classes) -> Figure:
+    """A curve for each class that some but not all reviews are of; of many classes the ten with the most reviews."""
+    counts = np.bincount(targets, minlength=len(classes))
+    shown = [int(one) for one in np.argsort(-counts, kind="stable")[:_MOST_CURVES] if 0 < counts[one] < len(targets)]
+    if not shown:
+        return _notice(f"No ROC curve: the {len(targets):,} reviews are of one class")
+    areas = [sklearn.metrics.roc_auc_score(targets == one, chances[:, one]) for one in shown]
+    figure = _figure(
+        7.2, 8.0, f"Area under the ROC curves {np.mean(areas):.3f} in the mean, each class against the rest"
+    )
+    axes = figure.subplots()
+    for one, area in zip(sorted(shown), (areas[shown.index(one)] for one in sorted(shown)), strict=True):
+        false_rates, true_rates, _ = sklearn.metrics.roc_curve(targets == one, chances[:, one])
+        axes.plot(false_rates, true_rates, linewidth=2, label=f"{classes.names[one]:.30} ({area:.3f})", clip_on=False)
+    axes.plot([0, 1], [0, 1], "--", color=_GREY, label="chance")
+    _style(axes, "false positive rate [share of the other classes]", "true positive rate [share of the class]")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    _legend(figure, axes)
+    return figure
+
+
+def reliability_diagram(labels: ArrayLike, probabilities: ArrayLike, classes: Classes = SENTIMENT) -> Figure:
+    """Show whether a probability can be taken at its word, in bins of equal width.
+
+    Of more than two classes it is that of the likeliest.
+    """
     targets, chances = _arrays(labels, probabilities)
     brier, error = brier_score(targets, chances), expected_calibration_error(targets, chances)
+    targets, chances = _arrays(*as_two(targets, chances))
     figure = _figure(7.2, 8.6, f"Expected calibration error {error:.3f}, Brier score {brier:.3f}")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    _style(upper, "", "share of positive reviews")
-    _style(lower, "predicted probability of class positive", "reviews per bin")
+    of = f"class {classes.names[1]}" if classes.are_two else "the likeliest class"
+    _style(upper, "", f"share of {classes.names[1]} reviews" if classes.are_two else "share of reviews of that class")
+    _style(lower, f"predicted probability of {of}", "reviews per bin")
     upper.set(xlim=(0, 1), ylim=(0, 1))
     counts, positives, total = calibration_bins(targets, chances)
     lower.bar((np.arange(BINS) + 0.5) / BINS, counts, width=0.92 / BINS, color=_BLUE)
@@ -164,6 +236,7 @@ def accuracy_against_cost(
     texts: Sequence[str],
     cost: str,
     best_cost: str,
+    measure: str = "validation accuracy",
 ) -> Figure:
     """Show what validation accuracy [share of reviews] costs [log scale]: all that was tried [trial], and the front.
 
@@ -173,7 +246,8 @@ def accuracy_against_cost(
     costs, accuracies = (np.asarray(values, dtype=np.float64) for values in front)
     figure = _figure(9.6, 6.0, f"Best on validation: {accuracies.max():.4f} with {best_cost}")
     axes = figure.subplots()
-    _style(axes, cost, "validation accuracy [share of reviews]")
+    unit = " [share of reviews]" if measure == "validation accuracy" else ""
+    _style(axes, cost, measure + unit)
     _log_scale(axes)
     axes.plot(*tried, "o", color=_BLUE, alpha=0.4, markersize=6, label="trial")
     axes.plot(costs, accuracies, "o", color=_ORANGE, markersize=9, label="front, mean of several seeds")

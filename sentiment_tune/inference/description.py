@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from sentiment_tune.data.labels import MOST, SENTIMENT, THRESHOLD, Classes
 from sentiment_tune.data.rules import KERAS, RULES
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import InputError
@@ -14,8 +15,10 @@ from sentiment_tune.inference.files import check_names, parse_json
 from sentiment_tune.models import registry
 from sentiment_tune.space import Value, resolve, settings_of
 
-FORMAT = 2
-_NAMES = {1: ("format", "model", "network", "reading"), 2: ("format", "model", "network", "reading", "words")}
+FORMAT = 3
+_FIRST = ("format", "model", "network", "reading")
+_NAMES = {1: _FIRST, 2: (*_FIRST, "words"), 3: (*_FIRST, "words", "classes", "threshold")}
+_LONGEST = 1000  # characters of a class's name
 _NESTED = 4  # ensembles within one another, at most
 _MEMBERS = 1000  # of an ensemble, at most
 
@@ -37,6 +40,8 @@ class Description:
     words: int | None  # of the vocabulary; format 1 does not say
     text_rule: str  # of `data.rules`, by which its words were found
     is_own: bool  # whether code that is not of this package builds the network, or one of its members
+    classes: Classes = SENTIMENT
+    threshold: float = THRESHOLD
 
 
 def read_description(content: bytes, trust: Trust | None) -> Description:
@@ -53,7 +58,10 @@ def read_description(content: bytes, trust: Trust | None) -> Description:
     if version > 1 and type(words) is not int:
         raise ValueError(f"words cannot be {words!r}: it is a whole number")
     reading, rule = _without_rule(given["reading"])
-    return replace(_describe({**given, "reading": reading}, trust, _NESTED), words=words, text_rule=rule)
+    found = replace(_describe({**given, "reading": reading}, trust, _NESTED), words=words, text_rule=rule)
+    if version < 3:
+        return found
+    return replace(found, classes=_classes(given["classes"]), threshold=_threshold(given["threshold"]))
 
 
 def _without_rule(reading: object) -> tuple[object, str]:
@@ -64,6 +72,22 @@ def _without_rule(reading: object) -> tuple[object, str]:
     if (rule := rest.pop("text_rule")) not in RULES:
         raise ValueError(f"text_rule cannot be {rule!s:.80}: it is one of {', '.join(RULES)}")
     return rest, rule
+
+
+def _classes(given: object) -> Classes:
+    about = check_names(given, ("names", "ordered"), "its classes")
+    names, ordered = about["names"], about["ordered"]
+    if not isinstance(names, list) or not all(isinstance(one, str) and 0 < len(one) <= _LONGEST for one in names):
+        raise ValueError(f"classes cannot be {names!s:.80}: they are names")
+    if not 2 <= len(names) <= MOST or len(set(names)) < len(names) or type(ordered) is not bool:
+        raise ValueError(f"there cannot be {len(names)} classes, {names!s:.80}: from 2 to {MOST}, each once")
+    return Classes(tuple(names), ordered)
+
+
+def _threshold(given: object) -> float:
+    if type(given) not in (int, float) or not 0 <= given <= 1:  # type: ignore[operator]
+        raise ValueError(f"threshold cannot be {given!s:.80}: it is a number from 0 to 1")
+    return float(given)  # type: ignore[arg-type]
 
 
 def _describe(given: Mapping[str, Any], trust: Trust | None, nested: int) -> Description:

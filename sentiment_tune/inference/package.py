@@ -17,6 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
+from sentiment_tune.data.labels import SENTIMENT, THRESHOLD, Classes
 from sentiment_tune.data.text import TextConfig, Vocabulary
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.description import FORMAT, Description, Trust, read_description
@@ -53,11 +54,13 @@ class ModelPackage:
     settings: Mapping[str, Value]  # of the network
     vocabulary: Vocabulary
     text_config: TextConfig
+    classes: Classes = SENTIMENT
+    threshold: float = THRESHOLD  # between two classes
 
     @property
     def scorer(self) -> Scorer:
         """What scores raw texts with this network."""
-        return Scorer(self.network, self.vocabulary, self.text_config)
+        return Scorer(self.network, self.vocabulary, self.text_config, self.classes, self.threshold)
 
 
 def save_package(package: ModelPackage, folder: Path) -> None:
@@ -69,6 +72,8 @@ def save_package(package: ModelPackage, folder: Path) -> None:
         "network": dict(package.settings),
         "reading": {**asdict(package.text_config), "text_rule": package.vocabulary.rule},
         "words": len(package.vocabulary.words),
+        "classes": asdict(package.classes),
+        "threshold": package.threshold,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in package.network.state_dict().items()}
     files = {
@@ -116,7 +121,15 @@ def _unpack(files: Mapping[str, bytes], weights: Path, trust: Trust | None) -> M
     words = _read_words(files[VOCABULARY], found.words)
     network = _create_network(found, weights, dict(parse_json(files[MANIFEST])))
     vocabulary = Vocabulary(words, found.text_rule)
-    return ModelPackage(found.model, network.eval(), found.settings, vocabulary, found.text_config)
+    return ModelPackage(
+        found.model,
+        network.eval(),
+        found.settings,
+        vocabulary,
+        found.text_config,
+        found.classes,
+        found.threshold,
+    )
 
 
 def _read_words(content: bytes, count: int | None) -> list[str]:
@@ -131,7 +144,7 @@ def _read_words(content: bytes, count: int | None) -> list[str]:
 
 
 def _create_network(found: Description, weights: Path, manifest: Mapping[str, str]) -> nn.Module:
-    built = (found.model, found.text_config.vocabulary, found.settings)
+    built = (found.model, found.text_config.vocabulary, found.settings, len(found.classes))
     content = read_weights(weights, None if found.is_own else models.create_skeleton(*built))
     _check_digests({WEIGHTS: content}, manifest)
     network = models.create_network(*built)

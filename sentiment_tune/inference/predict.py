@@ -22,13 +22,16 @@ def resolve_device(name: str) -> torch.device:
 
 @torch.inference_mode()
 def predict(network: nn.Module, batches: Batches) -> NDArray[np.float64]:
-    """Logits [review] of the network as it scores, without dropout, in the order of the reviews."""
+    """Logits [review] or [review, class] of the network as it scores, without dropout, in the order of the reviews."""
     network.eval()
     device = device_of(network)
     logits = np.empty(len(batches.reviews))
-    for batch in batches:
+    for number, batch in enumerate(batches):
         end_if_asked()
-        logits[batch.rows] = network(batch.ids.to(device)).cpu().double().numpy()
+        answers = network(batch.ids.to(device)).cpu().double().numpy()
+        if not number:
+            logits = np.empty((len(batches.reviews), *answers.shape[1:]))
+        logits[batch.rows] = answers
     return logits
 
 

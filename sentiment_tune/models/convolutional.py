@@ -10,7 +10,7 @@ from torch.nn import functional
 from sentiment_tune.data.text import PADDING
 from sentiment_tune.models import kernels
 from sentiment_tune.models.kernels.filters import filter_answers, largest_answers
-from sentiment_tune.models.layers import Words, word_vectors
+from sentiment_tune.models.layers import Logits, Words, word_vectors
 from sentiment_tune.models.linear import Beside, LinearBeside, OwnShare
 from sentiment_tune.space import Doc, Embedding, Hidden, Range, Rate, Value
 
@@ -64,6 +64,7 @@ class CNN(nn.Module):
         dropout: share of the words' features, answers and units that are 0 in training.
         ngrams: words of the longest phrase that a linear model beside the network knows; 0 is no such model.
         own_share: of the network's own logit beside that model.
+        classes: how many a review may be of.
     """
 
     # As the dropout below, chosen on validation: docs/benchmarks.md says what other values cost.
@@ -80,14 +81,15 @@ class CNN(nn.Module):
         dropout: Rate = 0.1,
         ngrams: Beside = 0,
         own_share: OwnShare = 0.25,
+        classes: int = 2,
     ):
         super().__init__()
-        self.ngrams = LinearBeside(vocabulary, ngrams, own_share) if ngrams else None
+        self.ngrams = LinearBeside(vocabulary, ngrams, own_share, classes) if ngrams else None
         self.embedding = word_vectors(vocabulary, embedding)
         self.branches = nn.ModuleList(Phrases(embedding, filters, shortest + more) for more in range(branches))
         self.hidden = nn.Linear(filters * branches, hidden)
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(hidden, 1)
+        self.output = Logits(hidden, classes)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Let the linear model, if there is one, take its phrases from ids [batch, word] and labels [batch]."""
@@ -95,12 +97,12 @@ class CNN(nn.Module):
             self.ngrams.prepare(batches)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Logits [batch] of word ids [batch, word], 0 after a review's end."""
+        """Logits [batch], or [batch, class], of word ids [batch, word], 0 after a review's end."""
         return self.own_logits(ids) if self.ngrams is None else self.ngrams.combine(self.own_logits, ids)
 
     def own_logits(self, ids: Tensor) -> Tensor:
-        """The network's own logits [batch], without the linear model's."""
+        """The network's own logits, without the linear model's."""
         words, mask = Words.of(self.embedding, ids).with_dropout(self.dropout), ids != PADDING
         strongest = torch.cat([phrases.strongest(words, mask) for phrases in self.branches], 1)  # type: ignore[operator]
         hidden = functional.relu(self.hidden(self.dropout(functional.relu(strongest))))
-        return self.output(self.dropout(hidden)).squeeze(-1)
+        return self.output(self.dropout(hidden))

@@ -18,19 +18,20 @@ class Ensemble(nn.Module):
     Args:
         members: the networks.
         readings: for each member what it reads of a review: `vocabulary`, `length` and `keep`.
+        classes: how many a review may be of.
     """
 
-    def __init__(self, members: Sequence[nn.Module], readings: Sequence[Mapping[str, Any]]):
+    def __init__(self, members: Sequence[nn.Module], readings: Sequence[Mapping[str, Any]], classes: int = 2):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.readings = readings
         self.weights = nn.Parameter(torch.full((len(members),), 1 / len(members)))
-        self.bias = nn.Parameter(torch.zeros(1))
+        self.bias = nn.Parameter(torch.zeros(1 if classes == 2 else classes))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Logits [batch] of word ids [batch, word], 0 after a review's end."""
+        """Logits [batch], or [batch, class], of word ids [batch, word], 0 after a review's end."""
         readings = zip(self.members, self.readings, strict=True)
-        logits = torch.stack([member(reread(ids, **reading)) for member, reading in readings], 1)
+        logits = torch.stack([member(reread(ids, **reading)) for member, reading in readings], -1)
         return logits @ self.weights + self.bias
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sentiment_tune.data.text import PADDING
-from sentiment_tune.models.layers import Words, word_vectors
+from sentiment_tune.models.layers import Logits, Words, word_vectors
 from sentiment_tune.models.ngrams import NGramVectors
 from sentiment_tune.space import Doc, Hidden, Range, Rate
 from sentiment_tune.space import Embedding as EmbeddingSize
@@ -23,21 +23,22 @@ class Feedforward(nn.Module):
         vocabulary: how many word ids there are.
         hidden: units of the hidden layer.
         dropout: share of the words and units that are 0 in training.
+        classes: how many a review may be of.
     """
 
-    def __init__(self, vocabulary: int, hidden: Hidden = 250, dropout: Rate = 0.5):
+    def __init__(self, vocabulary: int, hidden: Hidden = 250, dropout: Rate = 0.5, classes: int = 2):
         super().__init__()
         self.words = word_vectors(vocabulary, hidden, noise=(3 * vocabulary) ** -0.5)  # the weights of each input
         self.bias = nn.Parameter(torch.zeros(hidden))
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(hidden, 1)
+        self.output = Logits(hidden, classes)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Logits [batch] of word ids [batch, word], 0 after a review's end."""
+        """Logits [batch], or [batch, class], of word ids [batch, word], 0 after a review's end."""
         words = Words.of(self.words, ids)
         present = (words.counts(ids != PADDING) > 0).to(words.vectors.dtype)  # [batch, distinct word]
         hidden = functional.relu(self.dropout(present) @ words.vectors + self.bias)
-        return self.output(self.dropout(hidden)).squeeze(-1)
+        return self.output(self.dropout(hidden))
 
 
 class Embedding(nn.Module):
@@ -52,6 +53,7 @@ class Embedding(nn.Module):
         hidden: units of the hidden layer.
         dropout: share of the average's features and of the units that are 0 in training.
         ngrams: words of the longest phrase that has a vector.
+        classes: how many a review may be of.
     """
 
     def __init__(
@@ -62,14 +64,17 @@ class Embedding(nn.Module):
         dropout: Rate = 0.3,
         # not searched: with 3, IMDB has 78 times as many vectors
         ngrams: Annotated[int, Range(1, 3), Doc("words of the longest phrase that has a vector")] = 1,
+        classes: int = 2,
     ):
         super().__init__()
-        self.phrases = NGramVectors(vocabulary, ngrams, rarest=2, size=embedding) if ngrams > 1 else None
+        self.phrases = (
+            NGramVectors(vocabulary, ngrams, rarest=2, size=embedding, classes=classes) if ngrams > 1 else None
+        )
         if self.phrases is None:
             self.embedding = word_vectors(vocabulary, embedding)
         self.hidden = nn.Linear(embedding, hidden)
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(hidden, 1)
+        self.output = Logits(hidden, classes)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Take the phrases, if there are any, from the training reviews: ids [batch, word] and labels [batch]."""
@@ -77,10 +82,10 @@ class Embedding(nn.Module):
             self.phrases.prepare(batches)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Logits [batch] of word ids [batch, word], 0 after a review's end."""
+        """Logits [batch], or [batch, class], of word ids [batch, word], 0 after a review's end."""
         vectors, rows = (self.embedding, ids) if self.phrases is None else self.phrases(ids)
         words = Words.of(vectors, rows)
         counts = words.counts(rows != PADDING)  # [batch, distinct word]
         average = counts @ words.vectors / counts.sum(1, keepdim=True).clamp(min=1)
         hidden = functional.relu(self.hidden(self.dropout(average)))
-        return self.output(self.dropout(hidden)).squeeze(-1)
+        return self.output(self.dropout(hidden))

@@ -53,6 +53,25 @@ class Words(NamedTuple):
         return zeros.scatter_add(1, self.indices, mask.to(zeros.dtype))
 
 
+class Logits(nn.Linear):
+    """The last layer: features [batch, feature] -> logits [batch] of two classes, [batch, class] of more.
+
+    Of two classes the one logit is that of the second.
+
+    Args:
+        features: numbers of a review's vector.
+        classes: how many there are, two or more.
+    """
+
+    def __init__(self, features: int, classes: int):
+        super().__init__(features, 1 if classes == 2 else classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits [batch] or [batch, class] of features [batch, feature]."""
+        logits = super().forward(features)
+        return logits.squeeze(-1) if self.out_features == 1 else logits
+
+
 def word_vectors(vocabulary: int, size: int, noise: float = 0.1) -> nn.Embedding:
     """Vectors for word ids, zero for padding; the others start as normal noise of that standard deviation.
 

@@ -1,6 +1,6 @@
 """Phrases of one to three words, found in the training reviews and looked up exactly."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,41 +20,43 @@ class NGrams(nn.Module):
         vocabulary: how many word ids there are.
         order: words of the longest n-gram.
         rarest: training reviews that must hold an n-gram for it to have a row.
+        classes: how many a review may be of.
 
     Raises:
         ValueError: the keys would not fit into 64 bits.
     """
 
-    def __init__(self, vocabulary: int, order: int, rarest: int):
+    def __init__(self, vocabulary: int, order: int, rarest: int, classes: int):
         super().__init__()
         if vocabulary**order > 2**63:
             raise ValueError(f"{order} of {vocabulary} words do not fit into one key of 64 bits; choose fewer")
         self.vocabulary = vocabulary
         self.order = order
         self.rarest = rarest
+        self.classes = classes
         self._resize(1)
 
     def _resize(self, ngrams: int) -> None:
         self.register_buffer("keys", torch.zeros(ngrams, dtype=torch.int64))
 
-    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
         """Take the n-grams from the training reviews: pairs of ids [batch, word], labels [batch].
 
-        An n-gram found in fewer than `rarest` reviews is left out. Returns how many negative and how many positive
-        reviews hold each that is kept: [n-gram].
+        An n-gram found in fewer than `rarest` reviews is left out. Returns how many reviews of each class hold each
+        that is kept: [class, n-gram].
         """
-        negative, positive = [], []
+        keys_of_class: list[list[Tensor]] = [[] for _ in range(self.classes)]
         for ids, labels in batches:
             keys = self._keys(ids)
-            negative.append(keys[labels == 0].flatten())
-            positive.append(keys[labels == 1].flatten())
-        reviews_with = _counts(torch.cat(negative), torch.cat(positive))
-        frequent = (reviews_with[1] + reviews_with[2] >= self.rarest) & (reviews_with[0] != PADDING)
-        keys, in_negative, in_positive = (column[frequent] for column in reviews_with)
+            for number, of_class in enumerate(keys_of_class):
+                of_class.append(keys[labels == number].flatten())
+        keys, reviews_with = _count([torch.cat(of_class) for of_class in keys_of_class])
+        frequent = (reviews_with.sum(0) >= self.rarest) & (keys != PADDING)
+        keys, reviews_with = keys[frequent], reviews_with[:, frequent]
         self._resize(max(1, len(keys)))
         if len(keys):
             self.keys = keys
-        return in_negative, in_positive
+        return reviews_with
 
     def _keys(self, ids: Tensor) -> Tensor:
         """Keys of a review's n-grams, ascending, each once: ids [batch, word] -> [batch, n-gram], 0 where none is."""
@@ -89,11 +91,12 @@ class NGramVectors(NGrams):
         order: words of the longest n-gram.
         rarest: training reviews that must hold an n-gram for it to have a vector.
         size: numbers of a vector.
+        classes: how many a review may be of.
     """
 
-    def __init__(self, vocabulary: int, order: int, rarest: int, size: int):
+    def __init__(self, vocabulary: int, order: int, rarest: int, size: int, classes: int):
         self.size = size  # before the first table is made
-        super().__init__(vocabulary, order, rarest)
+        super().__init__(vocabulary, order, rarest, classes)
 
     def _resize(self, ngrams: int) -> None:
         super()._resize(ngrams)
@@ -105,8 +108,8 @@ class NGramVectors(NGrams):
         return self.vectors, torch.where(mask, rows + 1, PADDING)
 
 
-def _counts(negative: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """All keys, ascending, with the number of reviews of each class that hold them."""
-    keys, rows = torch.unique(torch.cat([negative, positive]), return_inverse=True)
-    in_negative, in_positive = rows[: len(negative)], rows[len(negative) :]
-    return keys, torch.bincount(in_negative, minlength=len(keys)), torch.bincount(in_positive, minlength=len(keys))
+def _count(keys_of_class: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """All keys, ascending, and the number of reviews of each class that hold them: [n-gram], [class, n-gram]."""
+    keys, rows = torch.unique(torch.cat(list(keys_of_class)), return_inverse=True)
+    rows_of_class = rows.split([len(of_class) for of_class in keys_of_class])
+    return keys, torch.stack([torch.bincount(one, minlength=len(keys)) for one in rows_of_class])

@@ -12,7 +12,7 @@ from sentiment_tune.data.text import PADDING
 from sentiment_tune.models import kernels
 from sentiment_tune.models.convolutional import Filters, FilterWidth, Phrases
 from sentiment_tune.models.kernels.recurrent import KERNELS, run_cell
-from sentiment_tune.models.layers import Words, max_over_time, word_vectors
+from sentiment_tune.models.layers import Logits, Words, max_over_time, word_vectors
 from sentiment_tune.models.linear import Beside, LinearBeside, OwnShare
 from sentiment_tune.space import Choice, Doc, Embedding, Range, Rate
 
@@ -146,6 +146,7 @@ class RNN(nn.Module):
         dropout: share of the words' features and states that are 0 in training.
         ngrams: words of the longest phrase that a linear model beside the network knows; 0 is no such model.
         own_share: of the network's own logit beside that model.
+        classes: how many a review may be of.
     """
 
     cell: ClassVar[Cell] = nn.RNN
@@ -161,14 +162,15 @@ class RNN(nn.Module):
         dropout: Rate = 0.3,
         ngrams: Beside = 0,
         own_share: OwnShare = 0.25,
+        classes: int = 2,
     ):
         super().__init__()
-        self.ngrams = LinearBeside(vocabulary, ngrams, own_share) if ngrams else None
+        self.ngrams = LinearBeside(vocabulary, ngrams, own_share, classes) if ngrams else None
         self.segment = segment
         self.embedding = word_vectors(vocabulary, embedding)
         self.states = Stack(self.cell, embedding, hidden, layers, bidirectional, dropout)
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(self.states.width, 1)
+        self.output = Logits(self.states.width, classes)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Let the linear model, if there is one, take its phrases from ids [batch, word] and labels [batch]."""
@@ -176,15 +178,15 @@ class RNN(nn.Module):
             self.ngrams.prepare(batches)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Logits [batch] of word ids [batch, word], 0 after a review's end."""
+        """Logits [batch], or [batch, class], of word ids [batch, word], 0 after a review's end."""
         return self.own_logits(ids) if self.ngrams is None else self.ngrams.combine(self.own_logits, ids)
 
     def own_logits(self, ids: Tensor) -> Tensor:
-        """The network's own logits [batch], without the linear model's."""
+        """The network's own logits, without the linear model's."""
         segments = split_into_segments(ids, self.segment)
         words, mask = Words.of(self.embedding, segments).with_dropout(self.dropout), segments != PADDING
         strongest = max_over_time(self.states(words, mask), mask, ids.shape[0])
-        return self.output(self.dropout(strongest)).squeeze(-1)
+        return self.output(self.dropout(strongest))
 
 
 class LSTM(RNN):
@@ -214,6 +216,7 @@ class CNNLSTM(nn.Module):
         dropout: share of the features and states that are 0 in training.
         ngrams: words of the longest phrase that a linear model beside the network knows; 0 is no such model.
         own_share: of the network's own logit beside that model.
+        classes: how many a review may be of.
     """
 
     def __init__(
@@ -231,15 +234,16 @@ class CNNLSTM(nn.Module):
         dropout: Rate = 0.3,
         ngrams: Beside = 0,
         own_share: OwnShare = 0.25,
+        classes: int = 2,
     ):
         super().__init__()
-        self.ngrams = LinearBeside(vocabulary, ngrams, own_share) if ngrams else None
+        self.ngrams = LinearBeside(vocabulary, ngrams, own_share, classes) if ngrams else None
         self.pool = pool
         self.embedding = word_vectors(vocabulary, embedding)
         self.phrases = Phrases(embedding, filters, width)
         self.states = Stack(nn.LSTM, filters, hidden, layers, bidirectional, dropout)
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(self.states.width, 1)
+        self.output = Logits(self.states.width, classes)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Let the linear model, if there is one, take its phrases from ids [batch, word] and labels [batch]."""
@@ -247,16 +251,16 @@ class CNNLSTM(nn.Module):
             self.ngrams.prepare(batches)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Logits [batch] of word ids [batch, word], 0 after a review's end."""
+        """Logits [batch], or [batch, class], of word ids [batch, word], 0 after a review's end."""
         return self.own_logits(ids) if self.ngrams is None else self.ngrams.combine(self.own_logits, ids)
 
     def own_logits(self, ids: Tensor) -> Tensor:
-        """The network's own logits [batch], without the linear model's."""
+        """The network's own logits, without the linear model's."""
         words, mask = Words.of(self.embedding, ids).with_dropout(self.dropout), ids != PADDING
         answers = max_pool(self.phrases(words, mask), self.pool)
         mask = max_pool(mask.unsqueeze(-1), self.pool).squeeze(-1)
         states = self.states(Words.each(self.dropout(functional.relu(answers))), mask)
-        return self.output(self.dropout(max_over_time(states, mask, ids.shape[0]))).squeeze(-1)
+        return self.output(self.dropout(max_over_time(states, mask, ids.shape[0])))
 
 
 def split_into_segments(ids: Tensor, words: int) -> Tensor:

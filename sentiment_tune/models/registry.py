@@ -1,5 +1,6 @@
 """The networks by name, and those of a user's own by module and class."""
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -77,33 +78,41 @@ def network_class(name: str, finished: bool = False, code: Path | None = None) -
     return load_class(module, called, code)
 
 
-def create_network(name: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Module:
+def create_network(name: str, vocabulary: int, settings: Mapping[str, Value], classes: int = 2) -> nn.Module:
     """A network with fresh weights.
 
     Args:
         name: as for `network_class`; an ensemble's one setting is `members`.
         vocabulary: how many word ids there are.
         settings: arguments of the network's constructor.
+        classes: how many a review may be of.
 
     Raises:
-        InputError: the network cannot be built so, or does not return logits [batch] for ids [batch, word].
+        InputError: the network cannot be built so, or does not return logits [batch] for ids [batch, word], of more
+            than two classes [batch, class].
     """
     try:
-        network = _build(name, vocabulary, settings)
+        network = _build(name, vocabulary, settings, classes)
         logits = network(torch.ones(2, 3, dtype=torch.int64))
     except (TypeError, ValueError, RuntimeError, IndexError, KeyError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"network {name!r} cannot be built with {dict(settings)}: {error}") from error
-    if getattr(logits, "shape", None) != (2,):
-        raise InputError(f"network {name!r} must return logits [batch] for ids [batch, word]")
+    if getattr(logits, "shape", None) != (2, *logits_shape(classes)):
+        shape = "[batch]" if classes == 2 else f"[batch, {classes}]"
+        raise InputError(f"network {name!r} must return logits {shape} for ids [batch, word]")
     return network
 
 
-def create_skeleton(name: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Module:
+def logits_shape(classes: int) -> tuple[int, ...]:
+    """Of a review's answer: one logit for two classes, that of the second, else one for each class."""
+    return () if classes == 2 else (classes,)
+
+
+def create_skeleton(name: str, vocabulary: int, settings: Mapping[str, Value], classes: int = 2) -> nn.Module:
     """A network of the registry whose weights have their shapes, but take no memory; arguments as above."""
     with torch.device("meta"), _WithoutNoise():
-        return _build(name, vocabulary, settings)
+        return _build(name, vocabulary, settings, classes)
 
 
 class _WithoutNoise(TorchFunctionMode):
@@ -113,18 +122,27 @@ class _WithoutNoise(TorchFunctionMode):
         return args[0] if function is torch.Tensor.normal_ else function(*args, **(kwargs or {}))
 
 
-def _build(name: str, vocabulary: int, settings: Mapping[str, Value]) -> nn.Module:
+def _build(name: str, vocabulary: int, settings: Mapping[str, Value], classes: int) -> nn.Module:
     if name == ENSEMBLE:
-        return create_ensemble(vocabulary, str(settings["members"]))
-    return network_class(name)(vocabulary, **settings)
+        return create_ensemble(vocabulary, str(settings["members"]), classes)
+    constructor = network_class(name)
+    if classes == 2:
+        return constructor(vocabulary, **settings)
+    if "classes" not in inspect.signature(constructor).parameters:
+        raise InputError(
+            f"network {name!r} tells two classes apart, and the data have {classes}: let its constructor take "
+            "`classes`, and its forward return logits [batch, class]"
+        )
+    return constructor(vocabulary, **settings, classes=classes)
 
 
-def create_ensemble(vocabulary: int, members: str) -> Ensemble:
+def create_ensemble(vocabulary: int, members: str, classes: int = 2) -> Ensemble:
     """An ensemble of fresh networks.
 
     Args:
         vocabulary: how many word ids there are.
         members: JSON, for each member its `model`, the settings `network`, and `reading`, what it reads of a review.
+        classes: how many a review may be of.
 
     Raises:
         ValueError: a member knows more words.
@@ -133,5 +151,7 @@ def create_ensemble(vocabulary: int, members: str) -> Ensemble:
     readings = [member["reading"] for member in descriptions]
     if any(reading["vocabulary"] > vocabulary for reading in readings):
         raise ValueError(f"a member knows more words than {vocabulary}")
-    networks = [_build(member["model"], member["reading"]["vocabulary"], member["network"]) for member in descriptions]
-    return Ensemble(networks, readings)
+    networks = [
+        _build(member["model"], member["reading"]["vocabulary"], member["network"], classes) for member in descriptions
+    ]
+    return Ensemble(networks, readings, classes)

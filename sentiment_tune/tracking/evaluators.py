@@ -4,6 +4,7 @@ MLflow's evaluator of classifiers wants of `predict` a label a row, spelled as t
 that of explanations fails at a column of texts. For models of ours, and only for them, these take their place.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from mlflow.models.evaluation.base import EvaluationResult
 from mlflow.models.evaluation.evaluators import classifier, shap
 from numpy.typing import NDArray
 
-from sentiment_tune.data.labels import CLASS_NAMES, is_positive, parse_labels
+from sentiment_tune.data.labels import Classes
 from sentiment_tune.errors import InputError
+from sentiment_tune.tracking.text_model import ALL
 
+_OF_CLASS = "probability_"
 LOADER = "sentiment_tune.tracking.flavor"
 
 
@@ -30,24 +33,28 @@ class ReviewEvaluator(classifier.ClassifierEvaluator):
     def _generate_model_predictions(self, model: Any, input_df: pd.DataFrame) -> Any:
         if not is_text_model(model):
             return super()._generate_model_predictions(model, input_df)  # type: ignore[no-untyped-call]
-        answers = model.predict(input_df)
+        answers = model.predict(input_df, params={ALL: True})
         error = next(filter(None, answers["error"]), None)
         if error:
             raise InputError(f"{error}; evaluate rows with texts only")
-        positive = answers["probability"].to_numpy(float)
-        spellings = _spellings(self.y_true)
-        self.label_list = self.label_list or spellings.tolist()  # both, also where the table has one of them
-        self.pos_label = spellings[1] if self.pos_label is None else self.pos_label
-        in_order = np.stack([1 - positive, positive], axis=1)[:, np.argsort(spellings)]  # as MLflow sorts the labels
-        return spellings[is_positive(positive).astype(int)], in_order
+        names = [name.removeprefix(_OF_CLASS) for name in answers.columns if name.startswith(_OF_CLASS)]
+        probabilities = answers[[_OF_CLASS + name for name in names]].to_numpy(float)
+        spellings = _spellings(self.y_true, names)
+        self.label_list = self.label_list or spellings.tolist()  # all, also where the table has some of them
+        if len(names) == 2:
+            self.pos_label = spellings[1] if self.pos_label is None else self.pos_label
+        in_order = probabilities[:, np.argsort(spellings)]  # as MLflow sorts the labels
+        return spellings[[names.index(label) for label in answers["label"]]], in_order
 
 
-def _spellings(truth: NDArray[Any]) -> NDArray[Any]:
-    """How the true labels spell the two classes, negative first: in words or in numbers."""
-    labels = parse_labels(list(truth), "the evaluated table")
-    names = CLASS_NAMES if truth.dtype.kind in "OUT" else (0, 1)
+def _spellings(truth: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
+    """How the true labels spell the classes of these names, in words or in numbers."""
+    classes = Classes(tuple(names))
+    numbers = np.array([classes.number_of(str(label)) for label in truth.tolist()])
+    others = names if truth.dtype.kind in "OUT" else range(len(names))
     return np.array(
-        [truth[labels == label][0] if label in labels else names[label] for label in (0, 1)], dtype=truth.dtype
+        [truth[numbers == label][0] if label in numbers else others[label] for label in range(len(names))],
+        dtype=truth.dtype,
     )
 
 

@@ -25,7 +25,7 @@ from sentiment_tune.inference import package as packaging
 from sentiment_tune.inference import predict
 from sentiment_tune.inference.description import Trust
 from sentiment_tune.tracking.logged_models import FOLDER, record_files
-from sentiment_tune.tracking.text_model import ANSWER, TextModel
+from sentiment_tune.tracking.text_model import ANSWER, PARAMETERS, TextModel
 
 EXAMPLE = ["a fine film", "a dull one"]
 NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "scipy", "torch")
@@ -59,7 +59,7 @@ def save_model(path: str, package: packaging.ModelPackage, mlflow_model: Model |
             data_path=str(Path(temporary, FOLDER)),
             code_paths=code_of(package.network),
             mlflow_model=model,
-            signature=ModelSignature(outputs=ANSWER),
+            signature=ModelSignature(outputs=ANSWER, params=PARAMETERS),
             input_example=EXAMPLE,
             pip_requirements=[f"{name}=={_version(name)}" for name in NEEDED],
         )

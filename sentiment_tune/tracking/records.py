@@ -1,5 +1,6 @@
 """Reading from MLflow what runs have logged: params, metrics and tags, artifacts, models."""
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,12 +15,13 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from sentiment_tune.data.labels import SENTIMENT, THRESHOLD
 from sentiment_tune.data.packing import archive_size, unpack_limit
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
-from sentiment_tune.evaluation.metrics import Proportion
+from sentiment_tune.evaluation.metrics import ACCURACY, Proportion
 from sentiment_tune.inference.files import check_names, parse_json, read_file
-from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag
+from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag, score_of
 from sentiment_tune.tracking.server import tracking_uri
 
 _LARGEST_ARTIFACT = 2**28  # bytes
@@ -93,7 +95,8 @@ def finished_run(run: RunRecord) -> FinishedRun:
             is_refit=Tag.REFIT in tags,
             best_val_accuracy=metrics[Metric.BEST_VAL_ACCURACY],
             test_accuracy=metrics[Metric.TEST_ACCURACY],
-            test_f1=metrics[Metric.TEST_F1],
+            test_f1=metrics.get(Metric.TEST_F1),
+            test_macro_f1=metrics.get(Metric.TEST_MACRO_F1),
             test_roc_auc=metrics[Metric.TEST_ROC_AUC],
             test_log_loss=metrics[Metric.TEST_LOG_LOSS],
             test_brier=metrics[Metric.TEST_BRIER],
@@ -103,6 +106,10 @@ def finished_run(run: RunRecord) -> FinishedRun:
             model_bytes=metrics[Metric.MODEL_BYTES],
             experiment_id=run.experiment_id,
             parent=tags.get(Tag.PARENT_RUN),
+            metric=tags.get(Tag.METRIC, ACCURACY),
+            score=score_of(metrics),
+            classes=tuple(json.loads(tags.get(Tag.CLASSES, json.dumps(SENTIMENT.names)))),
+            test_majority=metrics.get(Metric.TEST_MAJORITY),
         )
     except KeyError as error:
         raise InputError(
@@ -202,11 +209,15 @@ def read_error_rates(run_id: str) -> dict[str, tuple[Proportion, str | None]]:
 
 
 def read_test_predictions(run_id: str) -> dict[str, NDArray[Any]]:
-    """A model's predictions of the test reviews: labels, probabilities and lengths [review]."""
+    """A model's predictions of the test reviews: labels, probabilities and lengths [review], and the threshold [].
+
+    Of more than two classes the probabilities are [review, class].
+    """
     with _artifact(run_id, Artifact.TEST_PREDICTIONS) as path, np.load(path, allow_pickle=False) as arrays:
         if archive_size(arrays.zip) > unpack_limit(path, None):
             raise ValueError("it unpacks to far more than predictions can be")
-        return {name: arrays[name] for name in ("labels", "probabilities", "lengths")}
+        threshold = {"threshold": arrays["threshold"]} if "threshold" in arrays else {"threshold": np.array(THRESHOLD)}
+        return {**threshold, **{name: arrays[name] for name in ("labels", "probabilities", "lengths")}}
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
+from sentiment_tune.evaluation.metrics import ACCURACY, LOG_LOSS
 from sentiment_tune.tracking import records, server
 from sentiment_tune.tracking.schema import Artifact, Metric, Tag, VersionTag
 
@@ -111,6 +112,8 @@ def create_version(name: str, model_uri: str, run: FinishedRun, card: str) -> in
         VersionTag.VAL_ACCURACY: str(run.best_val_accuracy),
         VersionTag.TEST_ACCURACY: str(run.test_accuracy),
     }
+    if run.metric != ACCURACY:
+        tags |= {VersionTag.METRIC: run.metric, VersionTag.VAL_SCORE: str(run.score)}
     if not _exists(client, name):
         client.create_registered_model(name)
     created = client.create_model_version(
@@ -207,10 +210,14 @@ def _earned_alias(run: FinishedRun, incumbent: Version | None) -> tuple[str, str
     version, digest = f"version {incumbent.version}", incumbent.tags.get(VersionTag.DATA_DIGEST)
     if digest != run.data_digest:
         return CHALLENGER, f"{version} was validated on other data, {digest}: no comparison is fair"
-    accuracy, to_beat = run.best_val_accuracy, float(incumbent.tags[VersionTag.VAL_ACCURACY])
-    if accuracy > to_beat:
-        return CHAMPION, f"validation accuracy {accuracy:.4f} beats the {to_beat:.4f} of {version}"
-    return CHALLENGER, f"validation accuracy {accuracy:.4f} does not beat the {to_beat:.4f} of {version}"
+    metric = incumbent.tags.get(VersionTag.METRIC, ACCURACY)
+    if metric != run.metric:
+        return CHALLENGER, f"{version} was judged by {metric}, this one by {run.metric}: no comparison is fair"
+    to_beat = float(incumbent.tags[VersionTag.VAL_ACCURACY if metric == ACCURACY else VersionTag.VAL_SCORE])
+    kind = metric.replace("_", " ") + (", negative" if metric == LOG_LOSS else "")
+    if run.score > to_beat:
+        return CHAMPION, f"validation {kind} {run.score:.4f} beats the {to_beat:.4f} of {version}"
+    return CHALLENGER, f"validation {kind} {run.score:.4f} does not beat the {to_beat:.4f} of {version}"
 
 
 def _assign_alias(client: mlflow.MlflowClient, registration: Registration) -> None:

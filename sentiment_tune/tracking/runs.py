@@ -403,8 +403,8 @@ def _source(source: str) -> DatasetSource:
 
 
 def log_epoch(epoch: EpochRecord) -> None:
-    metrics = asdict(epoch)
-    log_metrics(metrics, metrics.pop("epoch"))
+    figures = epoch.figures
+    log_metrics(figures, int(figures.pop("epoch")))
 
 
 def log_metrics(metrics: Mapping[str, float], step: int = 0) -> None:
@@ -426,11 +426,14 @@ def check_finite(metrics: Mapping[str, float]) -> None:
 
 
 def log_test_predictions(
-    labels: NDArray[np.uint8], probabilities: NDArray[np.float64], lengths: NDArray[np.integer]
+    labels: NDArray[np.uint8], probabilities: NDArray[np.float64], lengths: NDArray[np.integer], threshold: float
 ) -> None:
-    """Log a model's prediction for each test review, so that two models can be compared review by review."""
+    """Log a model's prediction for each test review, so that two models can be compared review by review.
+
+    The threshold parts two classes.
+    """
     file = io.BytesIO()
-    np.savez_compressed(file, labels=labels, probabilities=probabilities, lengths=lengths)
+    np.savez_compressed(file, labels=labels, probabilities=probabilities, lengths=lengths, threshold=threshold)
     _log_file(file.getvalue(), Artifact.TEST_PREDICTIONS)
 
 

@@ -5,6 +5,8 @@ Params are the settings under the names that their declarations give them, and t
 it compares by name, so runs of before and of now would stand in two columns.
 """
 
+from collections.abc import Mapping
+
 
 class Tag:
     """Tags of runs."""
@@ -13,6 +15,8 @@ class Tag:
     NETWORK = "network"
     DATA = "data"
     DATA_DIGEST = "data_digest"
+    CLASSES = "classes"  # JSON, the names of what a review can be, where they are not the usual two
+    METRIC = "metric"  # that judges, where that is not accuracy
     DATA_WARNING = "data_warning"
     REVIEWS_TRAIN = "reviews_train"
     REVIEWS_VALIDATION = "reviews_validation"
@@ -65,6 +69,8 @@ class VersionTag:
     NETWORK = "network"
     DATA = "data"
     DATA_DIGEST = "data_digest"
+    METRIC = "metric"  # that judges, where that is not accuracy
+    VAL_SCORE = "val_score"  # and what it came to
     VAL_ACCURACY = "val_accuracy"
     TEST_ACCURACY = "test_accuracy"
     REASON = "reason"  # why it has its alias
@@ -82,6 +88,8 @@ class Metric:
     BEST_EPOCH = "best_epoch"
     BEST_VAL_ACCURACY = "best_val_accuracy"
     BEST_VAL_LOSS = "best_val_loss"
+    BEST_VAL_SCORE = "best_val_score"  # of the metric that judges, more is better, where that is not accuracy
+    THRESHOLD = "threshold"  # between two classes, where it was found on validation
     TRAIN_SECONDS = "train_seconds"
     REFIT_SECONDS = "refit_seconds"
     PACKAGE_SECONDS = "package_seconds"
@@ -89,6 +97,8 @@ class Metric:
     TEST = "test_"
     TEST_ACCURACY = "test_accuracy"
     TEST_F1 = "test_f1"
+    TEST_MACRO_F1 = "test_macro_f1"
+    TEST_MAJORITY = "test_majority_accuracy"  # of who always says the most frequent class of train
     TEST_ROC_AUC = "test_roc_auc"
     TEST_LOG_LOSS = "test_log_loss"
     TEST_BRIER = "test_brier"
@@ -108,6 +118,11 @@ MODEL_FIGURES = {
     **dict.fromkeys((Metric.BEST_VAL_ACCURACY, Metric.BEST_VAL_LOSS), "validation"),
     **dict.fromkeys((Metric.TEST_ACCURACY, Metric.TEST_F1, Metric.TEST_ROC_AUC, Metric.TEST_LOG_LOSS), "test"),
 }
+
+
+def score_of(metrics: Mapping[str, float]) -> float:
+    """By which a training is judged, more is better: its validation accuracy, unless another metric was chosen."""
+    return metrics.get(Metric.BEST_VAL_SCORE, metrics[Metric.BEST_VAL_ACCURACY])
 
 
 class Artifact:

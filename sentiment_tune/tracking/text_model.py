@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from numpy.typing import NDArray
 
 from sentiment_tune.errors import InputError
-from sentiment_tune.inference.scorer import Scorer, label_for, unreadable
+from sentiment_tune.inference.scorer import Scorer, unreadable
 
 COLUMN = "text"
 ANSWER = Schema(
@@ -27,6 +27,8 @@ ANSWER = Schema(
         ColSpec(DataType.string, "error"),
     ]
 )
+ALL = "all_probabilities"  # the parameter
+PARAMETERS = ParamSchema([ParamSpec(ALL, DataType.boolean, False)])
 _SERVING = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"  # MLflow's variable in a process that answers requests
 _WIDTH_OF_NUMBERS = np.array(["", 0]).dtype.itemsize // np.dtype("U1").itemsize
 _TRUTH = re.compile("True|False")
@@ -39,27 +41,32 @@ class TextModel:
     def __init__(self, scorer: Scorer):
         self.scorer = scorer
 
-    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002 - MLflow's
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Score the column `text` of a table, its only column, or a list of texts, as `find_texts` finds them.
 
-        Each row has its answer, in order and under its index: `probability`, of class positive, `label`, and `error`,
-        which is empty. A row that is no text has no probability, an empty label, and why in `error`.
+        Each row has its answer, in order and under its index: `probability`, of the second of two classes (positive),
+        of more that of the label; `label`; and `error`, which is empty. A row that is no text has no probability, an
+        empty label, and why in `error`. With the parameter `all_probabilities` each class has a column too.
         """
         try:
             texts = find_texts(model_input)
         except InputError as error:  # a request is then refused with this line; of others servers show the stack
             raise MlflowException.invalid_parameter_value(str(error)) from None
-        return self._answers(texts)
+        return self._answers(texts, bool((params or {}).get(ALL)))
 
-    def _answers(self, texts: "pd.Series[Any]") -> pd.DataFrame:
+    def _answers(self, texts: "pd.Series[Any]", all_classes: bool) -> pd.DataFrame:
         errors = [unreadable(row, text) for row, text in enumerate(texts)]
         scored = np.array([not error for error in errors], dtype=bool)
-        probabilities = np.full(len(texts), np.nan)
-        probabilities[scored] = self.scorer.predict_proba(texts[scored])
-        labels = [label_for(p) if there else "" for p, there in zip(probabilities, scored, strict=True)]
-        answers = pd.DataFrame({"probability": probabilities, "label": labels, "error": errors}, texts.index)
+        found = self.scorer.answers(self.scorer.predict_proba(texts[scored]), all_classes)
+        labels = np.full(len(texts), "", dtype=object)
+        labels[scored] = found.pop("label")
+        columns: dict[str, Any] = {"probability": None, "label": labels, "error": errors}
+        for name, probabilities in found.items():
+            columns[name] = np.full(len(texts), np.nan)
+            columns[name][scored] = probabilities
+        answers = pd.DataFrame(columns, texts.index)
         # JSON has no NaN: of this type what is missing becomes null there, and in Spark.
-        return answers if scored.all() else answers.astype({"probability": "Float64"})
+        return answers if scored.all() else answers.astype(dict.fromkeys(found, "Float64"))
 
 
 def find_texts(given: Any) -> "pd.Series[Any]":

@@ -4,7 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
-from sentiment_tune.space import Doc, Fixed, Range
+from sentiment_tune.evaluation.metrics import METRICS
+from sentiment_tune.space import Doc, Fixed, Range, Text
+from sentiment_tune.training.balance import AUTO, BALANCED, NO_WEIGHTS, is_threshold, is_weighting
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,20 @@ class TrainConfig:
     precision: Annotated[str, Fixed("float32", "bfloat16"), Doc("of matrix products; bfloat16 is for a GPU")] = (
         "float32"
     )
+
+    metric: Annotated[
+        str, Fixed(*METRICS), Doc("of the validation reviews, by which epochs, trials and champions are judged")
+    ] = "accuracy"
+    class_weights: Annotated[
+        str,
+        Text("none, balanced, or weights such as negative=5", is_weighting, NO_WEIGHTS, BALANCED),
+        Doc("how much a review of each class counts in training"),
+    ] = NO_WEIGHTS
+    threshold: Annotated[
+        str,
+        Text("a number from 0 to 1, or auto", is_threshold, "0.5", AUTO),
+        Doc("probability above which a review is of the second of two classes; auto finds the best on validation"),
+    ] = "0.5"
 
     def rate_at(self, passed: float) -> float:
         """Learning rate after so many epochs, and parts of one."""

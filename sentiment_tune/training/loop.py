@@ -17,20 +17,20 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sentiment_tune.data.batches import Batches, evaluation_batches, make_batches, shuffle_by_length
 from sentiment_tune.data.corpus import Reviews
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import DivergenceError
-from sentiment_tune.evaluation.metrics import check_finite, loss_and_accuracy
+from sentiment_tune.evaluation.metrics import ACCURACY, check_finite, loss_and_accuracy, score_of
 from sentiment_tune.events import Event, Listener, Message, ignore
 from sentiment_tune.inference.predict import device_of, predict
 from sentiment_tune.signals import end_if_asked
+from sentiment_tune.training.balance import class_weights
 from sentiment_tune.training.checkpoint import Checkpoints
 from sentiment_tune.training.config import TrainConfig
-from sentiment_tune.training.step import TrainStep
+from sentiment_tune.training.step import TrainStep, count_correct
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,22 @@ class EpochRecord(Event):
     val_loss: float
     val_accuracy: float
     seconds: float  # wall time, validation included
+    val_score: float | None = None  # of the metric that judges, more is better; None where that is accuracy
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What was measured, by name; without a score of its own where accuracy judges."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @property
+    def score(self) -> float:
+        """By which it is judged, more is better."""
+        return self.val_accuracy if self.val_score is None else self.val_score
 
     @property
     def quality(self) -> tuple[float, float]:
-        """More is better: validation accuracy, and of equal ones the smaller loss."""
-        return self.val_accuracy, -self.val_loss
+        """More is better: the score, and of equal ones the smaller loss."""
+        return self.score, -self.val_loss
 
 
 def fit(
@@ -78,7 +89,9 @@ def fit(
     With checkpoints it goes on from the last one and ends as if it had never been cut off; the `best` weights are kept
     with its own. The epochs that are behind it then are yielded again, as they were.
     """
-    train_step, device = TrainStep(network, config), device_of(network)
+    device = device_of(network)
+    weights = class_weights(config.class_weights, train)
+    train_step = TrainStep(network, config, None if weights is None else torch.from_numpy(weights).to(device))
     batches = make_batches(train, text, config.batch, device=device)
     validation_batches = evaluation_batches(validation, text, device)
     progress = Progress(train_step, best or BestWeights(), checkpoints)
@@ -89,11 +102,12 @@ def fit(
             progress.start_clock()
             batches = batches.reordered(shuffle_by_length(np.random.default_rng([seed, number])), config.batch)
             with seeded(seed, number, device=device):
-                loss, accuracy = train_epoch(progress, batches, train.labels, config, listener)
+                loss, accuracy = train_epoch(progress, batches, train, config, listener)
             train_step.swap_average()
-            val_loss, val_accuracy = _measure(network, validation_batches, validation.labels, config, number)
+            measured = _measure(network, validation_batches, validation, config, number)
             train_step.swap_average()
-            record = EpochRecord(number, loss, accuracy, val_loss, val_accuracy, progress.seconds)
+            val_loss, val_accuracy, val_score = measured
+            record = EpochRecord(number, loss, accuracy, val_loss, val_accuracy, progress.seconds, val_score)
             progress.end_epoch(record)
             yield from _shown(record, train_step)
 
@@ -106,25 +120,29 @@ def _shown(record: EpochRecord, train_step: TrainStep) -> Iterator[EpochRecord]:
 
 
 def _measure(
-    network: nn.Module, batches: Batches, labels: NDArray[np.uint8], config: TrainConfig, epoch: int
-) -> tuple[float, float]:
-    """Loss and accuracy of the validation reviews."""
+    network: nn.Module, batches: Batches, reviews: Reviews, config: TrainConfig, epoch: int
+) -> tuple[float, float, float | None]:
+    """Loss, accuracy and score of the validation reviews; the last is None where accuracy judges."""
     logits = predict(network, batches)
     check_finite(logits, f"validation reviews in epoch {epoch}, at learning rate {config.rate_at(epoch):g},")
-    return loss_and_accuracy(logits, labels)
+    loss, accuracy = loss_and_accuracy(logits, reviews.labels)
+    if config.metric == ACCURACY:
+        return loss, accuracy, None
+    return loss, accuracy, score_of(config.metric, logits, reviews.labels, reviews.classes)
 
 
 def train_epoch(
-    progress: "Progress", batches: Batches, labels: NDArray[np.uint8], config: TrainConfig, listener: Listener
+    progress: "Progress", batches: Batches, reviews: Reviews, config: TrainConfig, listener: Listener
 ) -> tuple[float, float]:
     """One step a batch, from where the progress is; mean loss and accuracy on the way, over reviews."""
     train_step, epoch = progress.train_step, progress.epoch
     train_step.network.train()
     device = device_of(train_step.network)
+    kind = np.float32 if reviews.classes.are_two else np.int64  # of a target: see `mean_loss`
     progress.resume_random_numbers(device)
     for step, batch in enumerate(batches.after(progress.sums.steps), progress.sums.steps + 1):
         end_if_asked()
-        targets = torch.from_numpy(labels[batch.rows].astype(np.float32)).to(device)
+        targets = torch.from_numpy(reviews.labels[batch.rows].astype(kind)).to(device)
         learning_rate = config.rate_at(epoch - 1 + (step - 0.5) / len(batches))
         loss, logits = train_step(batch.ids, targets, learning_rate)
         if not math.isfinite(loss):
@@ -132,23 +150,23 @@ def train_epoch(
                 f"the loss became {loss} in epoch {epoch}, step {step}, at learning rate {learning_rate:g}; "
                 "try a smaller learning_rate"
             )
-        progress.sums.add(loss * len(targets), int(((logits > 0) == (targets > 0.5)).sum()), len(targets))
+        progress.sums.add(loss * len(targets), count_correct(logits, targets), len(targets))
         progress.end_step(device)
         listener(StepEnd(epoch, step, len(batches)))
     return progress.sums.loss / progress.sums.reviews, progress.sums.correct / progress.sums.reviews
 
 
 def early_stopping(epochs: Iterable[EpochRecord], patience: int) -> Iterator[EpochRecord]:
-    """The epochs, until neither validation accuracy nor loss has been better than ever for `patience` of them.
+    """The epochs, until neither the validation's score nor its loss has been better than ever for `patience` of them.
 
     Either counts, because accuracy stands still at first where the loss already falls, and the other way round later.
     """
-    accuracy, loss, progress = -math.inf, math.inf, 0
+    score, loss, progress = -math.inf, math.inf, 0
     for epoch in epochs:
         yield epoch
-        if epoch.val_accuracy > accuracy or epoch.val_loss < loss:
+        if epoch.score > score or epoch.val_loss < loss:
             progress = epoch.epoch
-        accuracy, loss = max(accuracy, epoch.val_accuracy), min(loss, epoch.val_loss)
+        score, loss = max(score, epoch.score), min(loss, epoch.val_loss)
         if epoch.epoch - progress >= patience:
             return
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.optim.swa_utils import AveragedModel
 
 from sentiment_tune.data.text import PADDING, UNKNOWN
@@ -19,27 +19,29 @@ _MEMORY = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of a parameter
 class TrainStep:
     """A network with its optimizer: each call is one step down the loss."""
 
-    def __init__(self, network: nn.Module, config: TrainConfig):
+    def __init__(self, network: nn.Module, config: TrainConfig, class_weights: Tensor | None = None):
+        """`class_weights` [class] say how much a review of each class counts; None that all count the same."""
         self.network = network
+        self._class_weights = class_weights
         self.average = ExponentialMovingAverage(network, config.averaging) if config.averaging else None
         self._config = config
         self._parameters = list(network.parameters())
         self._optimizer = torch.optim.AdamW(self._parameters, weight_decay=config.weight_decay, fused=True)
 
     def __call__(self, ids: Tensor, targets: Tensor, learning_rate: float) -> tuple[float, Tensor]:
-        """Loss and logits [batch] before the step, of ids [batch, word] and targets [batch], 0.0 or 1.0.
+        """Loss and logits before the step, of ids [batch, word] and targets [batch], as of `mean_loss`.
 
         A loss that is not finite changes no weight.
         """
         ids = drop_words(ids, self._config.word_dropout)
         self._optimizer.zero_grad()
         logits = self._forward(ids)
-        loss = accumulate_gradient(logits, targets)
+        loss = accumulate_gradient(logits, targets, self._class_weights)
         if not math.isfinite(loss):
             return loss, logits
         if self._config.adversarial:
             with adversarial_perturbation(self.network, self._config.adversarial):
-                accumulate_gradient(self._forward(ids), targets)
+                accumulate_gradient(self._forward(ids), targets, self._class_weights)
         clip_gradient(self._parameters, self._config.clip)
         self._optimizer.param_groups[0]["lr"] = learning_rate
         self._optimizer.step()
@@ -123,9 +125,29 @@ def drop_words(ids: Tensor, rate: float) -> Tensor:
     return ids.masked_fill(dropped & (ids != PADDING), UNKNOWN)
 
 
-def accumulate_gradient(logits: Tensor, targets: Tensor) -> float:
-    """Mean binary cross entropy in nats, whose gradient is added to that of the weights if it is finite."""
-    loss = binary_cross_entropy_with_logits(logits, targets)
+def mean_loss(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Mean cross entropy in nats, each review's times the weight of its class [class].
+
+    Of two classes logits [batch] and targets [batch], 0.0 or 1.0; of more logits [batch, class] and their numbers.
+    """
+    weights = None if class_weights is None else class_weights[targets.long()]  # [batch]
+    if logits.ndim == 1:
+        return binary_cross_entropy_with_logits(logits, targets, weights)
+    if weights is None:
+        return cross_entropy(logits, targets)
+    return (cross_entropy(logits, targets, reduction="none") * weights).mean()
+
+
+def count_correct(logits: Tensor, targets: Tensor) -> int:
+    """How many reviews are predicted to be what they are; logits and targets as of `mean_loss`."""
+    if logits.ndim == 1:
+        return int(((logits > 0) == (targets > 0.5)).sum())
+    return int((logits.argmax(1) == targets).sum())
+
+
+def accumulate_gradient(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> float:
+    """The mean loss, whose gradient is added to that of the weights if it is finite."""
+    loss = mean_loss(logits, targets, class_weights)
     value = loss.item()
     if math.isfinite(value):
         loss.backward()  # type: ignore[no-untyped-call]

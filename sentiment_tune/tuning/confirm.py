@@ -10,7 +10,7 @@ from functools import partial
 from statistics import fmean, stdev
 
 from sentiment_tune import notes
-from sentiment_tune.build import build_network
+from sentiment_tune.build import build_network, package_of
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import hide_passwords
@@ -20,17 +20,17 @@ from sentiment_tune.experiment import (
     finish_training,
     log_learning_curves,
     log_model,
+    log_threshold,
     open_checkpoints,
     start_training_run,
     train_epochs,
 )
-from sentiment_tune.inference.package import ModelPackage
 from sentiment_tune.repeats import start_repeats
 from sentiment_tune.tracking import logged_models, records
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.records import RunRecord
 from sentiment_tune.tracking.runs import RunSpec
-from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag
+from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag, score_of
 from sentiment_tune.training.loop import BestWeights
 from sentiment_tune.tuning.liveness import end_abandoned_runs
 from sentiment_tune.tuning.retries import run_to_go_on
@@ -101,7 +101,7 @@ def _confirm(
             task = _Task(trial, config, repeats.run.run_id, study_run)
             run = _find(task) or _train(task, corpus, listener)
             repeats.figures[run.run_id] = run.metrics
-    accuracies = tuple(metrics[Metric.BEST_VAL_ACCURACY] for metrics in repeats.figures.values())
+    accuracies = tuple(map(score_of, repeats.figures.values()))
     best = list(repeats.figures).index(repeats.best)
     return Confirmation(trial, configs[best], accuracies, repeats.best)
 
@@ -169,12 +169,12 @@ def _train(task: _Task, corpus: Corpus, listener: Listener) -> RunRecord:
         epochs = list(train_epochs(network, config, corpus, best, checkpoints=checkpoints))
         chosen = finish_training(network, best, epochs)
         log_learning_curves(epochs)
-        model = log_model(ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text))
+        threshold = log_threshold(network, config, corpus)
+        model = log_model(package_of(network.cpu(), config, corpus, threshold))
         result = notes.Result(chosen.val_accuracy, None, model.location)
         tracking.set_tags({Tag.NOTE: notes.finished(config, corpus, run, result, task.study_run)})
     record = records.read_run(run.run_id)
-    accuracy = record.metrics[Metric.BEST_VAL_ACCURACY]
-    listener(Message(f"trial {trial} again with seed {seed}: validation {accuracy:.4f}"))
+    listener(Message(f"trial {trial} again with seed {seed}: validation {score_of(record.metrics):.4f}"))
     return record
 
 
@@ -186,7 +186,9 @@ def evaluate_winner(winner: Confirmation, corpus: Corpus, study_run: str, listen
     uri = records.logged_model_uri(winner.run_id)
     package = logged_models.load(f"runs:/{winner.run_id}/{Artifact.MODEL}", trust_code=winner.config.is_own)
     with tracking.start_run(RunSpec(run_id=winner.run_id), listener) as run:
-        accuracy = evaluate_on_test(package.network, winner.config.text, corpus)[Metric.TEST_ACCURACY]
+        accuracy = evaluate_on_test(package.network, winner.config.text, corpus, package.threshold)[
+            Metric.TEST_ACCURACY
+        ]
         tracking.log_model_figures()
         result = notes.Result(metrics[Metric.BEST_VAL_ACCURACY], accuracy, uri)
         tracking.set_tags({Tag.NOTE: notes.finished(winner.config, corpus, run, result, study_run)})

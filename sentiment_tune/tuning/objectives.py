@@ -107,7 +107,7 @@ def measure_before(
 def _size(network: nn.Module, config: ExperimentConfig, corpus: Corpus) -> int:
     """Bytes of the model as it would be logged: what is learnt changes none of them."""
     device = device_of(network)
-    package = ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text)
+    package = ModelPackage(config.model, network.cpu(), config.network, corpus.vocabulary, config.text, corpus.classes)
     try:
         with tempfile.TemporaryDirectory() as folder:
             flavor.save_model(str(Path(folder, "model")), package)

@@ -14,41 +14,46 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from sentiment_tune.evaluation.plots import accuracy_against_cost
-from sentiment_tune.space import Value
 from sentiment_tune.tuning.objectives import OBJECTIVES, shown
 
 if TYPE_CHECKING:
     from sentiment_tune.tuning.confirm import Confirmation
 
 _NAMES = {
-    "optimization_history": "Best validation accuracy, trial by trial",
+    "optimization_history": "Best {measure}, trial by trial",
     "param_importances": "Which settings matter (PED-ANOVA)",
     "parallel_coordinate": "Settings of every trial",
-    "slice": "Validation accuracy by each setting",
-    "intermediate_values": "Best validation accuracy so far, epoch by epoch",
+    "slice": "What each setting comes to: {measure}",
+    "intermediate_values": "Best {measure} so far, epoch by epoch",
 }
-_TARGET: dict[str, Value] = {"target_name": "validation accuracy"}
 
 
 def draw_front(
-    study: optuna.Study, front: "Sequence[Confirmation]", chosen: "Mapping[str, Confirmation]", cost: str, column: int
+    study: optuna.Study,
+    front: "Sequence[Confirmation]",
+    chosen: "Mapping[str, Confirmation]",
+    cost: str,
+    column: int,
+    measure: str,
 ) -> Figure:
-    """Accuracy against one of a study's costs, whose values stand in that column of a trial's values."""
+    """The measure against one of a study's costs, whose values stand in that column of a trial's values."""
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
     tried = [trial.values[column] for trial in trials], [trial.values[0] for trial in trials]
     names = [" ".join(name for name, other in chosen.items() if other.trial == one.trial) for one in front]
     members = [one.costs[cost] for one in front], [one.mean for one in front]
-    return accuracy_against_cost(tried, members, names, OBJECTIVES[cost].doc, f"{cost} {shown(cost, members[0][0])}")
+    return accuracy_against_cost(
+        tried, members, names, OBJECTIVES[cost].doc, f"{cost} {shown(cost, members[0][0])}", measure
+    )
 
 
-def front_page(study: optuna.Study, costs: Sequence[str]) -> str:
+def front_page(study: optuna.Study, costs: Sequence[str], measure: str) -> str:
     """All trials and the front as a page that shows the settings of what is pointed at; plotly's code is in it once."""
     parts: list[str] = []
     for column, cost in enumerate(costs, 1):
         figure = visualization.plot_pareto_front(
             study,
             targets=partial(_cost_and_accuracy, column=column),
-            target_names=[OBJECTIVES[cost].doc, "validation accuracy"],
+            target_names=[OBJECTIVES[cost].doc, measure],
         )
         figure.update_xaxes(type="log")
         parts.append(figure.to_html(full_html=False, include_plotlyjs=not parts))
@@ -59,10 +64,10 @@ def _cost_and_accuracy(trial: FrozenTrial, column: int) -> tuple[float, float]:
     return trial.values[column], trial.values[0]
 
 
-def draw_study(study: optuna.Study) -> Iterator[tuple[str, str, Figure]]:
+def draw_study(study: optuna.Study, measure: str) -> Iterator[tuple[str, str, Figure]]:
     """Name, title and figure of each picture that the study has enough trials for."""
     for name, title in _NAMES.items():
-        axes = _axes(study, name)
+        axes = _axes(study, name, measure)
         if axes is None:
             continue
         first = axes.flat[0] if hasattr(axes, "flat") else axes
@@ -73,19 +78,21 @@ def draw_study(study: optuna.Study) -> Iterator[tuple[str, str, Figure]]:
             for place in ("left", "center", "right"):  # the page has the title
                 one.set_title("", loc=place)
         figure.suptitle("")
-        yield name, title, figure
+        yield name, title.format(measure=measure), figure
         pyplot.close(figure)
 
 
-def _axes(study: optuna.Study, name: str) -> Any:
+def _axes(study: optuna.Study, name: str, measure: str) -> Any:
     """What Optuna draws of a study under this name; None where it has too few trials for that."""
     values = {trial.values[0] for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE}
     is_pareto = len(study.directions) > 1
     if (name == "param_importances" and len(values) < 2) or (name == "intermediate_values" and is_pareto):
         return None
-    target: dict[str, Any] = {"target": lambda trial: trial.values[0]} if is_pareto else {}
+    target: dict[str, Any] = {"target_name": measure}
+    if is_pareto:
+        target["target"] = lambda trial: trial.values[0]
     draw: Callable[..., Any] = getattr(visualization.matplotlib, f"plot_{name}")
     with warnings.catch_warnings(), rc_context():  # Optuna chooses a style of its own for all that is drawn later
         warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's, of its pictures by matplotlib
         warnings.simplefilter("ignore", UserWarning)
-        return draw(study, **({} if name == "intermediate_values" else _TARGET | target))
+        return draw(study, **({} if name == "intermediate_values" else target))

@@ -34,9 +34,11 @@ PAUSE = 2.0  # seconds between two looks at what other processes have done
 class History:
     """The best value so far, trial by trial: a metric of the study's run, which MLflow's page draws while it runs."""
 
-    def __init__(self, study: optuna.Study, run_id: str):
+    def __init__(self, study: optuna.Study, run_id: str, metric: str = ACCURACY):
+        """`metric` is what judges the trials."""
         self._study = study
-        self._told = tracking.logged_series(run_id, Metric.BEST_VAL_ACCURACY)  # by trial, if the study was begun before
+        self._name = Metric.BEST_VAL_ACCURACY if metric == ACCURACY else Metric.BEST_VAL_SCORE
+        self._told = tracking.logged_series(run_id, self._name)  # by trial, if the study was begun before
         self._next = 0.0
 
     def look(self) -> None:
@@ -54,7 +56,7 @@ class History:
         """Log the best value after each trial of which it is known; of an ended study after every one."""
         for number, best in best_so_far(self._study.get_trials(deepcopy=False), ended).items():
             if self._told.get(number) != best:
-                tracking.log_metrics({Metric.BEST_VAL_ACCURACY: best}, number)
+                tracking.log_metrics({self._name: best}, number)
                 self._told[number] = best
 
     def follow(self, listener: Listener) -> Listener:
@@ -131,7 +133,7 @@ def log_report(search: StudyConfig, study: optuna.Study) -> Mapping[str, str]:
         from sentiment_tune.evaluation.plots import svg
         from sentiment_tune.tuning import plots
 
-        for name, title, picture in plots.draw_study(study):
+        for name, title, picture in plots.draw_study(study, search.measure):
             tracking.log_figure(name, picture, Artifact.STUDY, bbox_inches="tight")
             drawn[title] = svg(picture, bbox_inches="tight")
     log_page(search, study, drawn)
@@ -154,7 +156,7 @@ def log_winner(
     log_page(search, study, pictures, confirmations, test)
     page = ui.run_page(tracking.open_experiment(), winner.run_id)
     found = (
-        f"Winner: [trial {winner.trial}]({page}) ({winner.config.title}): validation accuracy **{winner.mean:.4f}**"
+        f"Winner: [trial {winner.trial}]({page}) ({winner.config.title}): {search.measure} **{abs(winner.mean):.4f}**"
         f"{winner.spread_in_words}, test accuracy **{test:.4f}**."
     )
     tracking.set_tags({Tag.WINNER: winner.run_id, Tag.NOTE: f"{found}\n\n{_about(search, study, data)}"})
@@ -177,10 +179,10 @@ def log_front(
         from sentiment_tune.tuning import plots
 
         for column, cost in enumerate(search.objectives[1:], 1):
-            picture = plots.draw_front(study, front, chosen, cost, column)
+            picture = plots.draw_front(study, front, chosen, cost, column, search.measure)
             tracking.log_figure(f"front_{cost}", picture, Artifact.STUDY)
             drawn[f"Accuracy against {cost}"] = svg(picture)
-        tracking.log_text(plots.front_page(study, search.objectives[1:]), Artifact.STUDY_FRONT_PAGE)
+        tracking.log_text(plots.front_page(study, search.objectives[1:], search.measure), Artifact.STUDY_FRONT_PAGE)
     return drawn
 
 

@@ -157,6 +157,16 @@ class StudyConfig:
         return self.default_configs[0].data
 
     @property
+    def metric(self) -> str:
+        """Of the validation reviews, by which trials are judged."""
+        return self.default_configs[0].training.metric
+
+    @property
+    def measure(self) -> str:
+        """What a trial is worth, in words."""
+        return f"validation {self.metric.replace('_', ' ')}"
+
+    @property
     def seed(self) -> int:
         """Of the trainings and of the sampler."""
         return self.default_configs[0].runtime.seed

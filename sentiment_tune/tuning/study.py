@@ -80,7 +80,7 @@ def run_study(search: StudyConfig, corpus: Corpus, spec: RunSpec, listener: List
         tracking.log_data(corpus)
         tracking.log_data_checks(corpus)
         log_search(search, study, corpus.name)
-        history = History(study, run.run_id)
+        history = History(study, run.run_id, search.metric)
         _run_workers(search, study, corpus, run.run_id, listener, history=history)
         reclaim_trials(study, again=False)
         if not best_trials(study, 1):

@@ -9,6 +9,7 @@ The storage is all that processes share: any number of them, on any machines, wo
 trials it is to have.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
@@ -82,7 +83,7 @@ class TrialEnd(Event):
 
     number: int
     state: str  # COMPLETE, PRUNED or FAIL
-    value: float | None  # validation accuracy
+    value: float | None  # validation accuracy, or what else judges
     seconds: float
     error: str | None  # or what kept it from being trained
     best: tuple[float, int] | None  # value and number of the best trial so far
@@ -292,10 +293,10 @@ def _train_trial(
         if _exceeds(trial, search, measured):
             return TrialState.PRUNED, ()
         if search.folds:
-            state, accuracy, seconds = _train_folds(trial, config, folds, kept)
+            state, score, seconds = _train_folds(trial, config, folds, kept)
         else:
-            state, accuracy, seconds = _train_network(trial, network, config, corpus, kept(config, corpus))
-    measured |= {ACCURACY: accuracy, TRAIN_SECONDS: seconds}
+            state, score, seconds = _train_network(trial, network, config, corpus, kept(config, corpus))
+    measured |= {ACCURACY: score, TRAIN_SECONDS: seconds}
     if peak:
         measured[MEMORY] = peak.bytes
         tracking.log_metrics({OBJECTIVES[MEMORY].metric: peak.bytes})
@@ -320,17 +321,17 @@ def _train_network(
 
     Of the epochs before a checkpoint that it goes on from, Optuna is told; it was asked when they ended.
     """
-    best, epochs, accuracy = BestWeights(), [], 0.0
+    best, epochs, score = BestWeights(), [], -math.inf
     for epoch in train_epochs(network, config, corpus, best, checkpoints=checkpoints):
         epochs.append(epoch)
-        accuracy = max(accuracy, epoch.val_accuracy)
+        score = max(score, epoch.score)
         is_behind = checkpoints is not None and epoch.epoch <= checkpoints.epochs_behind
-        if _is_hopeless(trial, accuracy, epoch.epoch) and not is_behind:
+        if _is_hopeless(trial, score, epoch.epoch) and not is_behind:
             tracking.set_tags({Tag.PRUNED_AT_EPOCH: epoch.epoch})
-            return TrialState.PRUNED, accuracy, sum(each.seconds for each in epochs)
+            return TrialState.PRUNED, score, sum(each.seconds for each in epochs)
     return (
         TrialState.COMPLETE,
-        finish_training(network, best, epochs).val_accuracy,
+        finish_training(network, best, epochs).score,
         sum(each.seconds for each in epochs),
     )
 
@@ -338,7 +339,7 @@ def _train_network(
 def _train_folds(
     trial: Trial, config: ExperimentConfig, folds: Folds, kept: Callable[..., Checkpoints | None]
 ) -> tuple[TrialState, float, float]:
-    """A training for each fold: how they ended, the mean of their best validation accuracies, the seconds of all.
+    """A training for each fold: how they ended, the mean of their best scores on validation, the seconds of all.
 
     Optuna is told of the mean so far after each of them. The epochs of the run stand one fold behind the other.
     """
@@ -349,16 +350,18 @@ def _train_folds(
         epochs = _fold_epochs(config, corpus, checkpoints)
         for epoch in epochs:
             tracking.log_epoch(replace(epoch, epoch=(fold - 1) * config.training.epochs + epoch.epoch))
-        best.append(max(epochs, key=attrgetter("val_accuracy")))
+        best.append(max(epochs, key=attrgetter("quality")))
         seconds += sum(epoch.seconds for epoch in epochs)
-        mean = fmean(epoch.val_accuracy for epoch in best)
+        mean = fmean(epoch.score for epoch in best)
         tracking.log_metrics({Metric.FOLD_VAL_ACCURACY: best[-1].val_accuracy}, fold)
         is_behind = checkpoints is not None and len(epochs) <= checkpoints.epochs_behind
         if _is_hopeless(trial, mean, fold) and not is_behind and fold < len(folds.parts):
             tracking.set_tags({Tag.PRUNED_AT_FOLD: fold})
             return TrialState.PRUNED, mean, seconds
-    loss = fmean(epoch.val_loss for epoch in best)
-    figures = {Metric.BEST_VAL_ACCURACY: mean, Metric.BEST_VAL_LOSS: loss, Metric.TRAIN_SECONDS: seconds}
+    loss, accuracy = (fmean(getattr(epoch, name) for epoch in best) for name in ("val_loss", "val_accuracy"))
+    figures = {Metric.BEST_VAL_ACCURACY: accuracy, Metric.BEST_VAL_LOSS: loss, Metric.TRAIN_SECONDS: seconds}
+    if best[0].val_score is not None:
+        figures[Metric.BEST_VAL_SCORE] = mean
     tracking.log_metrics({**figures, Metric.FOLDS: len(best)})
     return TrialState.COMPLETE, mean, seconds
 
@@ -384,7 +387,7 @@ def _fold_epochs(config: ExperimentConfig, corpus: Corpus, checkpoints: Checkpoi
     return epochs
 
 
-def _is_hopeless(trial: Trial, accuracy: float, epoch: int) -> bool:
+def _is_hopeless(trial: Trial, score: float, epoch: int) -> bool:
     """Whether Optuna, told of an epoch, would give the trial up; while its storage is away, it is not asked.
 
     Of several objectives it can tell of none.
@@ -392,7 +395,7 @@ def _is_hopeless(trial: Trial, accuracy: float, epoch: int) -> bool:
     if len(trial.study.directions) > 1:
         return False
     try:
-        trial.report(accuracy, epoch)
+        trial.report(score, epoch)
         return trial.should_prune()
     except Exception as error:
         if not is_outage(error):

@@ -1,29 +1,184 @@
-"""The two classes: what they are called, and when a review is positive."""
+"""Labels: how they are spelled, which classes they name, and when a review is of one."""
 
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from sentiment_tune.data.labels import CLASS_NAMES, is_positive, parse_labels
+from sentiment_tune.data.labels import (
+    SENTIMENT,
+    Classes,
+    LabelMap,
+    LabelReader,
+    both_columns,
+    classify,
+    parse_labels,
+    probabilities_of,
+)
+from sentiment_tune.data.load import DataConfig, load, load_texts
+from sentiment_tune.data.tables import write_table
 from sentiment_tune.errors import InputError
-from sentiment_tune.inference.scorer import label_for
+
+STARS = Classes(("1", "2", "3", "4", "5"), ordered=True)
 
 
-def test_a_review_is_positive_above_a_half() -> None:
-    assert [is_positive(probability) for probability in (0.0, 0.5, 0.5000001, 1.0)] == [False, False, True, True]
-    assert is_positive(np.array([0.4, 0.5, 0.6])).tolist() == [False, False, True]
-    assert [label_for(probability) for probability in (0.5, np.float64(0.6))] == list(CLASS_NAMES)
+def test_a_review_is_of_the_second_of_two_classes_above_the_threshold() -> None:
+    assert classify(np.array([0.0, 0.5, 0.5000001, 1.0])).tolist() == [0, 0, 1, 1]
+    assert classify(np.array([0.3, 0.30001]), 0.3).tolist() == [0, 1]
+    assert classify(np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]])).tolist() == [1, 0]
+
+
+def test_probabilities_of_any_number_of_classes_add_up() -> None:
+    two, many = probabilities_of(np.array([-3.0, 0.0, 900.0])), probabilities_of(np.array([[1e3, 0, -5.0]]))
+    assert two.tolist() == pytest.approx([1 / (1 + np.e**3), 0.5, 1])
+    assert [both_columns(one).sum(1).tolist() for one in (two, many)] == [[1, 1, 1], [1]]
 
 
 def test_labels_of_every_kind_of_number_are_understood() -> None:
-    ones = [1, 1.0, True, np.int64(1), np.float32(1), np.bool_(True), Decimal(1), "1", "Positive", " pos "]
-    assert parse_labels(ones, "frame").tolist() == [1] * len(ones)
-    assert parse_labels([0, np.bool_(False), CLASS_NAMES[0]], "frame").tolist() == [0, 0, 0]
+    ones = [
+        1,
+        1.0,
+        True,
+        np.int64(1),
+        np.float32(1),
+        np.bool_(True),
+        Decimal(1),
+        "1",
+        "1.0",
+        "Positive",
+        " pos ",
+        "TRUE",
+    ]
+    numbers, classes = parse_labels([*ones, 0, np.bool_(False), "neg"], "frame")
+    assert numbers.tolist() == [1] * len(ones) + [0, 0, 0]
+    assert classes == SENTIMENT
 
 
-@pytest.mark.parametrize("cell", [pd.NA, pd.NaT, np.nan, None, np.array([0, 1]), [1], 2, -1, "yes"])
-def test_what_is_no_label_is_refused_by_its_row(cell: object) -> None:
-    with pytest.raises(InputError, match=r"frame, row 2: no label .*; choose from 0, neg, negative, 1, pos, positive"):
+@pytest.mark.parametrize(
+    ("cells", "numbers", "classes"),
+    [
+        (["-1", 1, -1.0], [0, 1, 0], SENTIMENT),
+        ([5, "1", 2.0, 4, 3, 1], [4, 0, 1, 3, 2, 0], STARS),
+        ([10, 9, 2], [2, 1, 0], Classes(("2", "9", "10"), ordered=True)),
+        ([1, 2], [0, 1], Classes(("1", "2"), ordered=True)),
+        ([0.5, 4.5, "1"], [0, 2, 1], Classes(("0.5", "1", "4.5"), ordered=True)),
+        (["ham", "Spam", "spam "], [0, 1, 1], Classes(("ham", "Spam"))),
+        (["positive", "neutral", "negative"], [2, 1, 0], Classes(("negative", "neutral", "positive"))),
+        ([0, 1, "unsure"], [0, 1, 2], Classes(("0", "1", "unsure"))),
+        (["+1", "-1", "01"], [1, 0, 1], SENTIMENT),
+    ],
+)
+def test_classes_are_what_the_labels_name(cells: list[object], numbers: list[int], classes: Classes) -> None:
+    found, named = parse_labels(cells, "frame")
+    assert (found.tolist(), named) == (numbers, classes)
+    back, named_back = parse_labels(cells[::-1], "frame")
+    assert (back[::-1].tolist(), named_back) == (numbers, classes)
+
+
+@pytest.mark.parametrize("cell", [pd.NA, pd.NaT, np.nan, np.float32("nan"), None, "", "  "])
+def test_a_missing_label_is_refused_by_its_row(cell: object) -> None:
+    with pytest.raises(InputError, match="frame, row 2: the label is missing; write a name"):
         parse_labels([1, cell], "frame")
+
+
+@pytest.mark.parametrize("cell", [np.array([0, 1]), [1], {"a": 1}, 1j, 10**400, Decimal("1e30")])
+def test_what_is_no_label_is_refused_by_its_row(cell: object) -> None:
+    with pytest.raises(InputError, match=r"frame, row 2: no label .*; write a name or a number"):
+        parse_labels([1, cell], "frame")
+
+
+def test_too_many_and_too_few_labels_are_refused() -> None:
+    with pytest.raises(InputError, match="101 different labels, such as '0', '1', '2'; more than 100 cannot be told"):
+        parse_labels([*range(101)], "frame")
+    assert len(parse_labels([*range(100)], "frame")[1]) == 100
+    with pytest.raises(InputError, match="all reviews are labelled 'Ham'"):
+        parse_labels(["ham", "Ham"], "frame")
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ("stars", {"1": "negative", "2": "negative", "4": "positive", "5": "positive"}),
+        ("1,2=bad 3.0='so so' Good=good", {"1": "bad", "2": "bad", "3": "so so", "good": "good"}),
+        ("a=b=x c=d", {"a=b": "x", "c": "d"}),
+    ],
+)
+def test_labels_can_be_put_together(given: str, names: dict[str, str]) -> None:
+    assert LabelMap.of(given).names == names
+
+
+@pytest.mark.parametrize("given", ["", "x", "1=a", "1=a 1=b", "1=", "=a 2=b", "1,=a 2=b", "1='a", "1=a 2=A"])
+def test_labels_that_cannot_be_put_together_are_refused(given: str) -> None:
+    with pytest.raises(InputError, match="labels cannot be"):
+        DataConfig(labels=given)
+
+
+def test_what_is_not_named_is_left_out_and_told() -> None:
+    reader = LabelReader(LabelMap.of("stars"))
+    codes = [reader.code(cell, "frame") for cell in (1, 2, 3, "4", 5.0, 3)]
+    assert [code is None for code in codes] == [False, False, True, False, False, True]
+    assert reader.classes("frame") == SENTIMENT
+    kept = np.array([code for code in codes if code is not None])
+    assert reader.numbers(kept, SENTIMENT).tolist() == [0, 0, 1, 1]
+    assert "1 as negative, 2 as negative, 4 as positive, 5 as positive; 2 rows are left out, labelled '3'" in str(
+        reader.remark()
+    )
+
+
+def starred(path: Path, rows: int = 200) -> Path:
+    write_table(
+        path, ("text", "label", "film"), [(f"word{row % 5} film", row % 5 + 1, row // 5) for row in range(rows)]
+    )
+    return path
+
+
+def test_a_table_of_stars_has_five_ordered_classes(tmp_path: Path) -> None:
+    corpus = load(DataConfig(str(starred(tmp_path / "a.csv"))), tmp_path)
+    assert corpus.classes == STARS == corpus.test.classes == corpus.train.union(corpus.validation).classes
+    again = load(DataConfig(str(tmp_path / "a.csv")), tmp_path)  # out of its store
+    assert (again.classes, again.digest) == (STARS, corpus.digest)
+    counts = np.bincount(corpus.train.labels) + np.bincount(corpus.validation.labels) + np.bincount(corpus.test.labels)
+    assert counts.tolist() == [40] * 5
+
+
+def test_mapped_labels_leave_rows_out_with_their_groups_and_give_the_usual_digest(tmp_path: Path) -> None:
+    path = starred(tmp_path / "a.csv")
+    mapped = load(DataConfig(str(path), labels="stars", group="film"), tmp_path)
+    assert sum(map(len, (mapped.train, mapped.validation, mapped.test))) == 160
+    assert any("40 rows are left out, labelled '3'" in remark for remark in mapped.remarks)
+    kept = [(f"word{row % 5} film", "neg" if row % 5 < 2 else "pos", row // 5) for row in range(200) if row % 5 != 2]
+    write_table(tmp_path / "b.csv", ("text", "label", "film"), kept)
+    same = load(DataConfig(str(tmp_path / "b.csv"), group="film"), tmp_path)
+    assert (mapped.digest, mapped.classes) == (same.digest, SENTIMENT)
+
+
+def test_the_spelling_of_two_classes_changes_no_digest_but_other_names_do(tmp_path: Path) -> None:
+    texts = [f"word{row % 7} film" for row in range(100)]
+    digests = [
+        load_texts(texts, [names[row % 2] for row in range(100)], tmp_path).digest
+        for names in ((0, 1), (-1, 1), ("neg", "POS"), ("false", True), ("ham", "spam"))
+    ]
+    assert len(set(digests[:4])) == 1
+    assert digests[4] != digests[0]
+
+
+def test_a_class_that_only_the_test_has_is_refused(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.csv", ("text", "label"), [(f"word{row}", row % 3) for row in range(90)])
+    write_table(tmp_path / "b.csv", ("text", "label"), [("film", row % 4) for row in range(8)])
+    with pytest.raises(InputError, match="none of the reviews to train on is '3', 2 in test"):
+        load(DataConfig(str(tmp_path / "a.csv"), test=str(tmp_path / "b.csv")), tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*/about.json"))
+
+
+def test_labels_are_mapped_in_tables_alone() -> None:
+    with pytest.raises(InputError, match="labels='stars' goes with a table; 'sample' is none"):
+        load(DataConfig("sample", labels="stars"))
+
+
+def test_a_class_is_found_by_its_name_and_its_usual_spellings() -> None:
+    assert [SENTIMENT.number_of(name) for name in ("neg", "Positive", "0")] == [0, 1, 0]
+    assert STARS.number_of("3.0") == 2
+    with pytest.raises(InputError, match="no class 'postive'; did you mean 'positive'"):
+        SENTIMENT.number_of("postive")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from sentiment_tune.data.labels import SENTIMENT, Classes, probabilities_of
 from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.evaluation import metrics as evaluation
 from sentiment_tune.evaluation.metrics import Proportion, wilson_interval
@@ -42,12 +43,41 @@ def test_metrics_are_scikit_learns() -> None:
     rng = np.random.default_rng(3)
     labels, logits = (rng.random(200) < 0.4).astype(np.uint8), rng.normal(0, 2, 200)
     probabilities = 1 / (1 + np.exp(-logits))
-    values = evaluation.compute_metrics(labels, probabilities, logits)
+    values = evaluation.compute_metrics(labels, probabilities, logits, SENTIMENT)
     assert values["accuracy"] == metrics.accuracy_score(labels, probabilities > 0.5)
     assert values["log_loss"] == pytest.approx(metrics.log_loss(labels, probabilities))
     assert values["roc_auc"] == metrics.roc_auc_score(labels, probabilities)
     assert values["brier"] == pytest.approx(np.mean((probabilities - labels) ** 2))
+    assert values["macro_f1"] == pytest.approx(metrics.f1_score(labels, probabilities > 0.5, average="macro"))
+    assert values["balanced_accuracy"] == metrics.balanced_accuracy_score(labels, probabilities > 0.5)
     assert evaluation.loss_and_accuracy(logits, labels) == (values["log_loss"], values["accuracy"])
+    assert not values.keys() & {"kappa", "mean_absolute_error"}
+
+
+@pytest.mark.parametrize("classes", [Classes(("1", "2", "3", "4"), ordered=True), Classes(("a", "b", "c", "d"))])
+def test_metrics_of_more_classes_are_scikit_learns(classes: Classes) -> None:
+    rng = np.random.default_rng(3)
+    labels, logits = rng.choice(4, 300, p=[0.5, 0.3, 0.15, 0.05]).astype(np.uint8), rng.normal(0, 2, (300, 4))
+    probabilities, predicted = probabilities_of(logits), logits.argmax(1)
+    values = evaluation.compute_metrics(labels, probabilities, logits, classes)
+    assert values["accuracy"] == metrics.accuracy_score(labels, predicted) == evaluation.accuracy(logits, labels)
+    assert values["log_loss"] == pytest.approx(metrics.log_loss(labels, probabilities))
+    assert values["roc_auc"] == pytest.approx(metrics.roc_auc_score(labels, probabilities, multi_class="ovr"))
+    assert values["macro_f1"] == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
+    assert values["brier"] == pytest.approx(((probabilities - np.eye(4)[labels]) ** 2).sum() / 300)
+    assert "f1" not in values
+    if classes.ordered:
+        assert values["kappa"] == pytest.approx(metrics.cohen_kappa_score(labels, predicted, weights="quadratic"))
+        assert values["mean_absolute_error"] == metrics.mean_absolute_error(labels, predicted)
+    for name in evaluation.METRICS:
+        judged = evaluation.score_of(name, logits, labels, classes)
+        assert judged == pytest.approx(-values[name] if name == "log_loss" else values.get(name, judged))
+
+
+def test_a_class_that_the_test_lacks_breaks_no_metric() -> None:
+    labels, logits = np.array([0, 2, 2, 0], np.uint8), np.random.default_rng(1).normal(size=(4, 3))
+    values = evaluation.compute_metrics(labels, probabilities_of(logits), logits, Classes(("a", "b", "c")))
+    assert all(np.isfinite(value) for value in values.values())
 
 
 def test_a_probability_of_one_half_is_negative() -> None:

@@ -24,6 +24,7 @@ RUN = FinishedRun(
     best_val_accuracy=0.905,
     test_accuracy=0.75,
     test_f1=0.8,
+    test_macro_f1=0.7,
     test_roc_auc=0.9,
     test_log_loss=0.5,
     test_brier=0.16,
@@ -36,6 +37,7 @@ PREDICTIONS = {
     "labels": np.array([0, 1, 1, 0], dtype=np.uint8),
     "probabilities": np.array([0.01, 0.99, 0.8, 0.6]),
     "lengths": np.array([10, 20, 150, 700]),
+    "threshold": np.array(0.5),
 }
 ERROR_RATES: dict[str, tuple[Proportion, str | None]] = {
     "negation": (Proportion(3, 1200), "not <b>bad</b> & all"),

@@ -3,7 +3,7 @@
 import datetime
 import decimal
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,25 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from pyarrow import parquet
+from torch import nn
 
 from sentiment_tune.data import tables
 from sentiment_tune.data.tables import Table, open_table, read_table, write_table
+from sentiment_tune.data.text import Tally, TextConfig, Vocabulary
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference import bulk
-from sentiment_tune.inference.bulk import Scoring, score_parquet
+from sentiment_tune.inference.bulk import Scores, Scoring, score_parquet
+from sentiment_tune.inference.scorer import Scorer
 
 
-def score(texts: Sequence[str]) -> NDArray[np.float64]:
+class ByLength(Scorer):
     """The more letters, the better."""
-    return np.array([len(text) / 10 for text in texts])
+
+    def predict_proba(self, texts: Iterable[str], tally: Tally | None = None) -> NDArray[np.float64]:
+        return np.array([len(text) / 10 for text in texts])
+
+
+score = Scores(ByLength(nn.Identity(), Vocabulary([]), TextConfig()))
 
 
 def scored(rows: list[tuple[Any, ...]], missing: str = "error", columns: tuple[str, ...] = ("id", "text")) -> Scoring:
@@ -99,6 +107,18 @@ def test_other_columns_of_a_parquet_file_keep_type_value_and_notes(missing: str,
     assert after.schema.field("price").metadata[b"of"] == b"price"
     assert after["probability"].to_pylist() == [row / 10 for row in range(7)]
     assert after["label"].to_pylist() == ["positive" if row > 5 else "negative" for row in range(7)]
+
+
+def test_each_class_can_have_a_column(tmp_path: Path) -> None:
+    each = Scores(score.scorer, all_classes=True)
+    parquet.write_table(pa.table({"text": ["a", None, "seven letters"]}), tmp_path / "a.parquet")
+    with open_table(tmp_path / "a.parquet") as (table, _):
+        scoring = Scoring(partial(map, each), table, "text", "keep", added=each.columns)
+        score_parquet(scoring, tmp_path / "a.parquet", tmp_path / "b.parquet")
+    answers = parquet.read_table(tmp_path / "b.parquet").to_pydict()
+    assert answers["label"] == ["negative", None, "positive"]
+    assert answers["probability_positive"] == [0.1, None, 1.3] == answers["probability"]
+    assert answers["probability_negative"] == pytest.approx([0.9, None, -0.3])
 
 
 @pytest.mark.parametrize(("missing", "ids"), [("skip", [0, 2, 3, 5]), ("keep", [0, 1, 2, 3, 4, 5])])

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import psutil
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.crew import Crew, Score
 
+T = TypeVar("T")
 pytestmark = pytest.mark.slow  # each starts processes that import torch
 
 
@@ -31,7 +33,7 @@ def threads_and_process(texts: Sequence[str]) -> NDArray[np.float64]:
     return np.array([float(torch.get_num_threads()), float(os.getpid())])
 
 
-def load(score: Score) -> Score:
+def load(score: "Score[T]") -> "Score[T]":
     return score
 
 

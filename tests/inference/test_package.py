@@ -177,7 +177,7 @@ def rename_model(folder: Path) -> None:
         (with_manifest(rename_model), "--trust-code true"),
         (with_manifest(change_file(WEIGHTS, lambda content: b"\x80\x04." + content)), "no usable model"),
         (
-            with_manifest(change_file(SETTINGS, lambda content: content.replace(b'"format": 2', b'"format": 9'))),
+            with_manifest(change_file(SETTINGS, lambda content: content.replace(b'"format": 3', b'"format": 9'))),
             "format 9",
         ),
     ],

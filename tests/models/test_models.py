@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import EncodedReviews
@@ -42,6 +42,7 @@ from support import (
     over,
     padded,
     toy,
+    toy_of_three,
     trained,
 )
 
@@ -117,6 +118,44 @@ def test_padding_and_batching_change_nothing(
         wide = nn.functional.pad(together, (0, more))
         for ids, expected in ((together, alone), (together.flip(0), alone.flip(0)), (wide, alone)):
             torch.testing.assert_close(network(ids), expected, rtol=0, atol=1e-6)
+
+
+@BATTERY
+def test_three_classes_have_a_logit_each_that_padding_does_not_change(name: str, variant: dict[str, Value]) -> None:
+    train = toy_of_three()
+    network = built(name, variant, train)
+    some = padded(train.reviews[:6])
+    for weight in network.parameters():
+        assert weight.shape != (1,)  # nothing was left of the one logit
+    answer = network.eval()(some)
+    assert answer.shape == (6, 3)
+    torch.testing.assert_close(network(nn.functional.pad(some, (0, 37))), answer, rtol=0, atol=1e-6)
+    network.train()
+    cross_entropy(network(padded(train.reviews)), torch.from_numpy(train.labels).long()).backward()  # type: ignore[no-untyped-call]
+    assert [key for key, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()] == []
+
+
+@over([(name, {}) for name in NETWORKS])
+def test_three_classes_are_learned(name: str, variant: dict[str, Value]) -> None:
+    train, held_out = toy_of_three(count=384), toy_of_three(seed=2)
+    goal = 0.9
+    assert best_accuracy(built(name, variant, train, dropout=0.1), train, held_out, goal, 30) >= goal
+
+
+def test_a_network_of_ones_own_that_knows_no_classes_is_told_how() -> None:
+    with pytest.raises(InputError, match="tells two classes apart, and the data have 3: let its constructor take `cl"):
+        models.create_network(f"{__name__}:Own", VOCABULARY, {}, 3)
+
+
+class Own(nn.Module):
+    """A network of two classes."""
+
+    def __init__(self, vocabulary: int):
+        super().__init__()
+        self.weights = nn.Embedding(vocabulary, 1)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.weights(ids).sum((1, 2))
 
 
 @BATTERY

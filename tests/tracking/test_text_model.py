@@ -332,7 +332,7 @@ def test_mlflow_evaluates_it(labels: list[Any], loaded: bool, saved: Path, model
     texts = [*TEXTS, *TITLES]
     frame = pd.DataFrame({"id": range(4), "text": texts, "label": labels})
     found = evaluate(model if loaded else str(saved), frame)
-    truth, scored = parse_labels(labels, "the test"), model.predict(texts)
+    truth, scored = parse_labels(labels, "the test")[0], model.predict(texts)
     assert found.metrics["example_count"] == 4
     assert found.metrics["accuracy_score"] == np.mean((scored.label == "positive") == truth)
     assert found.metrics["log_loss"] == pytest.approx(log_loss(truth, scored.probability, labels=[0, 1]))
