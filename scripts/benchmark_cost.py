@@ -2,6 +2,7 @@
 
     python scripts/benchmark_cost.py --data PATH/imdb.npz
     python scripts/benchmark_cost.py --data PATH/imdb.npz --parts checkpoints
+    python scripts/benchmark_cost.py --parts short --rounds 10
 
 `commands`: for every network the command a user types, at the defaults, in a folder where MLflow's database and the
 data's cache are there already: wall seconds, seconds from the start of the process to the first step, and the rest,
@@ -16,9 +17,14 @@ the same reviews, encoded and in batches; the networks with random weights, whic
 
 `checkpoints`: the first epochs of a training at the defaults with checkpoints and without, in turn; seconds of the
 whole loop, the wait for the last checkpoint included, and the size of one.
+
+`short`: commands that take no longer than what they import: the help of `train`, `compare` over ten runs, `score` of a
+text with a registered model, and the same with the model's folder, after one of each that does not count; wall seconds,
+and seconds of the processor, which a busy machine changes less.
 """
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -33,6 +39,7 @@ import click
 import mlflow
 import torch
 
+import sentiment_tune as st
 from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data import load as data
@@ -50,6 +57,7 @@ from sentiment_tune.training.checkpoint import Checkpoints
 from sentiment_tune.training.loop import BestWeights, fit
 
 TEXTS = 2_000
+RUNS = 10
 
 
 class Cost(NamedTuple):
@@ -66,7 +74,7 @@ class Cost(NamedTuple):
 @click.option("--networks", default=",".join(NETWORKS), show_default=True)
 @click.option("--rounds", default=3, show_default=True, help="of scoring, and with checkpoints")
 @click.option("--epochs", default=3, show_default=True, help="of a training with checkpoints")
-@click.option("--parts", default="commands", show_default=True, help="commands, checkpoints, scoring")
+@click.option("--parts", default="commands", show_default=True, help="commands, checkpoints, scoring, short")
 @click.option("--texts", type=Path, help="table of the texts to score  [default: the words of the test reviews]")
 @click.option("--reviews", default=16_384, show_default=True, help="that are scored, of the table")
 @click.option("--workers", default=2, show_default=True, help="processes that score side by side")
@@ -81,6 +89,10 @@ def main(
     workers: int,
 ) -> None:
     """Measure and print Markdown tables."""
+    if "short" in parts:
+        show_short_commands(rounds)
+    if not {"commands", "checkpoints", "scoring"} & set(parts.split(",")):
+        return
     corpus, chosen = data.load(DataConfig(source)), networks.split(",")
     if "commands" in parts:
         show_commands(corpus, source, chosen, rounds)
@@ -169,6 +181,43 @@ def show_commands(corpus: Corpus, source: str, networks: Sequence[str], rounds: 
                 flush=True,
             )
     print(f"\nScoring: {TEXTS:,} test reviews, median of {rounds}.")
+
+
+def show_short_commands(rounds: int) -> None:
+    """Print what commands cost that do little."""
+    print("| command | wall s | processor s | goal, wall s |\n|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        uri = f"sqlite:///{folder}/mlflow.db"
+        for seed in range(1, RUNS + 1):
+            run = st.train("embedding", "sample", epochs=1, seed=seed, progress=False, tracking_uri=uri)
+        st.register(run.run_id, tracking_uri=uri)
+        model = logged_models.find(run.model_uri).local
+        commands = {
+            "train --help": (["train", "--help"], 0.8),
+            f"compare, {RUNS} runs": (["compare", "--every"], 1.5),
+            "score, a text": (["score", "a fine film"], 1.2),
+            "score, a text, the model's folder": (["score", "--model", str(model), "a fine film"], 1.2),
+        }
+        for title, (words, goal) in commands.items():
+            taken = [seconds_of(folder, words) for _ in range(rounds + 1)][1:]
+            wall, processor = (sorted(each) for each in zip(*taken, strict=True))
+            print(f"| {title} | {spread_of(wall)} | {spread_of(processor)} | {goal} |", flush=True)
+    print(f"\nMedian of {rounds} (from, to).")
+
+
+def spread_of(seconds: Sequence[float]) -> str:
+    return f"{median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
+
+
+def seconds_of(folder: Path, words: Sequence[str]) -> tuple[float, float]:
+    """Wall seconds and seconds of the processor of a command, started as a user starts it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = [sys.executable, "-m", "sentiment_tune", *words]
+    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def show_checkpoints(corpus: Corpus, source: str, networks: Sequence[str], rounds: int, epochs: int) -> None:

@@ -14,15 +14,15 @@ from sentiment_tune import local
 from sentiment_tune.data.checks import DataChecked
 from sentiment_tune.errors import TerminatedError
 from sentiment_tune.events import Event, Message, WarningMessage
-from sentiment_tune.experiment import TrainingStart
 from sentiment_tune.space import Value
-from sentiment_tune.training.loop import EpochRecord, StepEnd
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from sentiment_tune.experiment import TrainingStart
     from sentiment_tune.tracking.registry import Registration
+    from sentiment_tune.training.loop import EpochRecord
     from sentiment_tune.tuning.campaign import StudyEnd
     from sentiment_tune.tuning.confirm import Confirmation
     from sentiment_tune.tuning.search import StudyConfig
@@ -96,6 +96,9 @@ class TrainingDisplay:
             self._show(event)
 
     def _show(self, event: Event) -> None:
+        from sentiment_tune.experiment import TrainingStart  # loads torch, which a ranking does not need
+        from sentiment_tune.training.loop import EpochRecord, StepEnd
+
         match event:
             case TrainingStart():
                 self._most_epochs = event.config.training.epochs
@@ -114,13 +117,13 @@ class TrainingDisplay:
                 self._console.print(event.text)
 
 
-def _begin_line(start: TrainingStart) -> str:
+def _begin_line(start: "TrainingStart") -> str:
     corpus = start.corpus
     train, validation, test = (f"{len(part):,}" for part in (corpus.train, corpus.validation, corpus.test))
     return f"{start.config.model} on {corpus.name}: {train} reviews to train, {validation} to validate, {test} to test"
 
 
-def _epoch_line(epoch: EpochRecord) -> str:
+def _epoch_line(epoch: "EpochRecord") -> str:
     return (
         f"epoch {epoch.epoch:>3}  train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}"
         f"  validation loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.4f}"

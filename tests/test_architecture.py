@@ -35,6 +35,24 @@ def test_neither_import_nor_help_loads_a_heavy_library(code: str) -> None:
     assert ("train" in finished.stdout) == ("--help" in code)
 
 
+@pytest.mark.parametrize(
+    ("code", "unwanted"),
+    [
+        ("import sentiment_tune.ranking, sentiment_tune.cli.console", "torch"),
+        (
+            "from sentiment_tune.models.registry import NETWORKS, create_skeleton\n"
+            "for name in NETWORKS: create_skeleton(name, 100, {})",
+            "torch._dynamo",
+        ),
+    ],
+    ids=["a ranking", "a model that is loaded"],
+)
+def test_a_short_command_does_without_what_takes_a_second_to_load(code: str, unwanted: str) -> None:
+    code += f"\nimport sys\nprint({unwanted!r} in sys.modules)"
+    finished = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (finished.returncode, finished.stdout) == (0, "False\n"), finished.stderr
+
+
 def test_the_package_states_nothing_by_assert() -> None:
     assert not [module for module, tree in TREES.items() if any(isinstance(n, ast.Assert) for n in ast.walk(tree))]
 

@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from sentiment_tune import notes
-from sentiment_tune.config import settings_for
 from sentiment_tune.display import StudyDisplay, show_table, terminal
 from sentiment_tune.errors import OutageError, hide_passwords
-from sentiment_tune.models.registry import NETWORKS
-from sentiment_tune.tracking import delivery, server, ui
+from sentiment_tune.tracking import server, ui
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -35,6 +32,8 @@ ACCURACIES = ("best_val_accuracy", "test_accuracy")
 
 def trained(run: "TrainedRun", **given: "Value | None") -> None:
     """The figures of a finished run, and three lines that say what to do next, as was `given` beside settings."""
+    from sentiment_tune import notes  # loads torch, which a ranking does not need
+
     model, metrics = run.settings["model"], run.metrics
     once_more = ", then on train and validation," if run.settings["refit"] else ""
     best = ""
@@ -122,6 +121,8 @@ class CommandDisplay(StudyDisplay):
 
 def check_delivered() -> None:
     """OutageError, after all else was shown, if MLflow has not taken all that this process had for it."""
+    from sentiment_tune.tracking import delivery
+
     left = delivery.undelivered()
     if left:
         raise OutageError("; ".join(left))
@@ -222,6 +223,10 @@ def _ui(page: str) -> str:
 
 def _another(run: "TrainedRun", given: Mapping[str, "Value | None"]) -> dict[str, "Value"]:
     """What trains the next network of the registry as this one was: on the same data, with the settings it has too."""
+    from sentiment_tune import notes
+    from sentiment_tune.config import settings_for
+    from sentiment_tune.models.registry import NETWORKS
+
     names, model = list(NETWORKS), str(run.settings["model"])
     other = names[(names.index(model) + 1) % len(names)] if model in names else names[0]
     default, takes = settings_for(model), settings_for(other)

@@ -119,7 +119,9 @@ class _WithoutNoise(TorchFunctionMode):
     """Leaves weights as they are: where they take no memory, the first normal noise makes torch import for a second."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if function is torch.Tensor.normal_ else function(*args, **(kwargs or {}))
+        if function in (torch.Tensor.normal_, nn.init.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def _build(name: str, vocabulary: int, settings: Mapping[str, Value], classes: int) -> nn.Module:
