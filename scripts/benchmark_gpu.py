@@ -40,13 +40,13 @@ from sentiment_tune.data.text import PADDING
 from sentiment_tune.evaluation.metrics import accuracy
 from sentiment_tune.inference.predict import device_of, predict, resolve_device
 from sentiment_tune.models.linear import Linear
-from sentiment_tune.models.recurrent import split_into_segments
+from sentiment_tune.models.recurrent import Cell, split_into_segments
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.training.loop import BestWeights, EpochRecord, early_stopping, fit
 
 CONTEST_GOAL = 120.0  # seconds, all networks
 SHARE_GOALS = {512: 0.8}  # of the bare loop's speed, by batch
-CELLS: Mapping[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+CELLS: Mapping[str, Cell] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 MOST, FEWEST = 7, 3  # epochs each way: so many, fewer where they take longer than `seconds`
 Sizes = Mapping[str, Any]
 
@@ -91,8 +91,7 @@ def main(
 
 def machine(device: torch.device) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
-    cudnn = f", cuDNN {torch.backends.cudnn.version()}" if device.type == "cuda" else ""
-    return f"{name}, torch {torch.__version__}{cudnn}"
+    return f"{name}, torch {torch.__version__}, CUDA {torch.version.cuda}"
 
 
 def spread(reviews: Reviews, count: int) -> Reviews:
@@ -183,7 +182,7 @@ def compare_epochs(
     for batch, precision in cells:
         for name in names:
             head = {"network": name, "batch": batch, "precision": precision}
-            given = {**settings, "batch": batch, "precision": precision}
+            given = {**settings, "batch": batch, "precision": precision, "epochs": MOST + 1}
             report.row("epochs", head, partial(compare, build, name, given, corpus, seconds))
     print(
         f"\nSeconds for {len(corpus.train):,} reviews: median (from, to) of {FEWEST} to {MOST} epochs after one that "
@@ -250,7 +249,8 @@ def bare_epochs(trained: nn.Module, config: ExperimentConfig, corpus: Corpus) ->
             optimizer.zero_grad()
             with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
                 logits = network(ids)
-            functional.binary_cross_entropy_with_logits(logits.float(), targets).backward()
+            loss = functional.binary_cross_entropy_with_logits(logits.float(), targets)
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         yield
 
@@ -326,7 +326,7 @@ class BareCNN(nn.Module):
 
 
 class BareRecurrent(nn.Module):
-    def __init__(self, cell: type[nn.RNNBase], vocabulary: int, sizes: Sizes):
+    def __init__(self, cell: Cell, vocabulary: int, sizes: Sizes):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, sizes["embedding"], padding_idx=PADDING)
         self.dropout = nn.Dropout(sizes["dropout"])

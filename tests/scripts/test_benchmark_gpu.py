@@ -15,7 +15,7 @@ SCRIPT = str(ROOT / "scripts" / "benchmark_gpu.py")
 
 @pytest.mark.slow
 def test_each_network_is_measured_and_one_that_fails_is_told(tmp_path: Path) -> None:
-    options = ("--data", "sample", "--device", "cpu", "--reviews", "64", "--batches", "32", "--seconds", "0")
+    options = ("--data", "sample", "--device", "cpu", "--reviews", "64", "--batches", "32", "--seconds", "0.3")
     names = [*NETWORKS, "nothing"]
     command = [sys.executable, "-W", "ignore", SCRIPT, *options, "--networks", ",".join(names), "--epochs", "1"]
     done = subprocess.run(
@@ -28,7 +28,7 @@ def test_each_network_is_measured_and_one_that_fails_is_told(tmp_path: Path) -> 
     assert contest[-1]["seconds"] >= sum(row["seconds"] for row in contest[:-2])
     epochs = [row for row in rows if row["part"] == "epochs"]
     assert [row["precision"] for row in epochs] == ["float32"] * len(names) + ["bfloat16"] * len(names)
-    assert all(len(row["package"]) == len(row["bare"]) == 3 for row in epochs if row["network"] in NETWORKS), rows
+    assert all(3 <= len(row["package"]) == len(row["bare"]) <= 7 for row in epochs if row["network"] in NETWORKS), rows
     assert all("no network 'nothing'" in row["error"] for row in rows if row["network"] == "nothing")
     assert (done.returncode, done.stdout.count("failed: InputError: no network 'nothing'")) == (1, 3)
 
