@@ -1,7 +1,5 @@
 """Which reviews go together: each once, little padding, an order that only the seed and the epoch decide."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -122,12 +120,3 @@ def test_batches_pass_again_as_they_passed() -> None:
     batches = make_batches(reviews(IMDB_LIKE[:200]), TEXT_CONFIG, 16, shuffle(1))
     first, again = list(batches), list(batches)
     assert all(torch.equal(a.ids, b.ids) for a, b in zip(first, again, strict=True))
-
-
-@pytest.mark.parametrize("together", [1, 3_000, 2**23])
-def test_batches_that_are_padded_together_are_those_that_are_padded_each_by_itself(together: int) -> None:
-    batches = make_batches(reviews(IMDB_LIKE[:500]), TEXT_CONFIG, 32, shuffle(1))
-    for one, other in zip(replace(batches, ids_together=together), batches, strict=True):
-        assert torch.equal(one.ids, other.ids)
-        assert one.ids.is_contiguous()
-        assert one.rows.tolist() == other.rows.tolist()

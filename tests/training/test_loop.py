@@ -14,7 +14,6 @@ from sklearn import metrics
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from sentiment_tune.data import batches
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.text import PADDING, UNKNOWN
 from sentiment_tune.errors import DivergenceError
@@ -23,7 +22,6 @@ from sentiment_tune.events import Event
 from sentiment_tune.inference.predict import predict
 from sentiment_tune.models import kernels
 from sentiment_tune.space import Value
-from sentiment_tune.training import loop, step
 from sentiment_tune.training.config import TrainConfig
 from sentiment_tune.training.loop import BestWeights, EpochRecord, early_stopping, fit
 from sentiment_tune.training.step import ExponentialMovingAverage, adversarial_perturbation, drop_words
@@ -154,47 +152,6 @@ def test_a_loss_that_is_no_number_ends_training_at_that_step_and_changes_no_weig
         epochs.extend(fit(network, TRAIN, VALIDATION, RECIPE, READING, 1, keep_weights))
     assert (epochs, len(after_steps)) == ([], 2)
     assert equal(weights(network), after_steps[-1])
-
-
-@pytest.fixture
-def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The loop goes on while the device works, and no kernel for a CPU is used."""
-    for module in (batches, step):
-        monkeypatch.setattr(module, "is_gpu", lambda device: True)
-    with kernels.disabled():
-        yield
-
-
-@BATTERY
-def test_a_gpu_that_is_not_waited_for_learns_the_same(
-    name: str, variant: dict[str, Value], request: pytest.FixtureRequest
-) -> None:
-    with kernels.disabled():
-        waited_for = fitted(name, variant, replace(RECIPE, clip=0.1))
-    request.getfixturevalue("as_on_a_gpu")
-    left_alone = fitted(name, variant, replace(RECIPE, clip=0.1))
-    assert left_alone[0] == waited_for[0]
-    assert equal(left_alone[1], waited_for[1])
-
-
-@pytest.mark.usefixtures("as_on_a_gpu")
-def test_a_loss_of_a_gpu_that_is_no_number_is_found_later_and_no_step_from_it_on_changes_a_weight() -> None:
-    network = Exploding()
-    after_steps: list[dict[str, Tensor]] = []
-    with pytest.raises(DivergenceError, match=r"nan in epoch 1, step 3, at learning rate 0\.01"):
-        list(fit(network, TRAIN, VALIDATION, RECIPE, READING, 1, lambda event: after_steps.append(weights(network))))
-    assert len(after_steps) == 8  # it was looked at when the epoch was over
-    assert not equal(after_steps[0], after_steps[1])
-    assert all(equal(later, after_steps[1]) for later in (*after_steps[2:], weights(network)))
-
-
-@pytest.mark.usefixtures("as_on_a_gpu")
-def test_a_gpu_is_looked_at_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "READ_EVERY", 0.0)
-    seen: list[Event] = []
-    with pytest.raises(DivergenceError, match=r"step 3,"):
-        list(fit(Exploding(), TRAIN, VALIDATION, RECIPE, READING, 1, seen.append))
-    assert len(seen) == 2
 
 
 @pytest.mark.parametrize(
