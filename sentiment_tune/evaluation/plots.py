@@ -161,15 +161,13 @@ def _roc_curves(targets: NDArray[np.int64], chances: NDArray[np.float64], classe
     if not shown:
         return _notice(f"No ROC curve: the {len(targets):,} reviews are of one class")
     areas = [sklearn.metrics.roc_auc_score(targets == one, chances[:, one]) for one in shown]
-    figure = _figure(
-        7.2, 8.0, f"Area under the ROC curves {np.mean(areas):.3f} in the mean, each class against the rest"
-    )
+    figure = _figure(7.2, 8.0, f"Area under the ROC curves {np.mean(areas):.3f}, the mean of all")
     axes = figure.subplots()
     for one, area in zip(sorted(shown), (areas[shown.index(one)] for one in sorted(shown)), strict=True):
         false_rates, true_rates, _ = sklearn.metrics.roc_curve(targets == one, chances[:, one])
         axes.plot(false_rates, true_rates, linewidth=2, label=f"{classes.names[one]:.30} ({area:.3f})", clip_on=False)
     axes.plot([0, 1], [0, 1], "--", color=_GREY, label="chance")
-    _style(axes, "false positive rate [share of the other classes]", "true positive rate [share of the class]")
+    _style(axes, "false positive rate [share of all other classes]", "true positive rate [share of the class]")
     axes.set(xlim=(0, 1), ylim=(0, 1))
     _legend(figure, axes)
     return figure
