@@ -121,6 +121,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, texts: Iterable[str]) -> NDArray[Any]:
         """The likelier label of each text, as it was spelt in training: [text]."""
+        check_is_fitted(self, "model_")
         predicted: NDArray[Any] = self.classes_[self.model_.classify(texts)]
         return predicted
 

@@ -26,7 +26,7 @@ class Row:
     data: str
     digest: str
     champion_of: tuple[str, ...]
-    validation: float  # of repeats their mean
+    validation: float  # by the metric that judges; of repeats their mean
     test: Proportion
     parameters: int
     megabytes: float  # of the logged model
@@ -38,6 +38,7 @@ class Row:
     seeds: int = 1
     folds: int = 0  # in place of seeds
     metric: str = ACCURACY  # of validation
+    accuracy: float = 0.0  # of validation; of repeats their mean
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def _row(run: FinishedRun, names: Sequence[str], repeats: Mapping[str, float]) -
         seeds=1 if Metric.FOLDS in repeats else int(repeats.get(Metric.REPEATS, 1)),
         folds=int(repeats.get(Metric.FOLDS, 0)),
         metric=run.metric,
+        accuracy=repeats.get(Metric.MEAN + Metric.BEST_VAL_ACCURACY, run.best_val_accuracy),
     )
 
 
@@ -203,6 +205,7 @@ def record(ranked: RankedRow) -> dict[str, Any]:
     low, high = row.test.interval
     return {
         "network": row.network,
+        "val_accuracy": row.accuracy,
         "metric": row.metric,
         "val_score": row.validation,
         "val_spread": row.spread,

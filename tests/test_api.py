@@ -104,7 +104,7 @@ def test_a_frame_and_a_pair_train_like_the_same_reviews_in_a_file(here: Path, fr
         ({"data": 5}, "data cannot be 5"),
         ({"data": pd.DataFrame({"text": ["a"], "lable": [1]})}, "no column 'label'"),
         ({"data": (["a", None], [0, 1])}, "row 2: the text in 'text' is missing"),
-        ({"data": (["a"] * 40, [0, 1, 2, 0] * 10)}, "no label 2"),
+        ({"data": (["a"] * 40, [0, 1, None, 0] * 10)}, "row 3: no label None"),
         ({"data": (["a", "b"], [0])}, "2 texts and 1 label"),
         ({"data": (["a", "b"], [0, 1])}, "reviews"),
     ],

@@ -92,7 +92,7 @@ def test_what_cannot_be_is_an_error() -> None:
     for settings, labels, message in [
         ({"hiden": 3}, LABELS, "no setting of linear 'hiden'"),
         ({}, np.zeros(400), "0 positive"),
-        ({}, np.arange(400), "no label"),
+        ({}, np.arange(400), "400 different labels"),
         ({}, LABELS[:7], "400 texts and 7 labels"),
     ]:
         with pytest.raises(InputError, match=message), warnings.catch_warnings():

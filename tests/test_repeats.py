@@ -91,7 +91,7 @@ def test_what_is_returned_is_the_best_with_the_figures_of_all(
     assert trained.metrics["best_val_accuracy"] == max(found.figures("best_val_accuracy"))
     assert trained.run_id == found.above.data.tags["best_run"]
     assert trained.settings["seed"] == int(found.below[trained.settings["seed"]].data.params["seed"])
-    assert len(trained.model.predict(["fine"])) == 1
+    assert len(trained.model.predict(["the film"])) == 1
 
 
 def test_the_leaderboard_ranks_by_the_mean_and_shows_the_spread(

@@ -134,8 +134,7 @@ class LabelReader:
         spelling = _spelling(cell)
         if not spelling:
             raise InputError(
-                f"{where}: {'the label is missing' if spelling == '' else f'no label {cell!r:.40}'}; write a name or a "
-                "number there, or remove the row"
+                f"{where}: no label {cell!r:.40}; write a name or a number there, such as positive or 1, or remove it"
             )
         key = _key_of_text(spelling)
         if self.given is not None and key not in self.given.names:

@@ -22,7 +22,7 @@ from sentiment_tune.data import imdb
 from sentiment_tune.data.checks import check_reviews, check_words, is_in, review_keys
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews
 from sentiment_tune.data.folders import expand, files_in, open_files, open_folder
-from sentiment_tune.data.labels import SENTIMENT, LabelMap, LabelReader, parse_labels
+from sentiment_tune.data.labels import SENTIMENT, Classes, LabelMap, LabelReader, parse_labels
 from sentiment_tune.data.packing import parse_size
 from sentiment_tune.data.readers import SUFFIXES, Reading, Row
 from sentiment_tune.data.rules import KERAS, RULES, UNICODE
@@ -415,9 +415,27 @@ def _read_tables(
     if groups is not None:
         numbers = [number for table in tables for number in table.numbers]
         check_groups(parts, groups, numbers, cells, tables[0].origin)
+    _check_classes(tables, labels, parts, classes)
     told = reader.remark()
     remarks = [*_remarks(tables, config), *([told] if told else [])]
     return RawReviews(texts, np.concatenate(labels), parts, groups=groups, remarks=remarks, classes=classes)
+
+
+def _check_classes(
+    tables: Sequence[Columns], labels: Sequence[NDArray[np.uint8]], part: NDArray[np.uint8], classes: Classes
+) -> None:
+    """InputError naming the row of a class, of more than two, of which nothing would be left to train on."""
+    needed = 1 if VALIDATION in part else 2  # one is drawn for validation
+    every = np.concatenate(labels)
+    in_train = np.bincount(every[part == TRAIN], minlength=len(classes))
+    for rare in () if classes.are_two else np.flatnonzero(in_train < needed).tolist():
+        table, places = next((one, some == rare) for one, some in zip(tables, labels, strict=True) if rare in some)
+        number, count = table.numbers[int(np.flatnonzero(places)[0])], int((every == rare).sum())
+        raise InputError(
+            f"{table.origin}, row {number}: {classes.names[rare]!r:.40} is the label of {count:,} "
+            f"{'review' if count == 1 else 'reviews'}, of which too few are left to train on: correct it, give more, "
+            "or leave it out with --labels"
+        )
 
 
 def _remarks(tables: Sequence[Table], config: DataConfig) -> Iterator[str]:

@@ -103,7 +103,7 @@ def _draw_rows(rows: NDArray[np.int64], labels: NDArray[np.uint8], share: float,
     RandomState, because its numbers stay the same in every version of NumPy; those of a Generator may change.
     """
     rng = np.random.RandomState(seed)
-    groups = [rng.permutation(rows[labels[rows] == label]) for label in np.unique(labels[rows])]
+    groups = [rng.permutation(rows[labels[rows] == label]) for label in np.unique(labels[rows])] or [rows]
     return np.concatenate([group[: max(1, round(share * len(group)))] for group in groups])
 
 

@@ -35,7 +35,13 @@ class FinishedRun:
     model_bytes: float
     experiment_id: str = ""
     metric: str = ACCURACY  # by which it was judged
-    score: float = 0.0  # and what it came to on validation, more is better
+    best_val_score: float | None = None  # and what it came to on validation, more is better, if it is not accuracy
     classes: tuple[str, ...] = SENTIMENT.names
     test_majority: float | None = None  # accuracy of who always says the most frequent class of train
+
+    @property
+    def score(self) -> float:
+        """By which it was judged, more is better."""
+        return self.best_val_accuracy if self.best_val_score is None else self.best_val_score
+
     parent: str | None = None  # id of the run above it

@@ -21,7 +21,7 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
 from sentiment_tune.evaluation.metrics import ACCURACY, Proportion
 from sentiment_tune.inference.files import check_names, parse_json, read_file
-from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag, score_of
+from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag
 from sentiment_tune.tracking.server import tracking_uri
 
 _LARGEST_ARTIFACT = 2**28  # bytes
@@ -107,7 +107,7 @@ def finished_run(run: RunRecord) -> FinishedRun:
             experiment_id=run.experiment_id,
             parent=tags.get(Tag.PARENT_RUN),
             metric=tags.get(Tag.METRIC, ACCURACY),
-            score=score_of(metrics),
+            best_val_score=metrics.get(Metric.BEST_VAL_SCORE),
             classes=tuple(json.loads(tags.get(Tag.CLASSES, json.dumps(SENTIMENT.names)))),
             test_majority=metrics.get(Metric.TEST_MAJORITY),
         )

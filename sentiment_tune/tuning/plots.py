@@ -23,7 +23,7 @@ _NAMES = {
     "optimization_history": "Best {measure}, trial by trial",
     "param_importances": "Which settings matter (PED-ANOVA)",
     "parallel_coordinate": "Settings of every trial",
-    "slice": "What each setting comes to: {measure}",
+    "slice": "{measure} by each setting",
     "intermediate_values": "Best {measure} so far, epoch by epoch",
 }
 
@@ -78,7 +78,8 @@ def draw_study(study: optuna.Study, measure: str) -> Iterator[tuple[str, str, Fi
             for place in ("left", "center", "right"):  # the page has the title
                 one.set_title("", loc=place)
         figure.suptitle("")
-        yield name, title.format(measure=measure), figure
+        shown = title.format(measure=measure)
+        yield name, shown[0].upper() + shown[1:], figure
         pyplot.close(figure)
 
 

@@ -101,7 +101,7 @@ def test_fresh_logits_take_both_signs_behind_a_linear_layer(name: str) -> None:
         with seeded(seed):
             network = NETWORKS[name](VOCABULARY)
         signs |= set(np.sign(predict(network, evaluation_batches(toy(count=8), READING))))
-        assert type(list(network.modules())[-1]) is nn.Linear
+        assert isinstance(list(network.modules())[-1], nn.Linear)
     assert signs == {-1.0, 1.0}
 
 
