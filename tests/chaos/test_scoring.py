@@ -39,7 +39,7 @@ def command(model: Path, tmp_path: Path) -> tuple[str, ...]:
 
 
 def left(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("scored/*")) + sorted(p.name for p in folder.glob("scored/.*"))
+    return sorted(path.name for path in folder.glob("scored/*"))
 
 
 def is_writing(folder: Path) -> bool:
