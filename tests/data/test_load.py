@@ -425,7 +425,7 @@ def test_a_label_of_one_review_among_many_is_refused_by_its_row(tmp_path: Path, 
     rows[41][1] = label  # type: ignore[call-overload]
     write_table(tmp_path / "a.jsonl", ["text", "label"], rows)
     message = refusal(DataConfig(str(tmp_path / "a.jsonl")))
-    assert f"{tmp_path / 'a.jsonl'}, row 42: {label!r:.30}"[:-1] in message
+    assert f"{tmp_path / 'a.jsonl'}, row 42: '{label!s:.30}" in message
     assert "the label of 1 review, of which too few are left to train on" in message
     assert len(message) < 250 + len(str(tmp_path))
 
