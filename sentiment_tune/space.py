@@ -65,6 +65,10 @@ class Choice(tuple[Value, ...]):
         """A choice of these values, given one by one."""
         return super().__new__(cls, options)
 
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        """What makes it again in another process."""
+        return tuple(self)
+
     def __str__(self) -> str:
         return ", ".join(str(option).lower() if isinstance(option, bool) else str(option) for option in self)
 
@@ -93,6 +97,10 @@ class Text(Fixed):
         text = super().__new__(cls, *examples)
         text.shown, text.accepts = shown, accepts
         return text
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        """What makes it again in another process."""
+        return (self.shown, self.accepts, *self)
 
     def __contains__(self, value: object) -> bool:
         return isinstance(value, str) and self.accepts(value)

@@ -1,6 +1,7 @@
 """What can be set and what it does: bounds are kept, refusals say the way out, a config survives its settings file."""
 
 import json
+import pickle
 import sys
 import warnings
 from pathlib import Path
@@ -35,6 +36,15 @@ def test_a_signature_declares_its_settings_in_order_and_facts_are_none() -> None
         "backward": Setting("backward", bool, Choice(False, True), False),
     }
     assert list(SETTINGS.items()) == list(declared.items())
+
+
+def test_settings_travel_to_other_processes() -> None:
+    for network in NETWORKS:
+        declared = settings_for(network)
+        travelled = pickle.loads(pickle.dumps(declared))
+        assert travelled == declared
+        assert [str(line.bounds) for line in travelled.values()] == [str(line.bounds) for line in declared.values()]
+        assert all(line.default in line.bounds for line in travelled.values())
 
 
 def test_a_dataclass_and_a_function_are_read_the_same_way() -> None:

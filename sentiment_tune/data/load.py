@@ -46,7 +46,7 @@ from sentiment_tune.data.store import (
     store_key,
     write_store,
 )
-from sentiment_tune.data.tables import Columns, Table, check_is_file, from_home, is_table, stem, text_in
+from sentiment_tune.data.tables import Columns, Table, check_is_file, from_home, is_folder, is_table, stem, text_in
 from sentiment_tune.data.tokens import Tokens
 from sentiment_tune.errors import InputError
 from sentiment_tune.space import unknown_name
@@ -216,7 +216,7 @@ def _convert(source: _Source, deduplicate: bool) -> Store:
 
 def _choose(config: DataConfig) -> _Source:
     path = from_home(config.data)
-    if is_table(path) or (path.is_dir() and config.data not in ("", *NAMES)):
+    if is_table(path) or (is_folder(path) and config.data not in ("", *NAMES)):
         check_names_films(config)
         return _table(path, config)
     if config.test is not None:
@@ -345,12 +345,12 @@ def _test_files(config: DataConfig) -> list[Path]:
 
 def _files(path: Path) -> list[Path]:
     """The files that a table, a pattern of names or a folder stands for."""
-    return files_in(path) if path.is_dir() else expand(path)
+    return files_in(path) if is_folder(path) else expand(path)
 
 
 def _open(source: Path, reading: Reading) -> AbstractContextManager[tuple[Table, Iterator[Row]]]:
     """The table of a source, which may be several files or a folder, as of `open_table`."""
-    return open_folder(source, reading) if source.is_dir() else open_files(expand(source), source, reading)
+    return open_folder(source, reading) if is_folder(source) else open_files(expand(source), source, reading)
 
 
 def _read_sources(sources: Sequence[Path], config: DataConfig) -> RawReviews:

@@ -179,6 +179,14 @@ def from_home(name: str) -> Path:
         return Path(name)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder of that name, which may be one that no file can have."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def check_is_file(path: Path) -> None:
     """InputError where there is no file to read; to open a pipe that nobody writes would take for ever."""
     try:
