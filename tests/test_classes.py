@@ -71,6 +71,7 @@ def test_stars_are_told_apart_and_scored_through_every_door(stars: "st.TrainedRu
     assert network(torch.ones(3, 7, dtype=torch.int64)).shape == (3, 5)
 
 
+@pytest.mark.slow
 def test_the_commands_score_more_classes(stars: "st.TrainedRun", here: Path) -> None:
     pd.DataFrame({"id": [1, 2, 3], "text": TEXTS}).to_csv("new.csv", index=False)
     assert ask("score", "--input", "new.csv", "--output", "out.parquet", "--all-probabilities").code == 0
@@ -83,6 +84,7 @@ def test_the_commands_score_more_classes(stars: "st.TrainedRun", here: Path) -> 
     assert "p(1)=0." in ask("score", TEXTS[1], "--all-probabilities").out
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_was_judged_by_and_beside_what(stars: "st.TrainedRun", here: Path) -> None:
     (run,) = runs(f"sqlite:///{here}/mlflow.db")
     assert run.data.tags["classes"] == '["1", "2", "3", "4", "5"]'

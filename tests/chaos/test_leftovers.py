@@ -59,7 +59,7 @@ def test_every_command_works_in_an_odd_folder_and_leaves_nothing_elsewhere(folde
     do("register", "--run", run)
     do("ensemble", "--data", "sample")
     for model in ("models:/sentiment@champion", f"runs:/{run}/model"):
-        assert do("score", "--model", model, "fine")
+        assert do("score", "--model", model, "the film")
     refused = ended(folder.start(SCRIPT, "score", "--model", "runs:/none/model", "fine"))
     assert (refused.code, folder.left) == (2, [])
     assert sorted(folder.path.parent.iterdir()) == sorted([folder.path, folder.temporary])

@@ -128,6 +128,7 @@ SCRIPTS = {  # letters, and two words, one of each class
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts_without_blanks_are_learned(script: str, tmp_path: Path) -> None:
     letters, *spoken = SCRIPTS[script]

@@ -135,6 +135,7 @@ def test_three_classes_have_a_logit_each_that_padding_does_not_change(name: str,
     assert [key for key, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()] == []
 
 
+@pytest.mark.slow
 @over([(name, {}) for name in NETWORKS])
 def test_three_classes_are_learned(name: str, variant: dict[str, Value]) -> None:
     train, held_out = toy_of_three(count=384), toy_of_three(seed=2)
