@@ -63,7 +63,7 @@ print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_memory_grows_by_ids_and_not_by_texts(suffix: str, tmp_path: Path) -> None:
     """Texts of 2,000 letters and 8 words: ids take 36 bytes of each, the text 2,049 and more."""
-    peaks, rows = [], (20_000, 60_000)
+    peaks, rows = [], (40_000, 120_000)
     for count in rows:
         path = tmp_path / f"reviews-{count}{suffix}"
         write(path, count)
