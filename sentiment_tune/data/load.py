@@ -22,7 +22,7 @@ from sentiment_tune.data import imdb
 from sentiment_tune.data.checks import check_reviews, check_words, is_in, review_keys
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews
 from sentiment_tune.data.folders import expand, files_in, open_files, open_folder
-from sentiment_tune.data.labels import SENTIMENT, Classes, LabelMap, LabelReader, parse_labels
+from sentiment_tune.data.labels import SENTIMENT, Classes, LabelMap, LabelReader
 from sentiment_tune.data.packing import parse_size
 from sentiment_tune.data.readers import SUFFIXES, Reading, Row
 from sentiment_tune.data.rules import KERAS, RULES, UNICODE
@@ -140,11 +140,11 @@ def load_texts(
 ) -> Corpus:
     """The corpus of these texts and their labels, a fifth of it drawn for the test. InputError as of `load`.
 
-    Of `config` only how texts are read counts.
+    Of `config` only how labels and texts are read counts.
     """
     config = config or DataConfig()
     check_names_films(config)
-    return _load(_texts(texts, labels, config.rule_of_texts), cache, DataConfig(text_rule=config.text_rule))
+    return _load(_texts(texts, labels, config), cache, DataConfig(text_rule=config.text_rule))
 
 
 def check_names_films(config: DataConfig) -> None:
@@ -156,7 +156,9 @@ def check_names_films(config: DataConfig) -> None:
 def encode_training_texts(texts: Iterable[str], labels: Iterable[Any], config: DataConfig | None = None) -> Corpus:
     """A corpus to train on and to choose by, with an empty test part, that is kept in memory alone."""
     rule = (config or DataConfig()).rule_of_texts
-    raw = _read_texts(texts, labels, lambda labels: np.full(len(labels), TRAIN, dtype=np.uint8))
+    if config and config.labels is not None:
+        raise InputError(f"labels={config.labels!r:.100} goes with a table: give the labels that are to be learned")
+    _, raw = _read_texts(texts, labels, lambda labels: np.full(len(labels), TRAIN, dtype=np.uint8), LabelReader())
     part = draw_validation(raw.part, raw.labels)
     check_parts(part, raw.labels, "texts", raw.classes, (TRAIN, VALIDATION))
     reviews, words, _ = _encode(raw, part, rule)
@@ -304,23 +306,33 @@ def _frame(frame: "pd.DataFrame", config: DataConfig) -> _Source:
     return _in_memory("frame", _read_tables(tables, texts, labels, config), texts, config.rule_of_texts)
 
 
-def _texts(texts: Iterable[str], labels: Iterable[Any], rule: str) -> _Source:
-    kept = [*texts] if not isinstance(texts, str) else texts
-    return _in_memory("texts", _read_texts(kept, labels, draw_test), kept, rule)
+def _texts(texts: Iterable[str], labels: Iterable[Any], config: DataConfig) -> _Source:
+    kept, raw = _read_texts(texts, labels, draw_test, _label_reader(config))
+    return _in_memory("texts", raw, kept, config.rule_of_texts)
 
 
 def _read_texts(
-    texts: Iterable[str], labels: Iterable[Any], draw: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-) -> RawReviews:
-    """Texts and their labels, with the parts that are drawn of the labels."""
+    texts: Iterable[str],
+    labels: Iterable[Any],
+    draw: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+    reader: LabelReader,
+) -> tuple[list[str], RawReviews]:
+    """Texts whose labels are not left out, and the reviews of them, with the parts that are drawn of the labels."""
     if isinstance(texts, str):
         raise InputError(f"texts is one text, {texts!r:.40}: give a list of them")
     texts, labels = list(texts), list(labels)
     if len(texts) != len(labels):
         raise InputError(f"{len(texts):,} texts and {len(labels):,} labels: give one label a text")
-    table = Table("texts", (DataConfig.text, DataConfig.label), list(zip(texts, labels, strict=True)))
-    parsed, classes = parse_labels(labels, "texts")
-    return RawReviews(table.texts(DataConfig.text, "texts"), parsed, draw(parsed), classes=classes)
+    codes = [reader.code(label, f"texts, row {row}") for row, label in enumerate(labels, 1)]
+    kept = [
+        text_in(text, f"texts, row {row}", DataConfig.text)
+        for row, (text, code) in enumerate(zip(texts, codes, strict=True), 1)
+        if code is not None
+    ]
+    classes = reader.classes("texts")
+    parsed = reader.numbers(np.array([code for code in codes if code is not None], np.int64), classes)
+    told = reader.remark()
+    return kept, RawReviews(kept, parsed, draw(parsed), classes=classes, remarks=[told] if told else [])
 
 
 def _in_memory(name: str, raw: RawReviews, texts: Iterable[str], rule: str) -> _Source:

@@ -17,7 +17,7 @@ from sentiment_tune.data.labels import (
     parse_labels,
     probabilities_of,
 )
-from sentiment_tune.data.load import DataConfig, load, load_texts
+from sentiment_tune.data.load import DataConfig, encode_training_texts, load, load_texts
 from sentiment_tune.data.tables import write_table
 from sentiment_tune.errors import InputError
 
@@ -162,6 +162,17 @@ def test_the_spelling_of_two_classes_changes_no_digest_but_other_names_do(tmp_pa
     ]
     assert len(set(digests[:4])) == 1
     assert digests[4] != digests[0]
+
+
+def test_labels_of_texts_in_memory_are_put_together_too(tmp_path: Path) -> None:
+    texts = [f"word{row % 5} film" for row in range(200)]
+    stars = [row % 5 + 1 for row in range(200)]
+    mapped = load_texts(texts, stars, tmp_path, DataConfig(labels="stars"))
+    kept = [(text, "neg" if star < 3 else "pos") for text, star in zip(texts, stars, strict=True) if star != 3]
+    assert mapped.digest == load_texts([text for text, _ in kept], [label for _, label in kept], tmp_path).digest
+    assert "40 rows are left out, labelled '3'" in mapped.remarks[0]
+    with pytest.raises(InputError, match="labels='stars' goes with a table: give the labels"):
+        encode_training_texts(texts, stars, DataConfig(labels="stars"))
 
 
 def test_a_class_that_only_the_test_has_is_refused(tmp_path: Path) -> None:
