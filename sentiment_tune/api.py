@@ -689,10 +689,12 @@ def load_model(uri: str | None = None, *, trust_code: bool = False, tracking_uri
         InputError: there is no such model, or its files are not what was saved.
     """
     import sys
+    from pathlib import Path
 
+    from sentiment_tune.data.tables import is_folder
     from sentiment_tune.tracking import logged_models, registry, server
 
-    if uri and logged_models.is_folder(uri):
+    if uri and is_folder(Path(uri)):
         server.configure(tracking_uri)
     else:
         server.connect(tracking_uri, make=False)

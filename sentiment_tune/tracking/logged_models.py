@@ -20,6 +20,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 
+from sentiment_tune.data.tables import is_folder
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.description import Trust
 from sentiment_tune.inference.files import open_file, parse_json, read_file
@@ -73,17 +74,9 @@ def load(uri: str, trust_code: bool = False) -> ModelPackage:
         return load_package(data_folder(folder, uri), Trust(folder / "code") if trust_code else None)
 
 
-def is_folder(uri: str) -> bool:
-    """Whether the address of a model is a folder of this machine."""
-    try:
-        return Path(uri).is_dir()
-    except OSError:  # a name longer than any can be
-        return False
-
-
 def find(uri: str) -> LoggedModel:
     """Where an address leads; InputError where there is no model."""
-    if is_folder(uri):
+    if is_folder(Path(uri)):
         return LoggedModel(uri, uri, Path(uri), is_folder=True)
     try:
         model_id = _model_id(uri)
