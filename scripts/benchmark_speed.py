@@ -2,6 +2,7 @@
 
     python scripts/benchmark_speed.py --data PATH/imdb.npz --picture docs/speed.png
     python scripts/benchmark_speed.py --data PATH/imdb.npz --accuracy 5  # validation accuracy, so many seeds each
+    python scripts/benchmark_speed.py --data PATH/imdb.npz --neighbours 0,1,2,4 --reviews 800
 
 Equal sizes: 10,000 words, 500 tokens, batch 64, embedding 100, hidden 100, 200 filters of width 3, feedforward 250.
 Keras as its users run it: padded to 500, `model.fit`; the notebook as in `notebook_peer.py`; ours at its defaults,
@@ -9,6 +10,9 @@ which cut reviews into segments for `rnn`, `lstm` and `gru`, and `whole` without
 round, on the same reviews, so that what else the machine does meets them alike; each turn is a process of its own whose
 first epoch, with what it compiles, does not count. Keras is installed once, in an environment of its own in the cache
 folder.
+
+`--neighbours` measures ours alone, at the defaults, beside so many programs that do nothing but compute: with the
+threads that a training chooses while it runs, with one, and with all, in turn.
 """
 
 import json
@@ -19,12 +23,14 @@ import tempfile
 import time
 import venv
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import geometric_mean, mean, median, stdev
 
 import click
 import numpy as np
 import platformdirs
+import torch
 from matplotlib.figure import Figure
 
 from sentiment_tune.build import build_network
@@ -33,6 +39,7 @@ from sentiment_tune.data import load as data
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Reviews
 from sentiment_tune.data.text import PADDING, TextConfig
+from sentiment_tune.process import keep_freed_memory
 from sentiment_tune.training.loop import fit
 
 BACKENDS = ["tensorflow-cpu==2.21.0", "jax==0.10.2"]
@@ -62,12 +69,24 @@ SIZES: dict[str, dict[str, int]] = {
 @click.option("--reviews", default=3200, show_default=True, help="reviews of the epoch that is timed")
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="PNG to draw the seconds into")
+@click.option("--neighbours", metavar="COUNTS", help="busy programs beside ours, which is compared with itself")
 @click.option("--accuracy", default=0, help="seeds; compares accuracies on all reviews instead")
 @click.option("--epochs", default=5, show_default=True, help="for accuracy: the best of so many counts")
 def main(
-    source: str, networks: str, peers: str, reviews: int, rounds: int, picture: Path | None, accuracy: int, epochs: int
+    source: str,
+    networks: str,
+    peers: str,
+    reviews: int,
+    rounds: int,
+    picture: Path | None,
+    neighbours: str | None,
+    accuracy: int,
+    epochs: int,
 ) -> None:
     """Measure and print a Markdown table."""
+    if neighbours:
+        measure_beside(networks.split(","), source, reviews, rounds, [int(count) for count in neighbours.split(",")])
+        return
     corpus, names, ways = data.load(data.DataConfig(source)), networks.split(","), [*peers.split(","), OURS]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -187,6 +206,44 @@ def print_speed_table(taken: Seconds, ways: list[str], rounds: int) -> None:
         print(f"| `{name}` | {' | '.join(cells)} |")
     means = ", ".join(f"{each} {geometric_mean(values):.1f}" for each, values in ratios.items() if values)
     print(f"\nSeconds for 25,000 reviews, median of {rounds} (from, to). Times faster, geometric mean: {means}.")
+
+
+def measure_beside(names: list[str], source: str, reviews: int, rounds: int, neighbours: list[int]) -> None:
+    """Print what an epoch takes beside busy programs, with the chosen number of threads and with each fixed one."""
+    keep_freed_memory()  # as the command does
+    corpus, every = data.load(data.DataConfig(source)), torch.get_num_threads()
+    train, validation = spread_sample(corpus.train, reviews), spread_sample(corpus.validation, 1)
+    ways = {"chosen": 0, "one thread": 1} | ({f"{every} threads": every} if every > 1 else {})
+    print(f"| network | busy programs | {' | '.join(ways)} | chosen: times the best fixed |")
+    print("|---" * (len(ways) + 3) + "|")
+    for name in names:
+        config = ExperimentConfig.of(name, {"data": source, "epochs": 2})
+        for count in neighbours:
+            taken: dict[int, list[float]] = {threads: [] for threads in ways.values()}
+            with busy(count):
+                for seed in range(1, rounds + 1):
+                    for threads, seconds in taken.items():
+                        torch.set_num_threads(threads or every)
+                        network = build_network(config, corpus)
+                        training = fit(network, train, validation, config.training, config.text, seed, threads=threads)
+                        last = list(training)[-1]
+                        seconds.append(last.seconds * 25_000 / reviews)
+            chosen, *fixed = (median(seconds) for seconds in taken.values())
+            cells = [f"{median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})" for seconds in taken.values()]
+            print(f"| `{name}` | {count} | {' | '.join(cells)} | {chosen / min(fixed):.2f} |", flush=True)
+    print(f"\nSeconds for 25,000 reviews, the second epoch of {reviews:,}, median of {rounds} (from, to).")
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """A block beside which so many programs compute without a pause."""
+    programs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
 
 
 def race(source: str, epoch_seconds: float, rounds: int) -> None:

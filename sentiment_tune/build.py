@@ -70,6 +70,7 @@ def refit_network(
         config.runtime.seed,
         listener,
         checkpoints,
+        threads=config.runtime.threads,
     )
     for epoch in islice(training, epochs):
         if epoch.epoch == epochs:

@@ -88,7 +88,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         from sentiment_tune.training.loop import BestWeights, early_stopping, fit
 
         network, best = build_network(config, corpus), BestWeights()
-        training = fit(network, corpus.train, corpus.validation, config.training, config.text, config.runtime.seed)
+        common = (network, corpus.train, corpus.validation, config.training, config.text, config.runtime.seed)
+        training = fit(*common, threads=config.runtime.threads)
         epochs = []
         for epoch in early_stopping(training, config.training.patience):
             best.update(epoch, network)

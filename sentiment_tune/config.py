@@ -49,7 +49,7 @@ class RuntimeConfig:
     device: Annotated[
         str, Fixed("auto", "cpu", "cuda", "mps"), Doc("where to train; auto takes a GPU where there is one")
     ] = "auto"
-    threads: Annotated[int, Range(0, 4096), Doc("of the CPU; 0 leaves it to torch")] = 0
+    threads: Annotated[int, Range(0, 4096), Doc("of the CPU; 0 takes as many as are fastest")] = 0
 
 
 @dataclass(frozen=True)

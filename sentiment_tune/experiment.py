@@ -235,8 +235,9 @@ def train_epochs(
     with the epochs behind it.
     """
     runs.set_tags({Tag.DEVICE: device_of(network).type, Tag.PARAMETERS: count_parameters(network)})
-    train, validation, seed = corpus.train, corpus.validation, config.runtime.seed
-    epochs = fit(network, train, validation, config.training, config.text, seed, listener, checkpoints, best)
+    train, validation, runtime = corpus.train, corpus.validation, config.runtime
+    common = (network, train, validation, config.training, config.text, runtime.seed)
+    epochs = fit(*common, listener, checkpoints, best, runtime.threads)
     with closing(epochs):
         for epoch in early_stopping(epochs, config.training.patience):
             best.update(epoch, network)

@@ -37,7 +37,7 @@ class Feedforward(nn.Module):
         """Logits [batch], or [batch, class], of word ids [batch, word], 0 after a review's end."""
         words = Words.of(self.words, ids)
         present = (words.counts(ids != PADDING) > 0).to(words.vectors.dtype)  # [batch, distinct word]
-        hidden = functional.relu(self.dropout(present) @ words.vectors + self.bias)
+        hidden = functional.relu(words.sums(self.dropout(present)) + self.bias)
         return self.output(self.dropout(hidden))
 
 
@@ -86,6 +86,6 @@ class Embedding(nn.Module):
         vectors, rows = (self.embedding, ids) if self.phrases is None else self.phrases(ids)
         words = Words.of(vectors, rows)
         counts = words.counts(rows != PADDING)  # [batch, distinct word]
-        average = counts @ words.vectors / counts.sum(1, keepdim=True).clamp(min=1)
+        average = words.sums(counts) / counts.sum(1, keepdim=True).clamp(min=1)
         hidden = functional.relu(self.hidden(self.dropout(average)))
         return self.output(self.dropout(hidden))

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_tune.data.text import PADDING
+from sentiment_tune.models import kernels
+from sentiment_tune.models.kernels.products import weighted_sums
 
 
 class Words(NamedTuple):
@@ -51,6 +53,12 @@ class Words(NamedTuple):
         """How often each distinct word stands in each review: mask [batch, word] -> [batch, distinct word]."""
         zeros = self.vectors.new_zeros(self.indices.shape[0], self.vectors.shape[0])
         return zeros.scatter_add(1, self.indices, mask.to(zeros.dtype))
+
+    def sums(self, amounts: Tensor) -> Tensor:
+        """The vectors, each as often as amounts [batch, distinct word] say: [batch, feature]."""
+        if kernels.apply_to(self.vectors):
+            return weighted_sums(amounts, self.vectors)
+        return amounts @ self.vectors
 
 
 class Logits(nn.Linear):

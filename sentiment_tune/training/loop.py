@@ -31,6 +31,7 @@ from sentiment_tune.training.balance import class_weights
 from sentiment_tune.training.checkpoint import Checkpoints
 from sentiment_tune.training.config import TrainConfig
 from sentiment_tune.training.step import TrainStep, count_correct
+from sentiment_tune.training.threads import Threads, choice_of
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def fit(
     listener: Listener = ignore,
     checkpoints: Checkpoints | None = None,
     best: "BestWeights | None" = None,
+    threads: int = 0,
 ) -> Generator[EpochRecord, None, None]:
     """Train `network` in place, on the device it is on, and yield each epoch's record when the epoch ends.
 
@@ -88,14 +90,16 @@ def fit(
 
     With checkpoints it goes on from the last one and ends as if it had never been cut off; the `best` weights are kept
     with its own. The epochs that are behind it then are yielded again, as they were.
+
+    Of the CPU it uses as many `threads` as torch is set to; if that is 0, as many of them as are fastest at the moment.
     """
     device = device_of(network)
     weights = class_weights(config.class_weights, train)
     train_step = TrainStep(network, config, None if weights is None else torch.from_numpy(weights).to(device))
     batches = make_batches(train, text, config.batch, device=device)
     validation_batches = evaluation_batches(validation, text, device)
-    progress = Progress(train_step, best or BestWeights(), checkpoints)
-    with closing(checkpoints) if checkpoints else nullcontext():
+    progress = Progress(train_step, best or BestWeights(), checkpoints, choice_of(network, threads))
+    with closing(checkpoints) if checkpoints else nullcontext(), closing(progress.threads):
         for record in progress.resume():
             yield from _shown(record, train_step)
         while (number := progress.epoch) <= config.epochs:
@@ -144,7 +148,8 @@ def train_epoch(
         end_if_asked()
         targets = torch.from_numpy(reviews.labels[batch.rows].astype(kind)).to(device)
         learning_rate = config.rate_at(epoch - 1 + (step - 0.5) / len(batches))
-        loss, logits = train_step(batch.ids, targets, learning_rate)
+        with progress.threads.step(batch.ids.numel()):
+            loss, logits = train_step(batch.ids, targets, learning_rate)
         if not math.isfinite(loss):
             raise DivergenceError(
                 f"the loss became {loss} in epoch {epoch}, step {step}, at learning rate {learning_rate:g}; "
@@ -219,8 +224,8 @@ class Sums:
 class Progress:
     """How far a training is: all that the rest of it depends on, at any moment between two steps."""
 
-    def __init__(self, train_step: TrainStep, best: BestWeights, checkpoints: Checkpoints | None):
-        self.train_step = train_step
+    def __init__(self, train_step: TrainStep, best: BestWeights, checkpoints: Checkpoints | None, threads: Threads):
+        self.train_step, self.threads = train_step, threads
         self.records: list[EpochRecord] = []  # of the epochs that have ended
         self.sums = Sums()  # of the epoch under way
         self._best, self._checkpoints = best, checkpoints

@@ -1,7 +1,7 @@
 """One step of training: gradient, adversarial gradient, clipping, optimizer, average of the weights."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -13,6 +13,7 @@ from sentiment_tune.data.text import PADDING, UNKNOWN
 from sentiment_tune.training.config import TrainConfig
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
+_BLOCK = 32_768  # numbers; torch shares longer sums among threads
 _MEMORY = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of a parameter
 
 
@@ -168,7 +169,7 @@ def adversarial_perturbation(network: nn.Module, size: float) -> Iterator[None]:
             if gradient is not None and gradient.any():
                 originals.append((table, table.detach().clone()))
                 present = table[gradient.any(1)]
-                table.add_(gradient * (size * present.norm() / gradient.norm()))
+                table.add_(gradient * (size * total_norm([present]) / total_norm([gradient])))
     try:
         yield
     finally:
@@ -184,6 +185,11 @@ def embedding_tables(network: nn.Module) -> list[Tensor]:
 
 def clip_gradient(parameters: Sequence[Tensor], largest: float) -> None:
     """What clip_grad_norm_ does, but gradients that are short enough are not even multiplied by one."""
-    norm = nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None])
+    norm = total_norm([weight.grad for weight in parameters if weight.grad is not None])
     if norm > largest:
         nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+
+
+def total_norm(tensors: Iterable[Tensor]) -> Tensor:
+    """The norm of tensors as if they were one, the same for any number of threads: no block is shared by several."""
+    return nn.utils.get_total_norm([block for tensor in tensors for block in torch.split(tensor.flatten(), _BLOCK)])

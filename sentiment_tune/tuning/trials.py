@@ -379,6 +379,7 @@ def _fold_epochs(config: ExperimentConfig, corpus: Corpus, checkpoints: Checkpoi
         config.runtime.seed,
         checkpoints=checkpoints,
         best=best,
+        threads=config.runtime.threads,
     )
     with closing(training):
         for epoch in early_stopping(training, config.training.patience):

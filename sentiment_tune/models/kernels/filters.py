@@ -13,6 +13,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from sentiment_tune.models.kernels import products
+
 
 def filter_answers(x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Answers [batch, word, filter] to the phrase that starts at each word, minus infinity where no word stands.
@@ -20,11 +22,11 @@ def filter_answers(x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bia
     x [distinct word, embedding], indices and mask [batch, word], weight [filter, embedding, width], bias [filter].
     """
     filters, embedding, width = weight.shape
-    products = x @ weight.permute(1, 2, 0).reshape(embedding, width * filters)
-    products = products.reshape(-1, width, filters) + functional.pad(bias.unsqueeze(0), (0, 0, 0, width - 1))
+    answers = products.linear(x, weight.permute(1, 2, 0).reshape(embedding, width * filters))
+    answers = answers.reshape(-1, width, filters) + functional.pad(bias.unsqueeze(0), (0, 0, 0, width - 1))
     beyond = torch.stack([bias.new_zeros(width, filters), bias.new_full((width, filters), float("-inf"))])
-    table = torch.cat([products, beyond])  # [distinct word and two more, position, filter]
-    after_end, no_word = len(products), len(products) + 1
+    table = torch.cat([answers, beyond])  # [distinct word and two more, position, filter]
+    after_end, no_word = len(answers), len(answers) + 1
     phrases = _phrases(indices, width, after_end)
     phrases[..., 0].masked_fill_(~mask, no_word)
     rows = phrases * width + torch.arange(width)

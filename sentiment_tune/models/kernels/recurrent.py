@@ -1,12 +1,12 @@
 """Recurrent cells step by step on a CPU, forward and backward written out.
 
-They compute what nn.RNN and nn.GRU do, from the same weights, and faster: what arrives from a word, W_ih x + b_ih, is
-looked up in a table of the distinct words, a step works in place on memory that fits the cache, and tanh(x) is
-2 sigmoid(2x) - 1, for torch's tanh takes longer. nn.LSTM is fused on a CPU and as fast as such a kernel.
+They compute what nn.RNN, nn.GRU and nn.LSTM do, from the same weights. The first two are faster: what arrives from a
+word, W_ih x + b_ih, is looked up in a table of the distinct words, a step works in place on memory that fits the cache,
+and tanh(x) is 2 sigmoid(2x) - 1, for torch's tanh takes longer. That of nn.LSTM is as fast as torch's, and repeatable.
 
-In all of them `x` [distinct word, gate] is that table, `indices` [step, row] its rows, `weight` [gate, hidden] and
-`bias` [gate] are W_hh and b_hh, and `h` [step + 1, row, hidden] holds the states before and after each step, `h[0]`
-zeros. Names in the backward passes that begin with `grad_` are gradients of the loss.
+In those of nn.RNN and nn.GRU `x` [distinct word, gate] is that table, `indices` [step, row] its rows, `weight`
+[gate, hidden] and `bias` [gate] are W_hh and b_hh, and `h` [step + 1, row, hidden] holds the states before and after
+each step, `h[0]` zeros. Names in the backward passes that begin with `grad_` are gradients of the loss.
 """
 
 from typing import Any
@@ -15,7 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
+
+from sentiment_tune.models.kernels import pieces, products
+
+ROWS = 64  # of an LSTM's piece
+
+
+def has_kernel(cell: nn.RNNBase, rows: int) -> bool:
+    """Whether `run_cell` is to be preferred to `cell` for so many rows."""
+    return type(cell) in KERNELS or (type(cell) is nn.LSTM and rows > ROWS)
 
 
 def run_cell(cell: nn.RNNBase, vectors: Tensor, indices: Tensor) -> Tensor:
@@ -23,12 +31,16 @@ def run_cell(cell: nn.RNNBase, vectors: Tensor, indices: Tensor) -> Tensor:
 
     vectors [distinct word, feature], indices [batch, word].
     """
-    x = functional.linear(vectors, cell.weight_ih_l0, cell.bias_ih_l0)  # type: ignore[arg-type]
-    weights = (cell.weight_hh_l0, cell.bias_hh_l0)
+    weights: list[Tensor] = [cell.weight_ih_l0, cell.weight_hh_l0, cell.bias_ih_l0, cell.bias_hh_l0]  # type: ignore[list-item]
+    states: Tensor
     with torch.autocast("cpu", enabled=False):  # the steps work in place, where all is of one precision
-        x = x.to(vectors.dtype)
-        h: Tensor = KERNELS[type(cell)].apply(x, indices.t().contiguous(), *weights)  # type: ignore[no-untyped-call]
-    return h.transpose(0, 1)
+        vectors = vectors.type_as(weights[0])
+        if isinstance(cell, nn.LSTM):
+            states = LSTMKernel.apply(torch.is_grad_enabled(), vectors, indices, *weights)  # type: ignore[no-untyped-call]
+            return states
+        x = products.linear(vectors, weights[0].t(), weights[2])
+        states = KERNELS[type(cell)].apply(x, indices.t().contiguous(), weights[1], weights[3])  # type: ignore[no-untyped-call]
+    return states.transpose(0, 1)
 
 
 def _grad_x(indices: Tensor, grad_gates: Tensor, words: int) -> Tensor:
@@ -38,7 +50,7 @@ def _grad_x(indices: Tensor, grad_gates: Tensor, words: int) -> Tensor:
 
 def _grad_weight(grad_gates: Tensor, h: Tensor) -> Tensor:
     """Gradient of `weight`: grad_gates [step, row, gate] times the states before each step."""
-    return grad_gates.flatten(0, 1).t() @ h[:-1].flatten(0, 1)
+    return products.summed(grad_gates.flatten(0, 1), h[:-1].flatten(0, 1))
 
 
 class RNNKernel(Function):
@@ -118,6 +130,51 @@ class GRUKernel(Function):
         grad_x = _grad_x(indices, grad_gates, ctx.words)
         grad_bias = grad_hidden_gates.flatten(0, 1).sum(0)
         return grad_x, None, _grad_weight(grad_hidden_gates, h), grad_bias
+
+
+class LSTMKernel(Function):
+    """torch's own layer, for it is fused on a CPU, over pieces of the rows, which nothing connects.
+
+    Its threads add up the gradients of many rows as they come, so that no training would be like another.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, learns: bool, vectors: Tensor, indices: Tensor, *weights: Tensor) -> Tensor:
+        """States [row, step, hidden] of words `vectors` [distinct word, feature], `indices` [row, step].
+
+        `weights` are W_ih, W_hh, b_ih and b_hh; `learns` says whether there will be a backward pass.
+        """
+        hidden = weights[1].shape[1]
+        states = vectors.new_empty(*indices.shape, hidden)
+        ctx.rows = pieces.cut(len(indices), -(-len(indices) // ROWS))
+
+        def read(rows: slice) -> tuple[Tensor, ...]:
+            with torch.set_grad_enabled(learns):
+                own = [tensor.detach().requires_grad_(learns) for tensor in (vectors[indices[rows]], *weights)]
+                zeros = states.new_zeros(1, len(own[0]), hidden)
+                answers = torch.lstm(own[0], (zeros, zeros), own[1:], True, 1, 0.0, learns, False, True)[0]
+            states[rows] = answers.detach()
+            return answers, *own
+
+        readings = pieces.each(read, ctx.rows)
+        if learns:
+            ctx.readings, ctx.words = readings, len(vectors)
+            ctx.save_for_backward(indices)
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the vectors and of the weights."""
+        (indices,) = ctx.saved_tensors
+
+        def learn(piece: int) -> tuple[Tensor, ...]:
+            answers, *own = ctx.readings[piece]
+            return torch.autograd.grad(answers, own, grad_output[ctx.rows[piece]])
+
+        grad_features, *grads = zip(*pieces.each(learn, range(len(ctx.rows))), strict=True)
+        grad_vectors = _grad_x(indices, torch.cat(grad_features), ctx.words)
+        return None, grad_vectors, None, *(torch.stack(grad).sum(0) for grad in grads)
 
 
 KERNELS: dict[type[nn.RNNBase], type[Function]] = {nn.RNN: RNNKernel, nn.GRU: GRUKernel}

@@ -1,0 +1,125 @@
+"""How many threads compute a network changes no bit of it."""
+
+from collections.abc import Iterator
+from threading import Barrier, get_ident
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sentiment_tune.models import registry as models
+from sentiment_tune.models.kernels import pieces
+from sentiment_tune.models.kernels.products import linear, summed, weighted_sums
+from sentiment_tune.space import Value, resolve
+from sentiment_tune.training.loop import seeded
+from sentiment_tune.training.step import adversarial_perturbation, embedding_tables, total_norm
+from support import CASES, over, padded
+
+WORDS, REVIEWS, LONGEST = 10_000, 64, 500
+
+
+@pytest.fixture
+def threads() -> Iterator[int]:
+    """The threads of a test that sets them, put back."""
+    before = torch.get_num_threads()
+    yield before
+    torch.set_num_threads(before)
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    """Reviews as long as real ones, of words as frequent, and labels."""
+    chance = np.random.default_rng(1)
+    lengths = np.clip(chance.lognormal(5.2, 0.6, REVIEWS), 20, LONGEST).astype(int)
+    ids = padded([np.minimum(3 + chance.zipf(1.3, length), WORDS - 1).astype(np.int32) for length in lengths])
+    return ids, torch.from_numpy(chance.integers(0, 2, REVIEWS).astype(np.float32))
+
+
+@pytest.mark.slow
+@over(CASES)
+@torch.enable_grad()
+def test_a_step_is_the_same_with_any_number_of_threads(name: str, variant: dict[str, Value], threads: int) -> None:
+    ids, labels = batch()
+    with seeded(1):
+        network = models.create_network(name, WORDS, resolve(models.network_class(name), variant), 2)
+        if hasattr(network, "prepare"):
+            network.prepare([(ids, labels)])  # type: ignore[operator]
+    steps = any(isinstance(layer, nn.RNN | nn.GRU) for layer in network.modules())  # see `training.threads`
+    expected: list[Tensor] = []
+    for count in (1, 2) if steps else (1, 2, 3, 4):
+        torch.set_num_threads(count)
+        for _ in range(3):  # what is added up as threads come differs from time to time
+            with seeded(2):
+                network.zero_grad()
+                logits = network(ids)
+                nn.functional.binary_cross_entropy_with_logits(logits, labels).backward()  # type: ignore[no-untyped-call]
+            gradients = [weight.grad.clone() for weight in network.parameters() if weight.grad is not None]
+            with adversarial_perturbation(network, 0.1):
+                moved = [table.detach().clone() for table in embedding_tables(network)]
+            results = [logits.detach(), *gradients, total_norm(gradients), *moved]
+            expected = expected or results
+            for one, other in zip(results, expected, strict=True):
+                assert torch.equal(one, other), f"{count} threads"
+
+
+def test_pieces_are_as_equal_as_can_be_and_leave_nothing_out() -> None:
+    assert pieces.cut(10, 3) == [slice(0, 3), slice(3, 6), slice(6, 10)]
+    assert pieces.cut(2, 5) == [slice(0, 1), slice(1, 2)]
+    assert pieces.cut(0, 4) == [slice(0, 0)]
+
+
+def test_threads_share_pieces_and_results_keep_their_order(threads: int) -> None:
+    torch.set_num_threads(3)
+    together = Barrier(3, timeout=30)
+
+    def work(piece: int) -> tuple[int, int, int]:
+        if piece < 3:
+            together.wait()  # no thread gets by it alone
+        return piece, torch.get_num_threads(), get_ident()
+
+    results = pieces.each(work, range(20))
+    assert [piece for piece, _, _ in results] == list(range(20))
+    assert {inside for _, inside, _ in results} == {1}
+    assert len({thread for _, _, thread in results[:3]}) == 3
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_a_piece_is_computed_in_the_mode_of_whoever_asked(mode: type, threads: int) -> None:
+    torch.set_num_threads(2)
+    together = Barrier(2, timeout=30)
+
+    def work(_: int) -> tuple[bool, bool]:
+        together.wait()
+        return torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+
+    with mode():
+        here = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        assert pieces.each(work, range(2)) == [here, here]
+
+
+def test_an_error_in_a_piece_is_the_callers_and_nothing_goes_on_after_it(threads: int) -> None:
+    torch.set_num_threads(2)
+    begun = []
+
+    def work(piece: int) -> None:
+        begun.append(piece)
+        raise ValueError("no such word")
+
+    with pytest.raises(ValueError, match="no such word"):
+        pieces.each(work, range(50))
+    assert len(begun) <= 2
+    assert torch.get_num_threads() == 2
+
+
+@torch.enable_grad()
+def test_long_products_and_their_gradients_are_those_of_torch() -> None:
+    with seeded(1):
+        a, b = (torch.randn(5000, columns, dtype=torch.double, requires_grad=True) for columns in (3, 4))
+        weight, bias = (torch.randn(*shape, dtype=torch.double, requires_grad=True) for shape in ((3, 5), (5,)))
+    torch.testing.assert_close(summed(a, b), a.t() @ b)
+    torch.testing.assert_close(weighted_sums(a.detach().t(), b), a.t() @ b)
+    small = a[:6].detach().requires_grad_()
+    assert torch.autograd.gradcheck(linear, (small, weight, bias))
+    assert torch.autograd.gradcheck(linear, (small, weight))
+    assert torch.autograd.gradcheck(lambda vectors: weighted_sums(a[6:12].detach().t(), vectors), small)
