@@ -27,17 +27,13 @@ tune: $(VENV)/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e tune --env-manager local \
 		$${GIVEN_TRIALS:+-P "trials=$$GIVEN_TRIALS"} $(GIVEN)
 
-# One thread a process: two test processes with two threads each would wait for one another on two cores.
-test: export OMP_NUM_THREADS = 1
 test: $(VENV)/installed-check
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-test-slow: export OMP_NUM_THREADS = 1
 test-slow: $(VENV)/installed-check
 	$(BIN)/python -m pytest -q -m slow -n 2 --dist worksteal
 
 # Real kills, signals, full disks, locked databases, servers that go away.
-chaos: export OMP_NUM_THREADS = 1
 chaos: $(VENV)/installed-check
 	$(BIN)/python -m pytest -q -m chaos -n 2 --dist worksteal
 

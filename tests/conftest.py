@@ -11,6 +11,9 @@ import pytest
 
 import forks
 
+# Before torch is loaded, here and in what tests start: test processes side by side would wait for each other's threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # importing MLflow warns, of what is not ours
     import mlflow.pyfunc  # noqa: F401

@@ -58,6 +58,11 @@ NAMES = ("auto", "imdb", "sample")  # of data that needs no path
 DEFAULT_RULE = UNICODE  # that raw texts are read by
 VALIDATIONS = RANDOM, FILMS = "random", "films"
 
+# What would be without effect where there is no table, and where there is one that is no file.
+_OF_A_TABLE = ("text", "label", "split", "test", "group")
+_OF_A_SAVED_TABLE = ("encoding", "delimiter", "columns", "sheet")
+_OF_A_FILE = (*_OF_A_SAVED_TABLE, "unpack_limit")
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -132,6 +137,8 @@ def load_frame(frame: "pd.DataFrame", config: DataConfig | None = None, cache: P
     """
     config = config or DataConfig()
     check_names_films(config)
+    if config.test is None:
+        _refuse(config, _OF_A_FILE, "a DataFrame has been read")
     return _load(_frame(frame, config), cache, config)
 
 
@@ -140,11 +147,12 @@ def load_texts(
 ) -> Corpus:
     """The corpus of these texts and their labels, a fifth of it drawn for the test. InputError as of `load`.
 
-    Of `config` only how labels and texts are read counts.
+    Of `config` counts how labels and texts are read, and whether what is tested too is left out.
     """
     config = config or DataConfig()
     check_names_films(config)
-    return _load(_texts(texts, labels, config), cache, DataConfig(text_rule=config.text_rule))
+    _refuse(config, (*_OF_A_TABLE, *_OF_A_FILE), "texts and labels have no columns")
+    return _load(_texts(texts, labels, config), cache, config)
 
 
 def check_names_films(config: DataConfig) -> None:
@@ -155,15 +163,22 @@ def check_names_films(config: DataConfig) -> None:
 
 def encode_training_texts(texts: Iterable[str], labels: Iterable[Any], config: DataConfig | None = None) -> Corpus:
     """A corpus to train on and to choose by, with an empty test part, that is kept in memory alone."""
-    rule = (config or DataConfig()).rule_of_texts
-    if config and config.labels is not None:
-        raise InputError(f"labels={config.labels!r:.100} goes with a table: give the labels that are to be learned")
+    config = config or DataConfig()
+    _refuse(config, ("labels", *_OF_A_TABLE, *_OF_A_FILE), "give the labels that are to be learned")
+    _refuse(config, ("deduplicate",), "there is no test part here")
     _, raw = _read_texts(texts, labels, lambda labels: np.full(len(labels), TRAIN, dtype=np.uint8), LabelReader())
     part = draw_validation(raw.part, raw.labels)
     check_parts(part, raw.labels, "texts", raw.classes, (TRAIN, VALIDATION))
-    reviews, words, _ = _encode(raw, part, rule)
+    reviews, words, _ = _encode(raw, part, config.rule_of_texts)
     store = Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, classes=raw.classes)
-    return Corpus.of("texts", "sentiment_tune.texts", store, rule)
+    return Corpus.of("texts", "sentiment_tune.texts", store, config.rule_of_texts)
+
+
+def _refuse(config: DataConfig, names: Iterable[str], why: str) -> None:
+    """InputError where one of these was given and would be without effect."""
+    for name in names:
+        if getattr(config, name) != getattr(DataConfig, name):
+            raise InputError(f"{name}={getattr(config, name)!r:.100} goes with a table: {why}, leave it out")
 
 
 @dataclass(frozen=True)
@@ -221,16 +236,12 @@ def _choose(config: DataConfig) -> _Source:
     if is_table(path) or (is_folder(path) and config.data not in ("", *NAMES)):
         check_names_films(config)
         return _table(path, config)
-    if config.test is not None:
-        raise InputError(
-            f"test={config.test} goes with a table; {config.data!r} is none, it has a test part of its own"
-        )
-    if config.labels is not None:
-        raise InputError(f"labels={config.labels!r:.100} goes with a table; {config.data!r} is none, leave it out")
-    if path.suffix.lower() == ".npz":
-        return _npz(path, config)
-    if config.data not in NAMES:
+    is_npz = path.suffix.lower() == ".npz"
+    if not is_npz and config.data not in NAMES:
         raise _unknown_data(config.data)
+    _refuse(config, ("labels", *_OF_A_TABLE, *_OF_A_SAVED_TABLE), f"{config.data!r:.100} is none")
+    if is_npz:
+        return _npz(path, config)
     if config.data != "sample":
         return _imdb(config.validation == FILMS)
     check_names_films(config)

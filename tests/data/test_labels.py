@@ -183,11 +183,6 @@ def test_a_class_that_only_the_test_has_is_refused(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").glob("*/about.json"))
 
 
-def test_labels_are_mapped_in_tables_alone() -> None:
-    with pytest.raises(InputError, match="labels='stars' goes with a table; 'sample' is none"):
-        load(DataConfig("sample", labels="stars"))
-
-
 def test_a_class_is_found_by_its_name_and_its_usual_spellings() -> None:
     assert [SENTIMENT.number_of(name) for name in ("neg", "Positive", "0")] == [0, 1, 0]
     assert STARS.number_of("3.0") == 2

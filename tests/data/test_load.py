@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from sentiment_tune.data import imdb, sample, store
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, Reviews
-from sentiment_tune.data.load import DataConfig, load, load_frame, load_texts
+from sentiment_tune.data.load import DataConfig, encode_training_texts, load, load_frame, load_texts
 from sentiment_tune.data.store import open_store
 from sentiment_tune.data.tables import read_table, write_table
 from sentiment_tune.data.text import Vocabulary
@@ -501,8 +501,38 @@ def test_an_unknown_source_is_answered_with_the_known_ones(data: str, part: str)
     assert data in message
 
 
-def test_a_test_table_goes_with_a_table_only(tmp_path: Path) -> None:
-    assert "test=b.csv goes with a table" in refusal(DataConfig("sample", test="b.csv"))
+COLUMNS = {"text": "review", "label": "stars", "split": "part", "test": "b.csv", "group": "film"}
+FILE = {"encoding": "utf-8", "delimiter": ";", "columns": "text,label", "sheet": "one"}
+
+
+@pytest.mark.parametrize(("name", "value"), {**COLUMNS, **FILE, "labels": "stars"}.items())
+@pytest.mark.parametrize("data", ["sample", "imdb", "mine.npz"])
+def test_what_goes_with_a_table_is_refused_without_one(data: str, name: str, value: object) -> None:
+    config = DataConfig(data, **{name: value})  # type: ignore[arg-type]
+    assert refusal(config).startswith(f"{name}={value!r} goes with a table: {data!r} is none")
+
+
+@pytest.mark.parametrize(("name", "value"), {**COLUMNS, **FILE, "unpack_limit": 9}.items())
+def test_what_goes_with_a_table_is_refused_for_texts_and_their_labels(name: str, value: object) -> None:
+    config = DataConfig(**{name: value})  # type: ignore[arg-type]
+    for read in (load_texts, encode_training_texts):
+        with pytest.raises(InputError, match=f"{name}={value!r} goes with a table"):
+            read(["good", "bad"], [1, 0], config=config)
+
+
+@pytest.mark.parametrize(("name", "value"), {**FILE, "unpack_limit": 9}.items())
+def test_how_a_file_is_read_is_refused_for_a_frame(name: str, value: object) -> None:
+    frame = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
+    with pytest.raises(InputError, match=f"{name}={value!r} goes with a table: a DataFrame has been read"):
+        load_frame(frame, DataConfig(**{name: value}))  # type: ignore[arg-type]
+
+
+def test_texts_in_memory_are_left_out_where_the_test_has_them_too(tmp_path: Path) -> None:
+    texts = [f"film {row // 2} was {'good' if row // 2 % 2 else 'bad'}" for row in range(400)]  # each twice
+    labels = [row // 2 % 2 for row in range(400)]
+    every, kept = (load_texts(texts, labels, tmp_path, DataConfig(deduplicate=yes)) for yes in (False, True))
+    assert len(kept.train) < len(every.train)
+    assert len(kept.test) == len(every.test)
 
 
 # ---- the cache
