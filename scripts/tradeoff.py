@@ -17,6 +17,7 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 import sentiment_tune as st
 from sentiment_tune.config import settings_for
@@ -24,9 +25,9 @@ from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Range
 
 OBJECTIVES = ("accuracy", "parameters", "size", "latency", "memory")
-COSTS = {"parameters": 1.0, "size": 1e6, "latency": 1.0, "memory": 1e6}  # and what a unit of the picture is of each
+COSTS = {"parameters": 1e3, "size": 1e6, "latency": 1.0, "memory": 1e6}  # and what a unit of the picture is of each
 UNITS = {
-    "parameters": "parameters",
+    "parameters": "thousands of parameters",
     "size": "MB on disk",
     "latency": "ms a review, one thread",
     "memory": "MB to train",
@@ -127,6 +128,9 @@ def draw(fronts: dict[str, pd.DataFrame]) -> Figure:
         for network, trials in fronts.items():
             draw_front(panel, trials[cost] / COSTS[cost], trials["accuracy"], network)
         panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:,g}")
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set_xlabel(UNITS[cost])
         panel.grid(color="#E3E3E3")
     for panel in axes[:, 0]:
