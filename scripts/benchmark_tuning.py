@@ -14,6 +14,10 @@ value after equal numbers of trials by TPE, Gaussian processes and by chance, ea
 are; and the processor's seconds of training, with pruning and without, until a study has what most find. Every seed
 meets all.
 
+`limits`: whether a study with `--max-parameters`, `--max-size` or `--max-latency` ever makes a champion that exceeds
+it: for each network and limit, at 0.6 of what the defaults have, a study of the generated sample, whose champion is
+loaded from the registry and measured anew.
+
 `warm`: what `--from-study` is worth, in the same way: a study of one half of the sample's training reviews is begun at
 the defaults alone, or also at the best settings that an equal study of the other half has found.
 """
@@ -26,7 +30,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import accumulate
 from pathlib import Path
 from statistics import median, quantiles
@@ -37,17 +41,23 @@ import mlflow
 import optuna
 from optuna.trial import FrozenTrial, create_trial
 
+import sentiment_tune as st
 from sentiment_tune.build import build_network
+from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data import load as data
+from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.tracking import server
 from sentiment_tune.tracking.schema import Stage, Tag
 from sentiment_tune.training.loop import fit
 from sentiment_tune.tuning.backend import create_pruner, create_sampler
 from sentiment_tune.tuning.liveness import OWNER
+from sentiment_tune.tuning.objectives import measure_before
 from sentiment_tune.tuning.search import StudyConfig
 from sentiment_tune.tuning.study import open_study
 from sentiment_tune.tuning.trials import best_trials, suggest_settings
 from sentiment_tune.tuning.warm_start import MOST
+
+LIMITS = {"parameters": "max_parameters", "size": "max_size", "latency": "max_latency"}
 
 
 @click.command()
@@ -56,7 +66,7 @@ from sentiment_tune.tuning.warm_start import MOST
 @click.option("--trials", default=20, show_default=True)
 @click.option("--repeats", default=3, show_default=True, help="of the comparison of workers")
 @click.option("--seeds", default=20, show_default=True, help="of each way to search")
-@click.option("--parts", default="123", show_default=True, help="which of the three to measure, or search, or warm")
+@click.option("--parts", default="123", show_default=True, help="which of the three, or search, warm or limits")
 @click.option("--workers", default=1, show_default=True, help="studies side by side, of search and warm")
 def main(source: str, model: str, trials: int, repeats: int, seeds: int, parts: str, workers: int) -> None:
     """Measure MODEL's studies on DATA and print the results."""
@@ -66,6 +76,9 @@ def main(source: str, model: str, trials: int, repeats: int, seeds: int, parts: 
         measure_growth(model)
     if "3" in parts:
         compare_workers(source, model, repeats)
+    if parts == "limits":
+        st.quiet_mlflow()
+        compare_with_limits(trials)
     if parts in ("search", "warm"):
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             if parts == "warm":
@@ -172,6 +185,49 @@ class Searched(NamedTuple):
     best: list[float]  # after each trial
     seconds: list[float]  # of the processor, in training up to it
     settings: list[dict[str, Any]]  # of the best trials, the best first
+
+
+def compare_with_limits(trials: int) -> None:
+    """Print what champions of studies with a limit have of what is limited."""
+    print("| network | limit | at most | champion | not trained | kept |")
+    print("|---|---|---|---|---|---|")
+    corpus, champions, kept = data.load(data.DataConfig("sample")), 0, 0
+    for network in NETWORKS:
+        config = ExperimentConfig.of(network, {"data": "sample"})
+        usual = measure_before(LIMITS, build_network(config, corpus), config, corpus)
+        for name, option in LIMITS.items():
+            limit: dict[str, Any] = {option: 0.6 * usual[name]}
+            with tempfile.TemporaryDirectory() as folder:
+                address = f"sqlite:///{folder}/mlflow.db"
+                found = st.tune(
+                    network,
+                    "sample",
+                    trials=trials,
+                    top=1,
+                    seeds=1,
+                    epochs=2,
+                    tracking_uri=address,
+                    progress=False,
+                    **limit,
+                )
+                untrained = int((found.trials["state"] != "COMPLETE").sum())
+                try:
+                    champion = st.load_model("models:/sentiment@champion", tracking_uri=address).package
+                except st.InputError:  # no settings within the limit were found
+                    print(
+                        f"| `{network}` | {name} | {limit[option]:,.4g} | none | {untrained} of {trials} | yes |",
+                        flush=True,
+                    )
+                    continue
+                own = ExperimentConfig.of(network, {**champion.settings, **asdict(champion.text_config)})
+                has = measure_before((name,), champion.network, own, corpus)[name]
+            champions, kept = champions + 1, kept + (has <= limit[option])
+            print(
+                f"| `{network}` | {name} | {limit[option]:,.4g} | {has:,.4g} | {untrained} of {trials} "
+                f"| {'yes' if has <= limit[option] else 'NO'} |",
+                flush=True,
+            )
+    print(f"\nKept by {kept} of {champions} champions.")
 
 
 def compare_samplers(pool: Executor, model: str, trials: int, seeds: int) -> None:
