@@ -1,5 +1,7 @@
 """A network's answers to reviews, on the device it is on."""
 
+from contextlib import closing
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -7,6 +9,7 @@ from torch import nn
 
 from sentiment_tune.data.batches import Batches
 from sentiment_tune.errors import InputError
+from sentiment_tune.inference.threads import usual_threads
 from sentiment_tune.signals import end_if_asked
 
 
@@ -26,12 +29,14 @@ def predict(network: nn.Module, batches: Batches) -> NDArray[np.float64]:
     network.eval()
     device = device_of(network)
     logits = np.empty(len(batches.reviews))
-    for number, batch in enumerate(batches):
-        end_if_asked()
-        answers = network(batch.ids.to(device)).cpu().double().numpy()
-        if not number:
-            logits = np.empty((len(batches.reviews), *answers.shape[1:]))
-        logits[batch.rows] = answers
+    with closing(usual_threads(network)) as threads:
+        for number, batch in enumerate(batches):
+            end_if_asked()
+            with threads.step(batch.ids.numel()):
+                answers = network(batch.ids.to(device)).cpu().double().numpy()
+            if not number:
+                logits = np.empty((len(batches.reviews), *answers.shape[1:]))
+            logits[batch.rows] = answers
     return logits
 
 

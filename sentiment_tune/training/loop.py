@@ -26,12 +26,12 @@ from sentiment_tune.errors import DivergenceError
 from sentiment_tune.evaluation.metrics import ACCURACY, check_finite, loss_and_accuracy, score_of
 from sentiment_tune.events import Event, Listener, Message, ignore
 from sentiment_tune.inference.predict import device_of, predict
+from sentiment_tune.inference.threads import Threads, choice_of
 from sentiment_tune.signals import end_if_asked
 from sentiment_tune.training.balance import class_weights
 from sentiment_tune.training.checkpoint import Checkpoints
 from sentiment_tune.training.config import TrainConfig
 from sentiment_tune.training.step import TrainStep, count_correct
-from sentiment_tune.training.threads import Threads, choice_of
 
 
 @dataclass(frozen=True)

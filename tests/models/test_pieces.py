@@ -44,7 +44,7 @@ def test_a_step_is_the_same_with_any_number_of_threads(name: str, variant: dict[
         network = models.create_network(name, WORDS, resolve(models.network_class(name), variant), 2)
         if hasattr(network, "prepare"):
             network.prepare([(ids, labels)])  # type: ignore[operator]
-    steps = any(isinstance(layer, nn.RNN | nn.GRU) for layer in network.modules())  # see `training.threads`
+    steps = any(isinstance(layer, nn.RNN | nn.GRU) for layer in network.modules())  # see `inference.threads`
     expected: list[Tensor] = []
     for count in (1, 2) if steps else (1, 2, 3, 4):
         torch.set_num_threads(count)

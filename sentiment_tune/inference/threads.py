@@ -1,9 +1,9 @@
-"""How many of the CPU's threads a training uses, found out while it runs.
+"""How many of the CPU's threads a network uses, found out while it is at work.
 
-A second thread nearly halves a step while the machine is idle. Beside a busy program it makes the step several times
-longer: the threads meet after each operation, and one that has a processor waits for the one that has none. So steps
-are timed, with more threads and with fewer, all through the training, and the fastest number is taken. It changes no
-weight: the networks that take part compute the same with any number (see `models.kernels`).
+A second thread nearly halves a step of a training while the machine is idle. Beside a busy program it makes the step
+several times longer: the threads meet after each operation, and one that has a processor waits for the one that has
+none. So steps are timed, with more threads and with fewer, all the time, and the fastest number is taken. It changes no
+weight and no answer: the networks that take part compute the same with any number (see `models.kernels`).
 """
 
 import time
@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
-from sentiment_tune.inference.predict import device_of
 from sentiment_tune.models import kernels
 from sentiment_tune.models.registry import NETWORKS
 
@@ -25,11 +25,11 @@ _SELDOM = 32  # steps between two tries of a number that takes as long; one that
 
 
 class Threads:
-    """The number of threads of each step of a training."""
+    """The number of threads of each step: of a training, or of a network's answers to one batch after another."""
 
     def __init__(self, counts: tuple[int, ...], clock: Callable[[], float] = time.perf_counter):
         """`counts` are the numbers to choose from; those that come first are tried first."""
-        self._allowed = torch.get_num_threads()
+        self.allowed = torch.get_num_threads()
         self._counts, self._clock = counts, clock
         self._seconds = {count: deque[float](maxlen=_REMEMBERED) for count in counts}  # a word, of the latest steps
         self._due = dict.fromkeys(counts, 0)  # the step in which a number is tried next
@@ -65,17 +65,18 @@ class Threads:
 
     def close(self) -> None:
         """Leave torch as it was."""
-        torch.set_num_threads(self._allowed)
+        torch.set_num_threads(self.allowed)
 
 
-def choice_of(network: nn.Module, threads: int) -> Threads:
+def choice_of(network: nn.Module, threads: int = 0) -> Threads:
     """The threads of a network's steps: as many as were asked for, or what is best of those that torch may use.
 
-    There is no choice for a network of a user's own, whose weights may differ by the number of threads.
+    There is no choice for a network of a user's own, whose weights may differ by the number of threads, and none on a
+    GPU.
     """
     allowed = torch.get_num_threads()
     built_in = type(network) in NETWORKS.values() and kernels.apply_to(next(network.parameters()))
-    if threads or not built_in or device_of(network).type != "cpu":
+    if threads or not built_in:
         return Threads((allowed,))
     if any(isinstance(layer, nn.RNN | nn.GRU) for layer in network.modules()):
         allowed = min(allowed, 2)  # three would cut the products of their steps at other places
@@ -83,3 +84,14 @@ def choice_of(network: nn.Module, threads: int) -> Threads:
     while halves[-1] > 1:
         halves.append(halves[-1] // 2)
     return Threads(tuple(halves))
+
+
+def usual_threads(network: nn.Module) -> Threads:
+    """The threads of a network's answers: what was found out with some batches is known with the next."""
+    threads = _known.get(network)
+    if threads is None or threads.allowed != torch.get_num_threads():
+        threads = _known[network] = choice_of(network)
+    return threads
+
+
+_known: WeakKeyDictionary[nn.Module, Threads] = WeakKeyDictionary()

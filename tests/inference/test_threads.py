@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from sentiment_tune.data.batches import evaluation_batches
+from sentiment_tune.inference.predict import predict
+from sentiment_tune.inference.threads import Threads, choice_of, usual_threads
 from sentiment_tune.models import kernels
 from sentiment_tune.training.config import TrainConfig
 from sentiment_tune.training.loop import fit
-from sentiment_tune.training.threads import Threads, choice_of
 from support import READING, built, toy
 
 
@@ -93,6 +96,18 @@ class OfAUser(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return self.words(ids).squeeze(1)
+
+
+def test_what_one_prediction_has_found_out_the_next_one_knows() -> None:
+    torch.set_num_threads(2)
+    network = built("embedding", {})
+    threads = usual_threads(network)
+    assert usual_threads(network) is threads
+    logits = predict(network, evaluation_batches(toy(), READING))
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    assert usual_threads(network) is not threads, "it may choose among other numbers now"
+    assert np.array_equal(logits, predict(network, evaluation_batches(toy(), READING)))
 
 
 @pytest.mark.parametrize("name", ["embedding", "gru", "own", "asked for", "without kernels"])
