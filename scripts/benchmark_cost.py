@@ -120,7 +120,7 @@ def show_scoring(corpus: Corpus, texts: Sequence[str], networks: Sequence[str], 
             save_package(package, folder / network)
             with Crew(partial(load_scores, folder / network, False), workers) as crew:
                 list(crew.map([texts[:1]] * 4 * workers))  # each has loaded the model then
-                ways: dict[str, ScoreAll] = {"one": Scores(package.scorer).each, "several": crew.map}
+                ways: dict[str, ScoreAll] = {"one": partial(map, Scores(package.scorer)), "several": crew.map}
                 seconds = [
                     _bare_seconds(package, texts)
                     | {way: _seconds(folder, score_all) for way, score_all in ways.items()}

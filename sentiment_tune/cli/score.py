@@ -143,7 +143,7 @@ def _load(stack: ExitStack, model: _Model, workers: int) -> _Loaded:
     loaded = model.load()
     scores = Scores(loaded.package.scorer, model.all_probabilities)
     if workers == 1:
-        return _Loaded(scores, scores.each)
+        return _Loaded(scores, partial(map, scores))
     if model.trust_code:  # its code may be where it was logged only
         return _Loaded(scores, stack.enter_context(Crew(model.load_scores, workers)).map)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()), "model")  # what `champion` is may change

@@ -3,7 +3,6 @@
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sentiment_tune.data.corpus import EncodedReviews
 from sentiment_tune.data.readers import Row
 from sentiment_tune.data.tables import WRITTEN, Table, atomic_write, stem, text_in
 from sentiment_tune.data.text import Tally
@@ -59,25 +57,8 @@ class Scores:
 
     def __call__(self, texts: Sequence[str]) -> Answered:
         """The answer to each text, in their order."""
-        return self._answer(*self._read(texts))
-
-    def each(self, pieces: Iterable[Sequence[str]]) -> Iterator[Answered]:
-        """The answers to each piece's texts: while the network judges one, a thread reads the words of the next."""
-        with ThreadPoolExecutor(1, "reader") as reader:
-            waiting: deque[Future[tuple[EncodedReviews, Tally]]] = deque()
-            for texts in pieces:
-                waiting.append(reader.submit(self._read, texts))
-                if len(waiting) > 1:
-                    yield self._answer(*waiting.popleft().result())
-            while waiting:
-                yield self._answer(*waiting.popleft().result())
-
-    def _read(self, texts: Sequence[str]) -> tuple[EncodedReviews, Tally]:
         tally = Tally()
-        return self.scorer.read(texts, tally), tally
-
-    def _answer(self, reviews: EncodedReviews, tally: Tally) -> Answered:
-        answers = self.scorer.answers(self.scorer.judge(reviews), self.all_classes)
+        answers = self.scorer.answers(self.scorer.predict_proba(texts, tally), self.all_classes)
         columns = (np.asarray(answers[name]).tolist() for name in self.columns)
         return Answered(list(zip(*columns, strict=True)), tally)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sentiment_tune.data.batches import evaluation_batches
-from sentiment_tune.data.corpus import EncodedReviews, encode_texts
+from sentiment_tune.data.corpus import encode_texts
 from sentiment_tune.data.labels import SENTIMENT, THRESHOLD, Classes, both_columns, classify, probabilities_of
 from sentiment_tune.data.text import Tally, TextConfig, Vocabulary
 from sentiment_tune.errors import InputError
@@ -32,14 +32,7 @@ class Scorer:
 
         They are a text's own, whatever else is scored with it. The tally counts how many of the words are known.
         """
-        return self.judge(self.read(texts, tally))
-
-    def read(self, texts: Iterable[str], tally: Tally | None = None) -> EncodedReviews:
-        """The texts as the network reads them; the tally counts how many of the words are known."""
-        return encode_texts(texts, self.vocabulary, tally)
-
-    def judge(self, reviews: EncodedReviews) -> NDArray[np.float64]:
-        """Probabilities of texts that have been read, as `predict_proba` returns them."""
+        reviews = encode_texts(texts, self.vocabulary, tally)
         if not len(reviews):
             return np.empty(0 if self.classes.are_two else (0, len(self.classes)))
         logits = predict(self.network, evaluation_batches(reviews, self.text_config))

@@ -21,7 +21,8 @@ from sentiment_tune.models.registry import NETWORKS
 
 _FIRST = 3  # steps with each number, in turn, before one is taken
 _REMEMBERED = 5  # of the latest steps with a number, whose median counts
-_SELDOM = 32  # steps between two tries of a number that takes as long; one that takes longer is tried more seldom
+_SHARE = 0.02  # of the time, that may go into trying a number that takes longer
+_OFTEN, _SELDOM = 8, 512  # steps between two tries, at least and at most
 
 
 class Threads:
@@ -49,7 +50,7 @@ class Threads:
         self._steps += 1
         best = min(self._counts, key=self._usual)
         ratio = self._seconds[count][-1] / self._usual(best) if self._seconds[best] else 1.0
-        self._due[count] = self._steps + int(_SELDOM * min(ratio**2, 16))
+        self._due[count] = self._steps + int(min(max((ratio - 1) / _SHARE, _OFTEN), _SELDOM))
         torch.set_num_threads(best)  # for what happens between steps
 
     def _next(self) -> int:

@@ -4,6 +4,7 @@ import datetime
 import decimal
 import tracemalloc
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from pyarrow import parquet
 from torch import nn
 
 from sentiment_tune.data import tables
-from sentiment_tune.data.corpus import EncodedReviews
 from sentiment_tune.data.tables import Table, open_table, read_table, write_table
 from sentiment_tune.data.text import Tally, TextConfig, Vocabulary
 from sentiment_tune.errors import InputError
@@ -27,18 +27,15 @@ from sentiment_tune.inference.scorer import Scorer
 class ByLength(Scorer):
     """The more letters, the better."""
 
-    def read(self, texts: Iterable[str], tally: Tally | None = None) -> EncodedReviews:
-        return EncodedReviews.of([np.zeros(len(text), np.int32) for text in texts])
-
-    def judge(self, reviews: EncodedReviews) -> NDArray[np.float64]:
-        return reviews.lengths / 10
+    def predict_proba(self, texts: Iterable[str], tally: Tally | None = None) -> NDArray[np.float64]:
+        return np.array([len(text) / 10 for text in texts])
 
 
 score = Scores(ByLength(nn.Identity(), Vocabulary([]), TextConfig()))
 
 
 def scored(rows: list[tuple[Any, ...]], missing: str = "error", columns: tuple[str, ...] = ("id", "text")) -> Scoring:
-    return Scoring(score.each, Table("films.csv", columns, rows), "text", missing)
+    return Scoring(partial(map, score), Table("films.csv", columns, rows), "text", missing)
 
 
 @pytest.fixture(autouse=True)
@@ -54,20 +51,6 @@ def test_each_row_has_its_own_answer_whatever_piece_it_is_in() -> None:
     ]
     assert scoring.columns == ("id", "text", "probability", "label")
     assert (scoring.count.rows, scoring.count.missing) == (10, 0)
-
-
-def test_pieces_that_are_read_ahead_are_answered_as_each_by_itself() -> None:
-    pieces = [["x" * number] * (number % 4) for number in range(20)]
-    assert [answered.rows for answered in score.each(iter(pieces))] == [score(piece).rows for piece in pieces]
-
-
-def test_an_error_in_a_piece_that_is_read_ahead_ends_the_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(scorer: Scorer, texts: Iterable[str], tally: Tally | None = None) -> EncodedReviews:
-        raise ValueError(f"cannot read {list(texts)}")
-
-    monkeypatch.setattr(ByLength, "read", read)
-    with pytest.raises(ValueError, match=r"cannot read \['a'\]"):
-        list(score.each(iter([["a"], ["b"], ["c"]])))
 
 
 @pytest.mark.parametrize("absent", [None, float("nan")])
@@ -115,7 +98,9 @@ def test_other_columns_of_a_parquet_file_keep_type_value_and_notes(missing: str,
     before = typed()
     parquet.write_table(before, tmp_path / "a.parquet", row_group_size=2)
     with open_table(tmp_path / "a.parquet") as (table, _):
-        score_parquet(Scoring(score.each, table, "text", missing), tmp_path / "a.parquet", tmp_path / "b.parquet")
+        score_parquet(
+            Scoring(partial(map, score), table, "text", missing), tmp_path / "a.parquet", tmp_path / "b.parquet"
+        )
     after = parquet.read_table(tmp_path / "b.parquet")
     assert after.drop_columns(["probability", "label"]).equals(before)
     assert after.schema.metadata[b"made by"] == b"somebody"
@@ -128,7 +113,7 @@ def test_each_class_can_have_a_column(tmp_path: Path) -> None:
     each = Scores(score.scorer, all_classes=True)
     parquet.write_table(pa.table({"text": ["a", None, "seven letters"]}), tmp_path / "a.parquet")
     with open_table(tmp_path / "a.parquet") as (table, _):
-        scoring = Scoring(each.each, table, "text", "keep", added=each.columns)
+        scoring = Scoring(partial(map, each), table, "text", "keep", added=each.columns)
         score_parquet(scoring, tmp_path / "a.parquet", tmp_path / "b.parquet")
     answers = parquet.read_table(tmp_path / "b.parquet").to_pydict()
     assert answers["label"] == ["negative", None, "positive"]
@@ -140,7 +125,7 @@ def test_each_class_can_have_a_column(tmp_path: Path) -> None:
 def test_rows_of_a_parquet_file_without_a_text(missing: str, ids: list[int], tmp_path: Path) -> None:
     parquet.write_table(pa.table({"id": range(6), "text": ["a", None, "b", "c", None, "d"]}), tmp_path / "a.parquet")
     with open_table(tmp_path / "a.parquet") as (table, _):
-        scoring = Scoring(score.each, table, "text", missing)
+        scoring = Scoring(partial(map, score), table, "text", missing)
         score_parquet(scoring, tmp_path / "a.parquet", tmp_path / "b.parquet")
     after = parquet.read_table(tmp_path / "b.parquet")
     assert after["id"].to_pylist() == ids
@@ -151,21 +136,21 @@ def test_rows_of_a_parquet_file_without_a_text(missing: str, ids: list[int], tmp
 def test_a_parquet_file_that_cannot_be_scored_leaves_none(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"text": ["a", "b", "c", "d", None]}), tmp_path / "a.parquet")
     with open_table(tmp_path / "a.parquet") as (table, _), pytest.raises(InputError, match="row 5: the text in 'text'"):
-        score_parquet(Scoring(score.each, table, "text"), tmp_path / "a.parquet", tmp_path / "b.parquet")
+        score_parquet(Scoring(partial(map, score), table, "text"), tmp_path / "a.parquet", tmp_path / "b.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 
 
 def test_columns_that_nobody_asked_for_may_be_nameless_or_doubled(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,,,id,id\nx,1,2,3,4\n")
     with open_table(tmp_path / "a.csv") as (table, rows):
-        scoring = Scoring(score.each, table, "text")
+        scoring = Scoring(partial(map, score), table, "text")
         write_table(tmp_path / "b.csv", scoring.columns, scoring.rows(rows))
     assert (tmp_path / "b.csv").read_text().splitlines() == [
         "text,,,id,id,probability,label",
         "x,1,2,3,4,0.1,negative",
     ]
     with open_table(tmp_path / "a.csv") as (table, rows), pytest.raises(InputError, match="JSON cannot hold"):
-        write_table(tmp_path / "b.jsonl", scoring.columns, Scoring(score.each, table, "text").rows(rows))
+        write_table(tmp_path / "b.jsonl", scoring.columns, Scoring(partial(map, score), table, "text").rows(rows))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +176,7 @@ def test_a_long_table_takes_no_more_memory_than_a_short_one(
             write_table(path, ["text"], rows(count))
         tracemalloc.start()
         with open_table(path) as (table, read):
-            scoring = Scoring(score.each, table, "text")
+            scoring = Scoring(partial(map, score), table, "text")
             if suffix == ".parquet":
                 score_parquet(scoring, path, target)
             else:
