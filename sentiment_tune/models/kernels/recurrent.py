@@ -154,7 +154,7 @@ class LSTMKernel(Function):
                 zeros = states.new_zeros(1, len(own[0]), hidden)
                 answers = torch.lstm(own[0], (zeros, zeros), own[1:], True, 1, 0.0, learns, False, True)[0]
             states[rows] = answers.detach()
-            return answers, *own
+            return (answers, *own) if learns else ()
 
         readings = pieces.each(read, ctx.rows)
         if learns:
