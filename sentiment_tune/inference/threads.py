@@ -6,6 +6,7 @@ none. So steps are timed, with more threads and with fewer, all the time, and th
 weight and no answer: the networks that take part compute the same with any number (see `models.kernels`).
 """
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -66,18 +67,19 @@ class Threads:
 
     def close(self) -> None:
         """Leave torch as it was."""
-        torch.set_num_threads(self.allowed)
+        if len(self._counts) > 1:
+            torch.set_num_threads(self.allowed)
 
 
 def choice_of(network: nn.Module, threads: int = 0) -> Threads:
     """The threads of a network's steps: as many as were asked for, or what is best of those that torch may use.
 
-    There is no choice for a network of a user's own, whose weights may differ by the number of threads, and none on a
-    GPU.
+    There is no choice for a network of a user's own, whose weights may differ by the number of threads, none on a GPU,
+    and none outside of the main thread, for the number is the whole process's.
     """
     allowed = torch.get_num_threads()
     built_in = type(network) in NETWORKS.values() and kernels.apply_to(next(network.parameters()))
-    if threads or not built_in:
+    if threads or not built_in or not _is_main():
         return Threads((allowed,))
     if any(isinstance(layer, nn.RNN | nn.GRU) for layer in network.modules()):
         allowed = min(allowed, 2)  # three would cut the products of their steps at other places
@@ -89,10 +91,16 @@ def choice_of(network: nn.Module, threads: int = 0) -> Threads:
 
 def usual_threads(network: nn.Module) -> Threads:
     """The threads of a network's answers: what was found out with some batches is known with the next."""
-    threads = _known.get(network)
+    threads = _known.get(network) if _is_main() else None
     if threads is None or threads.allowed != torch.get_num_threads():
-        threads = _known[network] = choice_of(network)
+        threads = choice_of(network)
+        if _is_main():
+            _known[network] = threads
     return threads
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 _known: WeakKeyDictionary[nn.Module, Threads] = WeakKeyDictionary()

@@ -56,7 +56,7 @@ class Words(NamedTuple):
 
     def sums(self, amounts: Tensor) -> Tensor:
         """The vectors, each as often as amounts [batch, distinct word] say: [batch, feature]."""
-        if kernels.apply_to(self.vectors):
+        if kernels.apply_to(self.vectors) and not amounts.requires_grad:
             return weighted_sums(amounts, self.vectors)
         return amounts @ self.vectors
 

@@ -1,6 +1,7 @@
 """The number of threads: what is fastest at the moment, found out by trying."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -108,6 +109,19 @@ def test_what_one_prediction_has_found_out_the_next_one_knows() -> None:
     torch.set_num_threads(1)
     assert usual_threads(network) is not threads, "it may choose among other numbers now"
     assert np.array_equal(logits, predict(network, evaluation_batches(toy(), READING)))
+
+
+def test_only_the_main_thread_chooses() -> None:
+    torch.set_num_threads(2)
+    network, machine = built("embedding", {}), Machine(busy)
+    usual_threads(network)
+
+    def use() -> set[int]:
+        torch.set_num_threads(2)
+        return {*machine.run(choice_of(network), 50), *machine.run(usual_threads(network), 50)}
+
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(use).result() == {2}
 
 
 @pytest.mark.parametrize("name", ["embedding", "gru", "own", "asked for", "without kernels"])

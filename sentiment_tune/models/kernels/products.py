@@ -23,14 +23,14 @@ def summed(a: Tensor, b: Tensor) -> Tensor:
 
 
 def weighted_sums(amounts: Tensor, vectors: Tensor) -> Tensor:
-    """Amounts [batch, long] times vectors [long, feature]; only the vectors get a gradient."""
+    """Products of amounts [batch, long] and vectors [long, feature]; only the vectors get a gradient."""
     with torch.autocast("cpu", enabled=False):  # which is a thread's own matter
         sums: Tensor = WeightedSums.apply(amounts, vectors)  # type: ignore[no-untyped-call]
     return sums
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """X [long, feature] times weight [feature, output], with the bias [output]."""
+    """Products of x [long, feature] and weight [feature, output], with the bias [output]."""
     with torch.autocast("cpu", enabled=False):
         y: Tensor = Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return y
