@@ -22,7 +22,8 @@ from sentiment_tune.tracking.schema import Artifact, Metric, Tag, VersionTag
 CHAMPION, CHALLENGER = "champion", "challenger"
 BEST = "sentiment"  # name under which the best of all networks is registered
 _LONGEST = 90_000  # characters of a description that the registry keeps
-_ABOUT = "Reviews as positive or negative"  # how the description of a registered name begins that is ours
+_ABOUT = "Says of what class a review is"  # how the description of a registered name begins that is ours
+_EARLIER = "Reviews as positive or negative"  # and began when there were two classes only
 _MOVE = "move."  # begins the tags of a registered name that record moves, before their time
 
 
@@ -140,7 +141,7 @@ def find_version(run_id: str, name: str) -> int | None:
 def _describe(client: mlflow.MlflowClient, name: str) -> None:
     """Say what a registered name is and how good its champion, unless somebody has said something of their own."""
     described, best = client.get_registered_model(name).description, champion(name)
-    if best is None or (described and not described.startswith(_ABOUT)):
+    if best is None or (described and not described.startswith((_ABOUT, _EARLIER))):
         return
     tags, network = best.tags, best.tags.get(VersionTag.NETWORK)
     among = "of all networks" if name == BEST else f"of network `{network}`"

@@ -24,7 +24,7 @@ _COLUMNS = (
     *(f"tags.`{name}`" for name in (Tag.NETWORK, Tag.DATA, Tag.PARAMETERS)),
 )
 _ABOUT = """\
-Networks that tell positive reviews from negative ones, trained and tuned by `sentiment-tune`.
+Networks that say of what class a review is, positive or negative or others, trained and tuned by `sentiment-tune`.
 
 - A run is a training, its description says of what; a study's run has its trials below it, and `study/study.html`.
 - Trainings that differ in their seed alone stand below a run with their mean (`mean_...`), spread, least and most.

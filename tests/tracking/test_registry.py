@@ -55,6 +55,9 @@ def test_a_registered_name_says_how_good_its_champion_is_unless_somebody_describ
     described = client.get_registered_model("sentiment").description
     assert "Champion: version 1, `gru` on its data, validation accuracy unknown, test accuracy 0.9100." in described
     assert "models:/sentiment@champion" in described
+    client.update_registered_model("sentiment", "Reviews as positive or negative: what was said at first")
+    registry.promote("sentiment", 1)
+    assert client.get_registered_model("sentiment").description == described
     client.update_registered_model("sentiment", "mine")
     registry.promote("sentiment", 1)
     assert client.get_registered_model("sentiment").description == "mine"
