@@ -31,6 +31,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from statistics import median, quantiles
@@ -39,6 +40,7 @@ from typing import Any, NamedTuple
 import click
 import mlflow
 import optuna
+import torch
 from optuna.trial import FrozenTrial, create_trial
 
 import sentiment_tune as st
@@ -80,7 +82,8 @@ def main(source: str, model: str, trials: int, repeats: int, seeds: int, parts: 
         st.quiet_mlflow()
         compare_with_limits(trials)
     if parts in ("search", "warm"):
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        one_thread = partial(torch.set_num_threads, 1)
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), one_thread) as pool:
             if parts == "warm":
                 compare_starts(pool, model, trials, seeds)
             else:
