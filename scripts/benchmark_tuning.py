@@ -14,14 +14,15 @@ value after equal numbers of trials by TPE, Gaussian processes and by chance, ea
 are; and the processor's seconds of training, with pruning and without, until a study has what most find. Every seed
 meets all.
 
-`limits`: whether a study with `--max-parameters`, `--max-size` or `--max-latency` ever makes a champion that exceeds
-it: for each network and limit, at 0.6 of what the defaults have, a study of the generated sample, whose champion is
-loaded from the registry and measured anew.
+`limits`: whether a study with `--max-parameters`, `--max-size` or `--max-latency` ever has a winner that exceeds it:
+for each network and limit, at 0.6 of what the defaults have, a study of the generated sample, whose winner's logged
+model is loaded and measured anew.
 
 `warm`: what `--from-study` is worth, in the same way: a study of one half of the sample's training reviews is begun at
 the defaults alone, or also at the best settings that an equal study of the other half has found.
 """
 
+import itertools
 import multiprocessing
 import os
 import subprocess
@@ -191,46 +192,33 @@ class Searched(NamedTuple):
 
 
 def compare_with_limits(trials: int) -> None:
-    """Print what champions of studies with a limit have of what is limited."""
-    print("| network | limit | at most | champion | not trained | kept |")
+    """Print what winners of studies with a limit have of what is limited."""
+    print("| network | limit | at most | winner | not trained | kept |")
     print("|---|---|---|---|---|---|")
-    corpus, champions, kept = data.load(data.DataConfig("sample")), 0, 0
-    for network in NETWORKS:
-        config = ExperimentConfig.of(network, {"data": "sample"})
-        usual = measure_before(LIMITS, build_network(config, corpus), config, corpus)
-        for name, option in LIMITS.items():
-            limit: dict[str, Any] = {option: 0.6 * usual[name]}
-            with tempfile.TemporaryDirectory() as folder:
-                address = f"sqlite:///{folder}/mlflow.db"
+    corpus, kept = data.load(data.DataConfig("sample")), []
+    with tempfile.TemporaryDirectory() as folder:
+        common: dict[str, Any] = {"epochs": 2, "tracking_uri": f"sqlite:///{folder}/mlflow.db", "progress": False}
+        for network, (name, option) in itertools.product(NETWORKS, LIMITS.items()):
+            config = ExperimentConfig.of(network, {"data": "sample"})
+            limit = 0.6 * measure_before((name,), build_network(config, corpus), config, corpus)[name]
+            given: dict[str, Any] = {option: limit if name == "latency" else int(limit)}
+            try:
                 found = st.tune(
-                    network,
-                    "sample",
-                    trials=trials,
-                    top=1,
-                    seeds=1,
-                    epochs=2,
-                    tracking_uri=address,
-                    progress=False,
-                    **limit,
+                    network, "sample", trials=trials, study=f"{network}-{name}", top=1, seeds=1, **given, **common
                 )
-                untrained = int((found.trials["state"] != "COMPLETE").sum())
-                try:
-                    champion = st.load_model("models:/sentiment@champion", tracking_uri=address).package
-                except st.InputError:  # no settings within the limit were found
-                    print(
-                        f"| `{network}` | {name} | {limit[option]:,.4g} | none | {untrained} of {trials} | yes |",
-                        flush=True,
-                    )
-                    continue
-                own = ExperimentConfig.of(network, {**champion.settings, **asdict(champion.text_config)})
-                has = measure_before((name,), champion.network, own, corpus)[name]
-            champions, kept = champions + 1, kept + (has <= limit[option])
+            except st.InputError:  # all that was tried is beyond the limit
+                print(f"| `{network}` | {name} | {limit:,.4g} | none | all | |", flush=True)
+                continue
+            untrained = int((found.trials["state"] != "COMPLETE").sum())
+            winner = st.load_model(f"runs:/{found.winner}/model", tracking_uri=common["tracking_uri"]).package
+            own = ExperimentConfig.of(network, {**winner.settings, **asdict(winner.text_config), "data": "sample"})
+            has = measure_before((name,), winner.network, own, corpus)[name]
+            kept.append(has <= limit)
             print(
-                f"| `{network}` | {name} | {limit[option]:,.4g} | {has:,.4g} | {untrained} of {trials} "
-                f"| {'yes' if has <= limit[option] else 'NO'} |",
+                f"| `{network}` | {name} | {limit:,.4g} | {has:,.4g} | {untrained} | {'yes' if kept[-1] else 'NO'} |",
                 flush=True,
             )
-    print(f"\nKept by {kept} of {champions} champions.")
+    print(f"\nKept by {sum(kept)} of {len(kept)} winners.")
 
 
 def compare_samplers(pool: Executor, model: str, trials: int, seeds: int) -> None:
@@ -286,16 +274,26 @@ def compare_pruning(pool: Executor, model: str, trials: int, seeds: int) -> None
     }
     found = {name: [one.result() for one in studies] for name, studies in pending.items()}
     target = median(one.best[-1] for one in found["NopPruner"])
+    budget = min(median(one.seconds[-1] for one in studies) for studies in found.values())
     print(
-        f"\n| pruner | best after {trials} trials | seconds of training | until {target:.4f} | studies that reach it |"
+        f"\n| pruner | best after {trials} trials | seconds of training | best within {budget:.1f} s "
+        f"| until {target:.4f} | studies that reach it |"
     )
-    print("|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|")
     for name, studies in found.items():
         reached = [reached_after(one, target) for one in studies]
         times = [seconds for seconds in reached if seconds is not None]
         until = spread(times, ".1f") if len(times) > 1 else "none"
         total = spread([one.seconds[-1] for one in studies], ".1f")
-        print(f"| {name} | {spread([one.best[-1] for one in studies])} | {total} | {until} | {len(times)} of {seeds} |")
+        within = spread([best_within(one, budget) for one in studies])
+        best = spread([one.best[-1] for one in studies])
+        print(f"| {name} | {best} | {total} | {within} | {until} | {len(times)} of {seeds} |")
+
+
+def best_within(study: Searched, budget: float) -> float:
+    """The best that a study has found in so many seconds of training."""
+    found = [best for best, seconds in zip(study.best, study.seconds, strict=True) if seconds <= budget]
+    return found[-1] if found else 0.0
 
 
 def reached_after(study: Searched, target: float) -> float | None:
