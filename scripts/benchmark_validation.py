@@ -26,7 +26,8 @@ from matplotlib.figure import Figure
 from sentiment_tune.build import build_network, refit_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.batches import evaluation_batches
-from sentiment_tune.data.load import VALIDATIONS, DataConfig, load
+from sentiment_tune.data.imdb import FILMS, RANDOM
+from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.evaluation.metrics import loss_and_accuracy
 from sentiment_tune.inference.predict import device_of, predict
 from sentiment_tune.models.registry import NETWORKS, parse_names
@@ -40,7 +41,7 @@ class Task:
     """A training to be made."""
 
     network: str
-    by: str  # one of VALIDATIONS
+    by: str  # RANDOM or FILMS
     seed: int
     digest: str  # of the data, which changes with how validation is drawn
 
@@ -66,7 +67,7 @@ class Row(Task):
 @click.option("--data", "source", default="imdb", show_default=True)
 @click.option("--networks", default=",".join(NETWORKS), show_default=True)
 @click.option("--seeds", default=3, show_default=True, help="trainings of each, with seeds from 1")
-@click.option("--validation", "ways", default=",".join(VALIDATIONS), show_default=True)
+@click.option("--validation", "ways", default=f"{RANDOM},{FILMS}", show_default=True)
 @click.option("--workers", default=1, show_default=True, help="processes that train at the same time")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--rows", "path", default="validation.jsonl", show_default=True, type=click.Path(path_type=Path))

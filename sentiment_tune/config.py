@@ -11,6 +11,7 @@ from textwrap import shorten
 from typing import Annotated, Any
 
 from sentiment_tune.arguments import check_text
+from sentiment_tune.data.imdb import RANDOM
 from sentiment_tune.data.load import DataConfig
 from sentiment_tune.data.rules import KERAS
 from sentiment_tune.data.text import TextConfig
@@ -30,8 +31,9 @@ RESERVED_NAMES = (
 )
 DATA_NAMES = tuple(field.name for field in fields(DataConfig))
 _KINDS: Mapping[str, Any] = {"unpack_limit": str | int, "deduplicate": str | bool}  # of settings that are no texts
-# What a run's own settings always hold; where they name no rule of words, there was none to be named but Keras'.
+# What a run's own settings always hold, and what was so before it could be said.
 _ALL = {"model", "data", "text", "label", "split", "vocabulary", "length", "keep", "seed", "device"}
+EARLIER = {"text_rule": KERAS, "validation": RANDOM}
 IN_MEMORY = "memory"  # what the settings call data that no path leads to
 _ELSEWHERE = ("device", "threads")  # where a training is made is no matter for what comes of it
 _SHORT = {"learning_rate": "lr"}
@@ -196,8 +198,8 @@ def read_settings(source: str | Path) -> dict[str, Any]:
         ) from None
     if not isinstance(settings, dict):
         raise InputError(f"no settings in {source}: it holds no JSON object of names and values")
-    earlier = {"text_rule": KERAS} if settings.keys() >= _ALL and "text_rule" not in settings else {}
-    return earlier | {name: value for name, value in settings.items() if value is not None}
+    earlier = EARLIER if settings.keys() >= _ALL else {}
+    return {name: value for name, value in {**earlier, **settings}.items() if value is not None}
 
 
 def _read_file(path: Path) -> bytes:

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sentiment_tune.config import DATA_NAMES, ExperimentConfig
+from sentiment_tune.config import DATA_NAMES, EARLIER, ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
-from sentiment_tune.data.rules import KERAS
 from sentiment_tune.errors import InputError
 from sentiment_tune.local import is_process_gone
 from sentiment_tune.models.registry import ENSEMBLE
@@ -111,4 +110,4 @@ def _settings_of(run: RunRecord) -> Mapping[str, Any]:
     settings = json.loads(noted) if noted else records.read_json(run.run_id, Artifact.SETTINGS)
     if not isinstance(settings, dict) or not settings.get("model"):
         raise InputError(f"run {run.run_id} has no settings in {Artifact.SETTINGS}: train anew")
-    return {"text_rule": KERAS, **settings}  # of before there were other rules
+    return {**EARLIER, **settings}

@@ -192,8 +192,9 @@ def data_options(command: F) -> F:
         option(
             "--validation",
             group="data",
-            metavar="random|films",
-            help="what the validation part of IMDB is drawn by; films: none is in train as well  [default: random]",
+            metavar="auto|random|films",
+            help="what the validation part is drawn by; films, of IMDB: none is in train as well  "
+            "[default: films where the data tell them]",
         ),
         option("--test", group="data", metavar="FILE", help="file of the test reviews"),
         option(

@@ -29,6 +29,7 @@ URL = f"{FOLDER}/{ARCHIVE}"
 SHA256 = "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"  # of that file, as published in Keras
 WORD_INDEX_SHA256 = "027313fe9a320280f3bf0fac5baf58c4a683cf39a7ed9c3d3d3912bde4284cf6"
 SHUFFLE_SEED = 113  # of keras.datasets.imdb.load_data
+VALIDATIONS = AUTO, RANDOM, FILMS = "auto", "random", "films"  # reviews, or films whole; auto: films if they are told
 PATIENCE = 10.0  # seconds without an answer of the network after which a download has failed
 MOST_WORDS = 10**8  # of a half; IMDB has 6 million
 
@@ -71,10 +72,11 @@ def download() -> tuple[Path, Path]:
     )
 
 
-def read(path: Path, index: Path, most: str | int | None = None, films: bool = False) -> RawReviews:
+def read(path: Path, index: Path, most: str | int | None = None, validation: str = RANDOM) -> RawReviews:
     """What keras.datasets.imdb.load_data would make of such a file and its word index; nothing in them can run code.
 
-    `most` is what the file may unpack to, as of `unpack_limit`. With `films` what is of one film in train is a group.
+    `most` is what the file may unpack to, as of `unpack_limit`. Unless `validation` is RANDOM what is of one film in
+    train is a group; InputError with FILMS where the file's order does not tell them, a remark with AUTO.
     """
     try:
         words = _order_by_rank(json.loads(index.read_bytes()))
@@ -98,7 +100,14 @@ def read(path: Path, index: Path, most: str | int | None = None, films: bool = F
     encoded = EncodedReviews(ids, np.cumsum(lengths) - lengths, lengths)
     part = train_then_test(*(len(half_labels) for _, _, half_labels, _ in halves))
     raw = RawReviews([], labels, part, encoded, words)
-    return _with_films(raw, encoded, order[part == TRAIN], path) if films else raw
+    if validation == RANDOM:
+        return raw
+    try:
+        return _with_films(raw, encoded, order[part == TRAIN], path)
+    except InputError as error:
+        if validation == FILMS:
+            raise InputError(f"{path}: {error}; leave out --validation films") from None
+        return replace(raw, remarks=[f"{path.name}: {error}; validation is of random reviews"])
 
 
 def _with_films(raw: RawReviews, encoded: EncodedReviews, order: NDArray[np.int64], path: Path) -> RawReviews:
@@ -106,10 +115,7 @@ def _with_films(raw: RawReviews, encoded: EncodedReviews, order: NDArray[np.int6
     from sentiment_tune.data.films import recover_films  # scipy.sparse is slow to import
 
     rows = np.argsort(order)
-    try:
-        films = recover_films(encoded.take(rows), raw.labels[rows])[order]
-    except InputError as error:
-        raise InputError(f"{path}: {error}; leave out --validation films") from None
+    films = recover_films(encoded.take(rows), raw.labels[rows])[order]
     others = films.max() + 1 + np.arange(len(raw.labels) - len(films))  # each of test alone
     sizes = np.bincount(films)
     found = f"{len(sizes):,} films in train's {len(films):,} reviews, of 1 to {sizes.max()}, each whole in one part"

@@ -22,6 +22,7 @@ from sentiment_tune.data import imdb
 from sentiment_tune.data.checks import check_reviews, check_words, is_in, review_keys
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews
 from sentiment_tune.data.folders import expand, files_in, open_files, open_folder
+from sentiment_tune.data.imdb import AUTO, FILMS, RANDOM, VALIDATIONS
 from sentiment_tune.data.labels import SENTIMENT, Classes, LabelMap, LabelReader
 from sentiment_tune.data.packing import parse_size
 from sentiment_tune.data.readers import SUFFIXES, Reading, Row
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
 
 NAMES = ("auto", "imdb", "sample")  # of data that needs no path
 DEFAULT_RULE = UNICODE  # that raw texts are read by
-VALIDATIONS = RANDOM, FILMS = "random", "films"
 
 # What would be without effect where there is no table, and where there is one that is no file.
 _OF_A_TABLE = ("text", "label", "split", "test", "group")
@@ -83,7 +83,7 @@ class DataConfig:
     labels: str | None = None  # which labels are read as which classes, as of `LabelMap.of`; None: as they are written
     deduplicate: bool = False  # whether reviews that the test has too are left out of train and validation
     text_rule: str | None = None  # of `data.rules`, by which texts are read; None: keras for ids, else DEFAULT_RULE
-    validation: str = "random"  # what it is drawn by, of IMDB: random reviews, or films, each whole in one part
+    validation: str = AUTO  # what it is drawn by, one of VALIDATIONS
 
     def __post_init__(self) -> None:
         if self.text_rule is not None and self.text_rule not in RULES:
@@ -243,7 +243,7 @@ def _choose(config: DataConfig) -> _Source:
     if is_npz:
         return _npz(path, config)
     if config.data != "sample":
-        return _imdb(config.validation == FILMS)
+        return _imdb(config.validation)
     check_names_films(config)
     return _sample(config.rule_of_texts)
 
@@ -266,23 +266,27 @@ def _sample(rule: str) -> _Source:
     return _Source("sample", "sentiment_tune.sample", store_key("sample", train, test), read, rule)
 
 
-def _imdb(films: bool) -> _Source:
-    key = store_key("imdb", imdb.SHA256, *_drawn_by(films))
-    return _Source("imdb", imdb.URL, key, lambda: imdb.read(*imdb.download(), films=films))
+def _imdb(validation: str) -> _Source:
+    validation = FILMS if validation == AUTO else validation  # which this very file is known to tell
+    key = store_key("imdb", imdb.SHA256, *_drawn_by(validation))
+    return _Source("imdb", imdb.URL, key, lambda: imdb.read(*imdb.download(), validation=validation))
 
 
-def _drawn_by(films: bool) -> list[str]:
-    """What tells a store whose validation part is drawn by films."""
-    return [FILMS] if films else []
+def _drawn_by(validation: str) -> list[str]:
+    """What tells a store whose validation part is not drawn by random reviews."""
+    return [] if validation == RANDOM else [validation]
 
 
 def _npz(path: Path, config: DataConfig) -> _Source:
     index = path.with_name(imdb.WORD_INDEX)
     if path.is_file() and not index.is_file():
         raise InputError(f"{path} needs the words of its ranks: place Keras' {index.name} in {path.parent}")
-    films = config.validation == FILMS
-    key = store_key("npz", _hash_file(path), _hash_file(index), *_drawn_by(films))
-    return _Source(path.stem, str(path.absolute()), key, lambda: imdb.read(path, index, config.unpack_limit, films))
+    key = store_key("npz", _hash_file(path), _hash_file(index), *_drawn_by(config.validation))
+
+    def read() -> RawReviews:
+        return imdb.read(path, index, config.unpack_limit, config.validation)
+
+    return _Source(path.stem, str(path.absolute()), key, read)
 
 
 def _table(path: Path, config: DataConfig) -> _Source:

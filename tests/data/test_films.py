@@ -101,7 +101,7 @@ def own_words(corpus: Corpus, part: str) -> set[int]:
 
 def test_no_film_is_in_train_and_in_validation(tmp_path: Path) -> None:
     path = str(archive(tmp_path))
-    drawn, whole = load(DataConfig(path)), load(DataConfig(path, validation="films"))
+    drawn, whole = load(DataConfig(path, validation="random")), load(DataConfig(path, validation="films"))
     assert len(own_words(drawn, "train") & own_words(drawn, "validation")) > FILMS / 2
     assert len(own_words(whole, "train") & own_words(whole, "validation")) <= 2
     assert (whole.digest != drawn.digest, len(whole.test)) == (True, len(drawn.test))
@@ -111,6 +111,8 @@ def test_no_film_is_in_train_and_in_validation(tmp_path: Path) -> None:
     again = load(DataConfig(path, validation="films"))
     assert (again.digest, again.remarks) == (whole.digest, whole.remarks)
     assert "films in train's" in whole.remarks[0]
+    usual = load(DataConfig(path))
+    assert (usual.digest, usual.remarks) == (whole.digest, whole.remarks)
     left = load(DataConfig(path, validation="films", deduplicate=True))
     assert len(left.train) + len(left.validation) == len(whole.train) + len(whole.validation) - 2
     assert len(np.intersect1d(left.train.groups, left.validation.groups)) == 0
@@ -121,6 +123,9 @@ def test_it_is_said_by_the_command_and_refused_in_a_line(tmp_path: Path) -> None
     assert (answer.code, answer.out.count("films in train's")) == (0, 1)
     shuffled = ask("inspect", "--data", str(archive(tmp_path, shuffled=True)), "--validation", "films")
     assert "films.npz: films cannot be told: " in shuffled.refusal
+    fallen = [ask("inspect", "--data", str(tmp_path / "films.npz")) for _ in range(2)]  # read, then of the cache
+    assert [answer.code for answer in fallen] == [0, 0]
+    assert all("not in IMDB's order; validation is of random reviews" in answer.out for answer in fallen)
     (tmp_path / "a.csv").write_text("text,label\n" + "fine,1\ndull,0\n" * 30)
     for source in ("sample", str(tmp_path / "a.csv")):
         assert "validation=films is for IMDB" in ask("inspect", "--data", source, "--validation", "films").refusal

@@ -16,6 +16,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sentiment_tune import resumption
 from sentiment_tune.config import ExperimentConfig, read_settings
 from sentiment_tune.data import sample
+from sentiment_tune.data.imdb import AUTO, RANDOM
 from sentiment_tune.data.load import DataConfig, load, load_texts
 from sentiment_tune.data.rules import KERAS, MARKS, PUNCTUATION, RULES, UNICODE
 from sentiment_tune.data.store import store_folder, store_key
@@ -209,9 +210,9 @@ def loaded(run_id: str) -> ModelPackage:
     return logged_models.load(records.logged_model_uri(run_id))
 
 
-def test_settings_of_a_run_of_before_there_were_rules_are_read_by_that_of_keras(tmp_path: Path) -> None:
+def test_settings_of_a_run_of_before_there_were_choices_mean_what_they_meant(tmp_path: Path) -> None:
     before = {**ExperimentConfig.of("linear", {"data": "a.csv"}).as_dict}
-    del before["text_rule"]
+    del before["text_rule"], before["validation"]
     for name, settings, rule in (
         ("run", before, KERAS),
         ("new", {**before, "text_rule": UNICODE}, UNICODE),
@@ -219,7 +220,9 @@ def test_settings_of_a_run_of_before_there_were_rules_are_read_by_that_of_keras(
     ):
         (tmp_path / name).write_text(json.dumps(settings))
         read = read_settings(tmp_path / name)
-        assert ExperimentConfig.of(str(read.pop("model")), read).data.text_rule == rule
+        data = ExperimentConfig.of(str(read.pop("model")), read).data
+        assert (data.text_rule, data.validation) == (rule, AUTO if rule is None else RANDOM)
         if rule is not None:
             interrupted = records.RunRecord("1", "a run", "KILLED", 0, {}, {}, {Tag.SETTINGS: json.dumps(settings)})
-            assert resumption._settings_of(interrupted)["text_rule"] == rule
+            resumed = resumption._settings_of(interrupted)
+            assert (resumed["text_rule"], resumed["validation"]) == (rule, RANDOM)
