@@ -1,10 +1,15 @@
-"""Write docs/settings.md, the reference of every setting, from the declarations themselves.
+"""Write the reference of every setting, and what the help pages say of them, from the declarations themselves.
 
 python scripts/reference.py > docs/settings.md
+python scripts/reference.py --help-pages > sentiment_tune/cli/options.json
 """
 
+import json
 from collections.abc import Iterator
 
+import click
+
+from sentiment_tune.cli.options import described
 from sentiment_tune.config import preferred_settings, setting_groups
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.space import Range, Setting
@@ -12,9 +17,26 @@ from sentiment_tune.space import Range, Setting
 TITLES = {"data": "Data", "training": "Training", "run": "Run"}
 
 
-def main() -> None:
+@click.command()
+@click.option("--help-pages", is_flag=True, help="print what they say")
+def main(help_pages: bool) -> None:
     """Print the page."""
-    print("\n".join(page()))
+    print(noted_options() if help_pages else "\n".join(page()))
+
+
+def noted_options() -> str:
+    """A line an option, as of `described`, and for each network the numbers of its lines."""
+    numbers: dict[str, int] = {}
+    networks = {
+        network: [
+            numbers.setdefault(json.dumps(described(setting, group)), len(numbers))
+            for group, settings in setting_groups(network).items()
+            for setting in settings.values()
+        ]
+        for network in NETWORKS
+    }
+    lines = ",\n".join(numbers)
+    return f'{{"options": [\n{lines}\n],\n"networks": {json.dumps(networks)}}}'
 
 
 def page() -> Iterator[str]:

@@ -692,12 +692,13 @@ def load_model(uri: str | None = None, *, trust_code: bool = False, tracking_uri
     from pathlib import Path
 
     from sentiment_tune.data.tables import is_folder
-    from sentiment_tune.tracking import logged_models, registry, server
+    from sentiment_tune.inference.package import load_folder
 
     if uri and is_folder(Path(uri)):
-        server.configure(tracking_uri)
-    else:
-        server.connect(tracking_uri, make=False)
+        return Model(load_folder(Path(uri), trust_code))
+    from sentiment_tune.tracking import logged_models, registry, server  # load MLflow, which a folder does not need
+
+    server.connect(tracking_uri, make=False)
     if uri:
         return Model(logged_models.load(uri, trust_code))
     chosen = registry.default_model()

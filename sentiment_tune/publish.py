@@ -18,7 +18,7 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
 from sentiment_tune.evaluation.model_card import render_card
 from sentiment_tune.inference.description import Trust
-from sentiment_tune.inference.package import ModelPackage, load_package
+from sentiment_tune.inference.package import ModelPackage, data_folder, load_package
 from sentiment_tune.models.registry import ENSEMBLE
 from sentiment_tune.tracking import logged_models, records, registry, runs
 from sentiment_tune.tracking.registry import Registration
@@ -134,7 +134,7 @@ def verify_model(run_id: str, uri: str, trust_code: bool = False) -> None:
     golden = records.read_golden(run_id)
     with logged_models.fetched(model) as folder:
         trust = Trust(folder / "code") if trust_code else None
-        package = load_package(logged_models.data_folder(folder, uri), trust)
+        package = load_package(data_folder(folder, uri), trust)
         scores = _score_in_fresh_process(uri, folder, golden.texts, _ids(package, golden.texts))
     for door, probabilities in zip(("mlflow.pyfunc", "mlflow.pytorch"), scores, strict=True):
         difference = float(np.max(np.abs(np.subtract(probabilities, golden.probabilities))))

@@ -13,7 +13,6 @@ from rich.table import Table
 
 from sentiment_tune.display import StudyDisplay, show_table, terminal
 from sentiment_tune.errors import OutageError, hide_passwords
-from sentiment_tune.tracking import server, ui
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -33,6 +32,7 @@ ACCURACIES = ("best_val_accuracy", "test_accuracy")
 def trained(run: "TrainedRun", **given: "Value | None") -> None:
     """The figures of a finished run, and three lines that say what to do next, as was `given` beside settings."""
     from sentiment_tune import notes  # loads torch, which a ranking does not need
+    from sentiment_tune.tracking import ui
 
     model, metrics = run.settings["model"], run.metrics
     once_more = ", then on train and validation," if run.settings["refit"] else ""
@@ -89,6 +89,8 @@ def uploaded(runs: Sequence[str]) -> None:
     for run in runs:
         say(f"run {run} is whole in MLflow now")
     if not runs:
+        from sentiment_tune.tracking import server
+
         say(f"nothing is kept for {server.tracking_uri()}")
 
 
@@ -154,6 +156,7 @@ def examined(findings: "Sequence[Finding]") -> None:
 def tuned(studies: "Sequence[StudyResult]") -> None:
     """The leaderboard after several studies, and what to do next with what they have left."""
     from sentiment_tune import ranking
+    from sentiment_tune.tracking import ui
 
     program, storage = _command("sentiment-tune"), studies[0].storage
     if len(studies) > 1 and studies[0].winner:
@@ -215,6 +218,8 @@ def leaderboard(rows: "Sequence[RankedRow]") -> None:
 
 def _ui(page: str) -> str:
     """Where a page of MLflow's is to be seen, and what to start before where nobody serves it."""
+    from sentiment_tune.tracking import server, ui  # load MLflow, which scoring with a folder does not need
+
     if ui.is_served():
         return ui.link(page)
     uri = hide_passwords(server.tracking_uri())

@@ -1,6 +1,8 @@
 """What the commands' options share: names as `mlflow run -P` writes them, the settings of a network as options."""
 
+import json
 from collections.abc import Callable, Mapping
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,6 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 NAMES = {"token_normalize_func": lambda name: name.replace("_", "-")}  # `mlflow run -P` writes --learning_rate
 HELP = ("-h", "--help")
 DEFAULT_MODEL = "rnn"
+NOTED = "options.json"  # what help pages say of the settings, written by scripts/reference.py
 
 
 class Option(click.Option):
@@ -67,18 +70,31 @@ class CommandWithSettings(GroupedCommand):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments, once it is known which network's settings may be among them."""
-        from sentiment_tune.config import setting_groups
-        from sentiment_tune.models.registry import parse_names
-
-        # Of several networks the options are those of all; each network takes those that it has.
-        options = {
-            name: setting_option(setting, group)
-            for model in reversed(parse_names(_model_in(args)))
-            for group, settings in setting_groups(model).items()
-            for name, setting in settings.items()
-        }
-        ctx.meta["settings"] = options.values()
+        models = _model_in(args)
+        options = _noted_options(models) if any(word in HELP for word in args) else None
+        ctx.meta["settings"] = setting_options(models) if options is None else options
         return super().parse_args(ctx, args)
+
+
+def setting_options(models: str) -> list[Option]:
+    """An option for each setting of these networks, as of `parse_names`; each network takes those that it has."""
+    from sentiment_tune.config import setting_groups
+    from sentiment_tune.models.registry import parse_names
+
+    options = {
+        name: setting_option(setting, group)
+        for model in reversed(parse_names(models))
+        for group, settings in setting_groups(model).items()
+        for name, setting in settings.items()
+    }
+    return list(options.values())
+
+
+def _noted_options(model: str) -> list[Option] | None:
+    """The same for a help page, as noted in a file, so that no torch is loaded; None for what does not stand there."""
+    noted = json.loads(files("sentiment_tune.cli").joinpath(NOTED).read_bytes())
+    numbers = noted["networks"].get(model)
+    return None if numbers is None else [Option(**noted["options"][number]) for number in numbers]
 
 
 def _model_in(args: list[str]) -> str:
@@ -109,21 +125,28 @@ def _model_of(run: str, tracking_uri: str | None) -> str:
 
 def chosen_settings(model: str | None, source: str | None, given: Mapping[str, str | None]) -> dict[str, Any]:
     """All that was chosen, by name: what a file or recipe of settings says, and over it what was given as options."""
-    from sentiment_tune.config import read_settings
+    chosen = {}
+    if source:
+        from sentiment_tune.config import read_settings  # loads torch
 
-    chosen = read_settings(source) if source else {}
+        chosen = read_settings(source)
     chosen |= {name: value for name, value in given.items() if value is not None}
     return {**chosen, "model": model or chosen.get("model") or DEFAULT_MODEL}
 
 
 def setting_option(setting: "Setting", group: str) -> Option:
     """The option of a setting: what it does, its bounds and its default."""
-    return Option(
-        [f"--{setting.name.replace('_', '-')}"],
-        group=group,
-        metavar=setting.type.__name__.upper(),
-        help=f"{setting.doc + ': ' if setting.doc else ''}{setting.bounds}  [default: {setting.default}]",
-    )
+    return Option(**described(setting, group))
+
+
+def described(setting: "Setting", group: str) -> dict[str, Any]:
+    """What is said of that option."""
+    return {
+        "param_decls": [f"--{setting.name.replace('_', '-')}"],
+        "group": group,
+        "metavar": setting.type.__name__.upper(),
+        "help": f"{setting.doc + ': ' if setting.doc else ''}{setting.bounds}  [default: {setting.default}]",
+    }
 
 
 def option(*names: str, group: str = "run", **kwargs: Any) -> Callable[[F], F]:

@@ -7,6 +7,7 @@ of it before it takes memory for it, follows no link, and runs nothing.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from sentiment_tune.models import registry as models
 from sentiment_tune.space import Value
 
 WEIGHTS, VOCABULARY, SETTINGS, MANIFEST = "weights.safetensors", "vocabulary.txt", "settings.json", "manifest.json"
+FOLDER = "scorer"  # of these files, in a logged model
 _MOST = {MANIFEST: 2**16, SETTINGS: 2**24, VOCABULARY: 2**28}  # bytes
 _MOST_WORDS = 10_000_000
 _COVERED = (WEIGHTS, VOCABULARY, SETTINGS)
@@ -97,6 +99,22 @@ def load_package(folder: Path, trust: Trust | None = None, digests: Mapping[str,
     except (OSError, LookupError, TypeError, ValueError, RuntimeError, MemoryError, SafetensorError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{folder} holds no usable model: {reason:.500}") from None
+
+
+def load_folder(folder: Path, trust_code: bool = False) -> ModelPackage:
+    """The model in a folder that a user has named, one that was logged or of `save_package`, as it is."""
+    data = data_folder(folder, str(folder))
+    return load_package(data, Trust(data.parents[1] / "code") if trust_code else None)
+
+
+def data_folder(folder: Path, uri: str) -> Path:
+    """Folder of the data files in a model's, or that folder itself."""
+    for name in (f"data/{FOLDER}", ""):
+        if os.path.lexists(folder / name / MANIFEST):
+            if (folder / name).resolve() != folder.resolve() / name:
+                raise InputError(f"{folder / name} is a link: a model has its files in its own folder")
+            return folder / name
+    raise InputError(f"{uri!r} is no model of sentiment_tune: it has no {MANIFEST}")
 
 
 def _read_verified(folder: Path, digests: Mapping[str, str] | None) -> dict[str, bytes]:

@@ -24,7 +24,8 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.inference import package as packaging
 from sentiment_tune.inference import predict
 from sentiment_tune.inference.description import Trust
-from sentiment_tune.tracking.logged_models import FOLDER, record_files
+from sentiment_tune.inference.package import FOLDER
+from sentiment_tune.tracking.logged_models import record_files
 from sentiment_tune.tracking.text_model import ANSWER, PARAMETERS, TextModel
 
 EXAMPLE = ["a fine film", "a dull one"]

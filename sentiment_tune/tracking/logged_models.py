@@ -24,10 +24,9 @@ from sentiment_tune.data.tables import is_folder
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.description import Trust
 from sentiment_tune.inference.files import open_file, parse_json, read_file
-from sentiment_tune.inference.package import MANIFEST, ModelPackage, digest_of, load_package
+from sentiment_tune.inference.package import FOLDER, ModelPackage, data_folder, digest_of, load_folder, load_package
 from sentiment_tune.tracking.schema import ModelTag
 
-FOLDER = "scorer"  # of the four data files, in the logged model
 _LIST = "files.json"
 _LARGEST_LIST = 2**24  # bytes
 _LARGEST_FILE = 2**40
@@ -66,10 +65,10 @@ def load(uri: str, trust_code: bool = False) -> ModelPackage:
     Code that was logged with it runs only where it is trusted, and nothing else has its name.
     """
     model = find(uri)
-    if model.local is not None and (model.is_folder or not trust_code):
-        data = data_folder(model.local, uri)
-        trust = Trust(data.parents[1] / "code") if trust_code else None
-        return load_package(data, trust, _digests_of_data(model, model.local))
+    if model.is_folder:
+        return load_folder(Path(uri), trust_code)
+    if model.local is not None and not trust_code:
+        return load_package(data_folder(model.local, uri), digests=_digests_of_data(model, model.local))
     with fetched(model) as folder:
         return load_package(data_folder(folder, uri), Trust(folder / "code") if trust_code else None)
 
@@ -131,16 +130,6 @@ def fetched(model: LoggedModel) -> Iterator[Path]:
             raise _missing(model.uri, error) from None
         _check_files(folder, model)
         yield folder
-
-
-def data_folder(folder: Path, uri: str) -> Path:
-    """Folder of the data files in a model's, or that folder itself."""
-    for name in (f"data/{FOLDER}", ""):
-        if os.path.lexists(folder / name / MANIFEST):
-            if (folder / name).resolve() != folder.resolve() / name:
-                raise InputError(f"{folder / name} is a link: a model has its files in its own folder")
-            return folder / name
-    raise InputError(f"{uri!r} is no model of sentiment_tune: it has no {MANIFEST}")
 
 
 def _digests_of_data(model: LoggedModel, folder: Path) -> dict[str, str] | None:

@@ -11,10 +11,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from sentiment_tune.data.text import PADDING, UNKNOWN
 from sentiment_tune.training.config import TrainConfig
+from sentiment_tune.training.optimizer import MEMORY, AdamW
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 _BLOCK = 32_768  # numbers; torch shares longer sums among threads
-_MEMORY = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of a parameter
 
 
 class TrainStep:
@@ -27,7 +27,7 @@ class TrainStep:
         self.average = ExponentialMovingAverage(network, config.averaging) if config.averaging else None
         self._config = config
         self._parameters = list(network.parameters())
-        self._optimizer = torch.optim.AdamW(self._parameters, weight_decay=config.weight_decay, fused=True)
+        self._optimizer = AdamW(self._parameters, config.weight_decay)
 
     def __call__(self, ids: Tensor, targets: Tensor, learning_rate: float) -> tuple[float, Tensor]:
         """Loss and logits before the step, of ids [batch, word] and targets [batch], as of `mean_loss`.
@@ -44,8 +44,7 @@ class TrainStep:
             with adversarial_perturbation(self.network, self._config.adversarial):
                 accumulate_gradient(self._forward(ids), targets, self._class_weights)
         clip_gradient(self._parameters, self._config.clip)
-        self._optimizer.param_groups[0]["lr"] = learning_rate
-        self._optimizer.step()
+        self._optimizer.step(learning_rate)
         if self.average is not None:
             self.average.update_parameters(self.network)
         return loss, logits
@@ -62,8 +61,7 @@ class TrainStep:
         named = {f"network.{name}": tensor for name, tensor in named_tensors(self.network).items()}
         if self.average is not None:
             named |= {f"average.{name}": tensor for name, tensor in named_tensors(self.average).items()}
-        for number, parameter in enumerate(self._parameters):
-            memory = self._optimizer.state.get(parameter, {})
+        for number, memory in enumerate(self._optimizer.state):
             named |= {f"optimizer.{number}.{name}": tensor for name, tensor in memory.items()}
         return named
 
@@ -78,8 +76,8 @@ class TrainStep:
                 tensor.copy_(tensors[name])
         for number, parameter in enumerate(self._parameters):
             prefix = f"optimizer.{number}."
-            memory = {name: tensors[prefix + name] for name in _MEMORY if prefix + name in tensors}
-            self._optimizer.state[parameter] = {name: _like(parameter, tensor) for name, tensor in memory.items()}
+            memory = {name: tensors[prefix + name] for name in MEMORY if prefix + name in tensors}
+            self._optimizer.state[number] = {name: _like(parameter, tensor) for name, tensor in memory.items()}
 
     def swap_average(self) -> None:
         """Exchange the network's weights with their average, if there is one, to measure and copy it; and back."""

@@ -115,6 +115,17 @@ def test_both_doors_open_without_the_package_and_without_pickle(
         assert logits == pytest.approx(package.network(ids).tolist(), abs=2e-6)
 
 
+def test_a_folder_is_scored_with_by_the_command_without_mlflow(tmp_path: Path) -> None:
+    packaging.save_package(make_package("embedding", {}), tmp_path / "model")
+    code = (
+        "import sys; from sentiment_tune.cli.main import run; "
+        f"sys.argv = ['sentiment-tune', 'score', '--model', {str(tmp_path / 'model')!r}, 'a fine film']; run(); "
+        "assert 'mlflow' not in sys.modules"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert answer.stdout.endswith("a fine film\n")
+
+
 def test_its_requirements_are_the_pinned_versions(saved: tuple[ModelPackage, Path]) -> None:
     listed = (saved[1] / "requirements.txt").read_text().splitlines()
     pins = (ROOT / "constraints.txt").read_text().splitlines()
