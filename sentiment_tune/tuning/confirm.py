@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import fmean, stdev
 
+from optuna.trial import FrozenTrial
+
 from sentiment_tune import notes
 from sentiment_tune.build import build_network, package_of
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
-from sentiment_tune.errors import hide_passwords
+from sentiment_tune.errors import InputError, hide_passwords
 from sentiment_tune.events import Listener, Message
 from sentiment_tune.experiment import (
     evaluate_on_test,
@@ -33,7 +35,9 @@ from sentiment_tune.tracking.runs import RunSpec
 from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag, score_of
 from sentiment_tune.training.loop import BestWeights
 from sentiment_tune.tuning.liveness import end_abandoned_runs
+from sentiment_tune.tuning.objectives import LATENCY, excess, measure_before
 from sentiment_tune.tuning.retries import run_to_go_on
+from sentiment_tune.tuning.search import StudyConfig
 from sentiment_tune.tuning.study import FinishedStudy
 from sentiment_tune.tuning.trials import best_trials
 from sentiment_tune.tuning.workers import run_in_processes
@@ -69,11 +73,12 @@ def confirm_trials(
 ) -> list[Confirmation]:
     """Train the settings of the best trials again with seeds that the search has not seen; the best mean first.
 
-    Of a study of several objectives these are all of its front, whatever `top` is.
+    Of a study of several objectives these are all of its front, whatever `top` is. Trials whose latency, measured once
+    more, is beyond the study's limit are left out; InputError if that is so of all.
     Runs that are there from an earlier, interrupted confirmation are taken as they are.
     """
     search = finished.search
-    best = best_trials(finished.study, None if search.is_pareto else top)
+    best = _still_within(search, best_trials(finished.study), None if search.is_pareto else top, corpus, listener)
     costs = {trial.number: dict(zip(search.objectives[1:], trial.values[1:], strict=True)) for trial in best}
     configs = {
         trial.number: [search.trial_config(trial.params, seed=search.seed + 1 + number) for number in range(seeds)]
@@ -91,6 +96,34 @@ def confirm_trials(
         for trial, repeats in configs.items()
     ]
     return sorted(confirmations, key=lambda confirmation: -confirmation.mean)
+
+
+def _still_within(
+    search: StudyConfig, trials: Sequence[FrozenTrial], count: int | None, corpus: Corpus, listener: Listener
+) -> list[FrozenTrial]:
+    """So many of the trials, the first ones that keep the study's limits when they are measured once more.
+
+    The best of many trials is one whose latency was measured with luck; what else has a limit does not change.
+    """
+    limits = {name: limit for name, limit in search.limits.items() if name == LATENCY}
+    if not limits:
+        return list(trials[:count])
+    kept: list[FrozenTrial] = []
+    for trial in trials:
+        if len(kept) == count:
+            break
+        config = search.trial_config(trial.params)
+        told = excess(limits, measure_before(limits, build_network(config, corpus), config, corpus))
+        if told is None:
+            kept.append(trial)
+        else:
+            listener(Message(f"trial {trial.number} is left out: measured once more, {told}"))
+    if not kept:
+        raise InputError(
+            f"no trial of study {search.study!r} keeps its latency when it is measured once more: give more "
+            "--trials, or a larger --max-latency"
+        )
+    return kept
 
 
 def _confirm(

@@ -19,6 +19,7 @@ from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.errors import InputError
 from sentiment_tune.space import Choice, Range, Setting
+from sentiment_tune.tuning import confirm
 from sentiment_tune.tuning.confirm import Confirmation
 from sentiment_tune.tuning.front import aliases, choices, front_of
 from sentiment_tune.tuning.objectives import measure_before, parse_limits, parse_objectives, peak_memory
@@ -216,3 +217,20 @@ def test_what_exceeds_a_limit_is_not_trained_and_never_wins(here: Path) -> None:
 def test_a_study_whose_limit_nothing_keeps_ends_and_says_so(here: Path) -> None:
     words = ("tune", "--model", "embedding", *SMALL, "--vocabulary", "300", "--trials", "1", "--max-parameters", "9")
     assert "no trial of study 'embedding-sample' was finished" in ask(*words).refusal
+
+
+def test_a_latency_that_was_luck_wins_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("tune", "--model", "embedding", *SMALL, "--vocabulary", "300", "--trials", "3", "--max-latency", "1s")
+    latencies = iter([1500.0, 20.0])
+    monkeypatch.setattr(confirm, "measure_before", lambda *_: {"latency": next(latencies, 2000.0)})
+    answer = ask(*words, "--top", "1")
+    assert (answer.code, answer.out.count("is left out: measured once more, latency 1.5e+03 ms is more")) == (0, 1), (
+        answer
+    )
+    study = optuna.load_study(study_name="embedding-sample", storage=f"sqlite:///{here}/optuna.db")
+    first, second = sorted(study.get_trials(), key=lambda trial: (-(trial.value or 0), trial.number))[:2]
+    assert f"trial {first.number} is left out" in answer.out
+    champion = MlflowClient().get_model_version_by_alias("sentiment-embedding", "champion")
+    run = MlflowClient().get_run(str(champion.run_id))
+    assert run.data.tags["trial"] == str(second.number)
+    assert "no trial of study 'embedding-sample' keeps its latency" in ask(*words, "--top", "1").refusal
