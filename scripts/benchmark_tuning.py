@@ -132,7 +132,7 @@ def measure_growth(model: str) -> None:
             config = StudyConfig(
                 "growth", (model,), fixed, finished, f"sqlite:///{folder}/optuna.db", pruner="NopPruner"
             )
-            study = open_study(config, data.load(data.DataConfig("sample")).digest)
+            study = open_study(config, data.load(data.DataConfig("sample")))
             study.add_trials(random_trials(config, finished))
             study.set_user_attr(OWNER, None)  # the command below is to own it
             words: tuple[str, ...] = ("--epochs", "1", "--vocabulary", "1000", "--length", "50", "--study", "growth")

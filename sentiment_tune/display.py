@@ -101,7 +101,7 @@ class TrainingDisplay:
 
         match event:
             case TrainingStart():
-                self._most_epochs = event.config.training.epochs
+                self._most_epochs = event.config.training.for_reviews(len(event.corpus.train)).epochs
                 self._console.print(_begin_line(event))
                 self._bar.start()
             case StepEnd(step=1):

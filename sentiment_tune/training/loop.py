@@ -93,7 +93,7 @@ def fit(
 
     Of the CPU it uses as many `threads` as torch is set to; if that is 0, as many of them as are fastest at the moment.
     """
-    device = device_of(network)
+    device, config = device_of(network), config.for_reviews(len(train))
     weights = class_weights(config.class_weights, train)
     train_step = TrainStep(network, config, None if weights is None else torch.from_numpy(weights).to(device))
     batches = make_batches(train, text, config.batch, device=device)

@@ -109,9 +109,9 @@ def _takes(module: Any, name: str, parameter: str) -> bool:
     return inspect.isclass(member) and parameter in inspect.signature(member.__init__).parameters
 
 
-def create_pruner(search: StudyConfig) -> BasePruner:
-    """The pruner that Optuna calls so, at its defaults but for what a study of epochs needs."""
-    most = search.folds or search.default_configs[0].training.epochs  # what is told to Optuna of a trial
+def create_pruner(search: StudyConfig, reviews: int = 1) -> BasePruner:
+    """The pruner that Optuna calls so, at its defaults but for what a study of epochs over so many reviews needs."""
+    most = search.folds or search.default_configs[0].training.for_reviews(reviews).epochs  # told to Optuna of a trial
     median = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1, n_min_trials=3)
     pruners: dict[str, Callable[[], BasePruner]] = {
         "MedianPruner": lambda: median,

@@ -64,7 +64,7 @@ def run_study(search: StudyConfig, corpus: Corpus, spec: RunSpec, listener: List
 
     InputError if no trial of the study could be finished.
     """
-    study = open_study(search, corpus.digest)
+    study = open_study(search, corpus)
     reclaim_trials(study)
     joined = run_of_other_owner(study)
     if not joined and RUN_ID in study.user_attrs:  # several may have come to take it over: the last to say so does
@@ -89,9 +89,9 @@ def run_study(search: StudyConfig, corpus: Corpus, spec: RunSpec, listener: List
         yield FinishedStudy(search, study, run.run_id, run.experiment_id, True, log_report(search, study))
 
 
-def open_study(search: StudyConfig, digest: str) -> optuna.Study:
+def open_study(search: StudyConfig, corpus: Corpus) -> optuna.Study:
     """The study, begun with the defaults of its networks, or gone on with where it was begun with the same facts."""
-    pruner, storage = create_pruner(search), open_storage(search.storage)
+    pruner, storage = create_pruner(search, len(corpus.train)), open_storage(search.storage)
     with turn(search.study):
         directions = [OBJECTIVES[name].direction for name in search.objectives]
         optuna.create_study(storage=storage, study_name=search.study, directions=directions, load_if_exists=True)
@@ -103,7 +103,7 @@ def open_study(search: StudyConfig, digest: str) -> optuna.Study:
             study.set_user_attr(SOURCE, search.source.data)
             with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
                 study.set_metric_names([OBJECTIVES[name].doc for name in search.objectives])
-            study.set_user_attr(FACTS, search.facts(digest))
+            study.set_user_attr(FACTS, search.facts(corpus.digest))
         if search.from_study and study.user_attrs.get(FROM) != search.from_study:
             for parameters in first_parameters(search):
                 study.enqueue_trial(parameters, {FROM: search.from_study}, skip_if_exists=True)
@@ -111,7 +111,7 @@ def open_study(search: StudyConfig, digest: str) -> optuna.Study:
     begun_with = _facts_of(study)
     if begun_with is None:
         raise InputError(f"study {search.study!r} was not begun by this program: give another --study") from None
-    check_same_facts(search, begun_with, search.facts(digest))
+    check_same_facts(search, begun_with, search.facts(corpus.digest))
     return study
 
 
@@ -181,4 +181,4 @@ def _run_workers(
 
 def _work(search: StudyConfig, study_run: str, listener: Listener, first: int, corpus: Corpus, number: int) -> None:
     """What a worker of the study does."""
-    run_trials(search, open_study(search, corpus.digest), corpus, study_run, listener, first + number)
+    run_trials(search, open_study(search, corpus), corpus, study_run, listener, first + number)

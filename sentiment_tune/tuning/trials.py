@@ -343,13 +343,14 @@ def _train_folds(
 
     Optuna is told of the mean so far after each of them. The epochs of the run stand one fold behind the other.
     """
+    most = config.training.for_reviews(len(folds.parts[0].train)).epochs
     best: list[EpochRecord] = []
     seconds = 0.0
     for fold, corpus in enumerate(folds.parts, 1):
         checkpoints = kept(config, corpus, fold)
         epochs = _fold_epochs(config, corpus, checkpoints)
         for epoch in epochs:
-            tracking.log_epoch(replace(epoch, epoch=(fold - 1) * config.training.epochs + epoch.epoch))
+            tracking.log_epoch(replace(epoch, epoch=(fold - 1) * most + epoch.epoch))
         best.append(max(epochs, key=attrgetter("quality")))
         seconds += sum(epoch.seconds for epoch in epochs)
         mean = fmean(epoch.score for epoch in best)

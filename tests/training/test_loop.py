@@ -22,12 +22,12 @@ from sentiment_tune.events import Event
 from sentiment_tune.inference.predict import predict
 from sentiment_tune.models import kernels
 from sentiment_tune.space import Value
-from sentiment_tune.training.config import TrainConfig
+from sentiment_tune.training.config import FEWEST, MOST, SHOWN, TrainConfig
 from sentiment_tune.training.loop import BestWeights, EpochRecord, early_stopping, fit
 from sentiment_tune.training.step import ExponentialMovingAverage, adversarial_perturbation, drop_words
 from support import BATTERY, READING, Toy, a_means_positive, built, padded, toy
 
-RECIPE = TrainConfig(epochs=3, batch=16, learning_rate=0.01, warmup=0.0)
+RECIPE = TrainConfig(epochs=3, batch=16, learning_rate=0.01, warmup=0.0, schedule="constant")
 TRAIN, VALIDATION = toy(a_means_positive, 128), toy(a_means_positive, 64, seed=2)
 
 
@@ -81,7 +81,7 @@ def test_the_validation_labels_change_no_weight() -> None:
 
 def test_the_best_weights_are_those_of_a_fresh_run_of_as_many_epochs() -> None:
     train, held_out = toy(count=64), toy(count=64, seed=2)  # labels nobody can tell: the best epoch comes by chance
-    recipe, best = TrainConfig(epochs=8, batch=16, learning_rate=0.02), BestWeights()
+    recipe, best = TrainConfig(epochs=8, batch=16, learning_rate=0.02, schedule="constant"), BestWeights()
     network = built("rnn", {}, train)
     for epoch in fit(network, train, held_out, recipe, READING, 1):
         best.update(epoch, network)
@@ -164,8 +164,22 @@ def test_the_rate_falls_as_the_schedule_says(schedule: str, rates: list[float]) 
 
 
 def test_the_rate_rises_at_first() -> None:
-    recipe = TrainConfig(learning_rate=0.3, epochs=8, warmup=2.0)
+    recipe = TrainConfig(learning_rate=0.3, epochs=8, warmup=2.0, schedule="constant")
     assert [recipe.rate_at(passed) for passed in (0, 0.5, 1, 2, 8)] == pytest.approx([0, 0.075, 0.15, 0.3, 0.3])
+
+
+def test_a_large_corpus_is_shown_less_often_than_a_small_one() -> None:
+    usual = TrainConfig()
+    assert [usual.for_reviews(count).epochs for count in (1, 1_000, 5_000, 10**6)] == [
+        MOST,
+        MOST,
+        SHOWN // 5_000,
+        FEWEST,
+    ]
+    given = TrainConfig(epochs=7)
+    assert given.for_reviews(10**6) is given
+    short = [epoch.epoch for epoch in fit(built("embedding", {}, TRAIN), TRAIN, VALIDATION, usual, READING, 1)]
+    assert short == list(range(1, MOST + 1))
 
 
 @pytest.mark.parametrize("name", ["embedding", "cnn", "gru"])
