@@ -61,7 +61,7 @@ def spread(reviews: Reviews, count: int) -> Reviews:
 
 def row(kernel: str, network: str, corpus: Corpus, rounds: int) -> str:
     """A row of the table: the kernel off and on, in turns."""
-    config = ExperimentConfig.of(network, {"epochs": 1, "batch": 64})
+    config = ExperimentConfig.of(network, {"epochs": 1})
     off, on = [], []
     for _ in range(rounds + 1):
         with turned_off(kernel):

@@ -131,7 +131,7 @@ def repeat(corpus: Corpus, size: int) -> Store:
 
 def train_one_epoch(network: str, corpus: Corpus, source: str) -> tuple[float, float]:
     """Seconds a review of one epoch, and the process's peak memory in MiB."""
-    config = ExperimentConfig.of(network, {"data": source, "epochs": 1, "batch": 64})
+    config = ExperimentConfig.of(network, {"data": source, "epochs": 1})
     one = corpus.validation.take(slice(1))
     (epoch,) = fit(build_network(config, corpus), corpus.train, one, config.training, config.text, 1)
     return epoch.seconds / len(corpus.train), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

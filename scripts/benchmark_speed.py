@@ -61,14 +61,7 @@ SIZES: dict[str, dict[str, int]] = {
     "cnn_lstm": {"filters": 200, "width": 3},
 }
 
-# How all are trained here, whatever the defaults are: as the peers.
-TRAINING = {"batch": 64, "schedule": "constant"}
-RATES = {"cnn": 1e-3}  # 2e-3 for the others
-
-
-def training_of(network: str, **given: object) -> dict[str, object]:
-    """The settings of a training that is compared."""
-    return {**TRAINING, "learning_rate": RATES.get(network, 2e-3), **given}
+AS_PEERS = {"schedule": "constant"}  # how ours are trained here, whatever the default is
 
 
 @click.command()
@@ -166,7 +159,7 @@ def train_ours(
 ) -> Iterator[tuple[float, float]]:
     """Seconds and validation accuracy of each epoch."""
     sizes = SIZES[network] | ({"segment": 0} if way == WHOLE else {})
-    config = ExperimentConfig.of(network, training_of(network, data=source, epochs=epochs, seed=seed, **sizes))
+    config = ExperimentConfig.of(network, {**AS_PEERS, "data": source, "epochs": epochs, "seed": seed, **sizes})
     corpus = data.load(config.data)
     train = spread_sample(corpus.train, reviews) if reviews else corpus.train
     validation = spread_sample(corpus.validation, 1) if reviews else corpus.validation
@@ -226,7 +219,7 @@ def measure_beside(names: list[str], source: str, reviews: int, rounds: int, nei
     print(f"| network | busy programs | {' | '.join(ways)} | chosen: times the best fixed |")
     print("|---" * (len(ways) + 3) + "|")
     for name in names:
-        config = ExperimentConfig.of(name, training_of(name, data=source, epochs=2))
+        config = ExperimentConfig.of(name, {"data": source, "epochs": 2})
         for count in neighbours:
             taken: dict[int, list[float]] = {threads: [] for threads in ways.values()}
             with busy(count):

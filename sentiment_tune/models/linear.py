@@ -24,12 +24,7 @@ class Linear(NGrams):
         classes: how many a review may be of.
     """
 
-    train_defaults: ClassVar[dict[str, Value]] = {
-        "learning_rate": 1e-3,
-        "epochs": 6,
-        "batch": 64,
-        "schedule": "constant",
-    }
+    train_defaults: ClassVar[dict[str, Value]] = {"learning_rate": 1e-3, "epochs": 6, "schedule": "constant"}
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from sentiment_tune.evaluation.metrics import METRICS
 from sentiment_tune.space import Doc, Fixed, Range, Text
 from sentiment_tune.training.balance import AUTO, BALANCED, NO_WEIGHTS, is_threshold, is_weighting
 
-SHOWN, FEWEST, MOST = 90_000, 3, 30  # reviews that are enough, counted as often as they are shown; and epochs
+SHOWN, FEWEST, MOST = 90_000, 3, 100  # reviews that are enough, counted as often as they are shown; and epochs
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class TrainConfig:
         int, Range(0, 10_000), Doc(f"epochs at most; 0: as many as show {SHOWN:,} reviews, {FEWEST} to {MOST}")
     ] = 0
     patience: Annotated[int, Range(1, 10_000), Doc("epochs without progress after which training ends")] = 3
-    batch: Annotated[int, Range(1, 65_536), Doc("reviews a step")] = 128
-    learning_rate: Annotated[float, Range(1e-8, 1e12, search=(5e-4, 1e-2), log=True), Doc("size of a step")] = 3e-3
+    batch: Annotated[int, Range(1, 65_536), Doc("reviews a step")] = 64
+    learning_rate: Annotated[float, Range(1e-8, 1e12, search=(5e-4, 1e-2), log=True), Doc("size of a step")] = 2e-3
     warmup: Annotated[
         float, Range(0.0, 10_000.0), Doc("epochs over which the learning rate rises to its full size")
     ] = 0.5

@@ -178,8 +178,8 @@ def test_a_large_corpus_is_shown_less_often_than_a_small_one() -> None:
     ]
     given = TrainConfig(epochs=7)
     assert given.for_reviews(10**6) is given
-    short = [epoch.epoch for epoch in fit(built("embedding", {}, TRAIN), TRAIN, VALIDATION, usual, READING, 1)]
-    assert short == list(range(1, MOST + 1))
+    training = fit(built("embedding", {}, TRAIN), TRAIN, VALIDATION, usual, READING, 1)
+    assert [epoch.epoch for epoch in training] == list(range(1, MOST + 1))
 
 
 @pytest.mark.parametrize("name", ["embedding", "cnn", "gru"])
