@@ -30,6 +30,7 @@ from mlflow.entities import Run
 from numpy.typing import NDArray
 
 from sentiment_tune.data import load as data
+from sentiment_tune.data.imdb import AUTO
 from sentiment_tune.evaluation.metrics import accuracy_by_length, is_correct
 from sentiment_tune.models.registry import ENSEMBLE, NETWORKS, parse_names
 from sentiment_tune.publish import register_run
@@ -82,6 +83,7 @@ class Contestant:
 @click.option("--seeds", default=1, show_default=True, help="trainings of each, with seeds from 1")
 @click.option("--any-commit", is_flag=True, help="take runs of other commits for finished too")
 @click.option("--ensemble", is_flag=True, help="then put the contestants of each seed together as one model")
+@click.option("--validation", default=AUTO, show_default=True, help="as of `train`")
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="draw the test accuracies there")
 @click.argument("words", nargs=-1)
 def main(
@@ -91,13 +93,15 @@ def main(
     seeds: int,
     any_commit: bool,
     ensemble: bool,
+    validation: str,
     picture: Path | None,
     words: tuple[str, ...],
 ) -> None:
     """Train NETWORKS, at their defaults or by their RECIPES, on DATA and print the results as a Markdown table."""
     chosen = parse_names(networks)
     server.connect()
-    digest = data.load(data.DataConfig(source)).digest
+    digest = data.load(data.DataConfig(source, validation=validation)).digest
+    words += () if validation == AUTO else ("--validation", validation)
     commit = None if any_commit else tracking.git_commit()
     print(HEADER, flush=True)
     by_contestant: dict[str, list[Run]] = {}
@@ -112,7 +116,9 @@ def main(
         by_contestant[contestant.name] = runs
     if ensemble:
         members = list(by_contestant.values())
-        by_contestant[ENSEMBLE] = [build_ensemble(runs, source, digest) for runs in zip(*members, strict=True)]
+        by_contestant[ENSEMBLE] = [
+            build_ensemble(runs, source, digest, validation) for runs in zip(*members, strict=True)
+        ]
         print(row(ENSEMBLE, by_contestant[ENSEMBLE]))
     print("", *mistakes_table(by_contestant), sep="\n")
     if picture:
@@ -173,7 +179,7 @@ def run_measured(words: tuple[str, ...], network: str, digest: str) -> Run:
     return client.get_run(run.info.run_id)
 
 
-def build_ensemble(runs: Sequence[Run], source: str, digest: str) -> Run:
+def build_ensemble(runs: Sequence[Run], source: str, digest: str, validation: str) -> Run:
     """The run of an ensemble of these runs, which are registered for it under names of their own."""
     names = []
     for run in runs:
@@ -182,9 +188,8 @@ def build_ensemble(runs: Sequence[Run], source: str, digest: str) -> Run:
         if champion is None or champion.run_id != run.info.run_id:
             version = register_run(run.info.run_id, names[-1])[0]
             registry.promote(version.name, version.version)
-    return run_measured(
-        ("ensemble", "--experiment", "contest", "--data", source, "--members", ",".join(names)), ENSEMBLE, digest
-    )
+    words = ("ensemble", "--experiment", "contest", "--data", source, "--validation", validation)
+    return run_measured((*words, "--members", ",".join(names)), ENSEMBLE, digest)
 
 
 def row(name: str, runs: list[Run]) -> str:
