@@ -61,7 +61,8 @@ SIZES: dict[str, dict[str, int]] = {
     "cnn_lstm": {"filters": 200, "width": 3},
 }
 
-AS_PEERS = {"schedule": "constant"}  # how ours are trained here, whatever the default is
+AS_PEERS = {"schedule": "constant", "learning_rate": 2e-3}  # how ours are trained here, whatever the defaults are
+CNN_RATE = 1e-3
 
 
 @click.command()
@@ -159,7 +160,8 @@ def train_ours(
 ) -> Iterator[tuple[float, float]]:
     """Seconds and validation accuracy of each epoch."""
     sizes = SIZES[network] | ({"segment": 0} if way == WHOLE else {})
-    config = ExperimentConfig.of(network, {**AS_PEERS, "data": source, "epochs": epochs, "seed": seed, **sizes})
+    training = AS_PEERS | ({"learning_rate": CNN_RATE} if network == "cnn" else {})
+    config = ExperimentConfig.of(network, {**training, "data": source, "epochs": epochs, "seed": seed, **sizes})
     corpus = data.load(config.data)
     train = spread_sample(corpus.train, reviews) if reviews else corpus.train
     validation = spread_sample(corpus.validation, 1) if reviews else corpus.validation

@@ -1,7 +1,7 @@
 """Networks that look for phrases: a convolution over the words, and the strongest answer of each filter."""
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from sentiment_tune.models import kernels
 from sentiment_tune.models.kernels.filters import filter_answers, largest_answers
 from sentiment_tune.models.layers import Logits, Words, word_vectors
 from sentiment_tune.models.linear import Beside, LinearBeside, OwnShare
-from sentiment_tune.space import Doc, Embedding, Hidden, Range, Rate, Value
+from sentiment_tune.space import Doc, Embedding, Hidden, Range, Rate
 
 FilterWidth = Annotated[int, Range(1, 25, search=(2, 5)), Doc("words that a filter spans")]
 Filters = Annotated[int, Range(1, 8192, search=(32, 160), log=True), Doc("filters of each width")]
@@ -66,9 +66,6 @@ class CNN(nn.Module):
         own_share: of the network's own logit beside that model.
         classes: how many a review may be of.
     """
-
-    # As the dropout below, chosen on validation: docs/benchmarks.md says what other values cost.
-    train_defaults: ClassVar[dict[str, Value]] = {"learning_rate": 1e-3}
 
     def __init__(
         self,

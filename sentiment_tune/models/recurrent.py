@@ -14,7 +14,7 @@ from sentiment_tune.models.convolutional import Filters, FilterWidth, Phrases
 from sentiment_tune.models.kernels.recurrent import has_kernel, run_cell
 from sentiment_tune.models.layers import Logits, Words, max_over_time, word_vectors
 from sentiment_tune.models.linear import Beside, LinearBeside, OwnShare
-from sentiment_tune.space import Choice, Doc, Embedding, Range, Rate
+from sentiment_tune.space import Choice, Doc, Embedding, Range, Rate, Value
 
 Cell = type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]
 
@@ -149,6 +149,7 @@ class RNN(nn.Module):
         classes: how many a review may be of.
     """
 
+    train_defaults: ClassVar[dict[str, Value]] = {"learning_rate": 4e-3}  # docs/benchmarks.md: A shorter way
     cell: ClassVar[Cell] = nn.RNN
 
     def __init__(
@@ -218,6 +219,8 @@ class CNNLSTM(nn.Module):
         own_share: of the network's own logit beside that model.
         classes: how many a review may be of.
     """
+
+    train_defaults: ClassVar[dict[str, Value]] = {"learning_rate": 4e-3}  # docs/benchmarks.md: A shorter way
 
     def __init__(
         self,

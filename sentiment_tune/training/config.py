@@ -8,7 +8,7 @@ from sentiment_tune.evaluation.metrics import METRICS
 from sentiment_tune.space import Doc, Fixed, Range, Text
 from sentiment_tune.training.balance import AUTO, BALANCED, NO_WEIGHTS, is_threshold, is_weighting
 
-SHOWN, FEWEST, MOST = 90_000, 3, 100  # reviews that are enough, counted as often as they are shown; and epochs
+SHOWN, FEWEST, MOST = 75_000, 3, 100  # reviews that are enough, counted as often as they are shown; and epochs
 
 
 @dataclass(frozen=True)
