@@ -25,8 +25,8 @@ def test_a_run_is_called_by_what_differs() -> None:
         return ExperimentConfig.of(model, given).title
 
     assert title("cnn") == "cnn"
-    assert title("cnn", learning_rate=0.001) == "cnn"  # which this network has by default
-    assert title("cnn", hidden=64, learning_rate=0.002) == "cnn, hidden 64, lr 0.002"
+    assert title("gru", learning_rate=0.004) == "gru"  # which this network has by default
+    assert title("gru", hidden=64, learning_rate=0.002) == "gru, hidden 64, lr 0.002"
     assert title("rnn", bidirectional=True, threads=2, seed=3) == "rnn, bidirectional true, seed 3"
     everything = dict.fromkeys(("hidden", "embedding", "batch", "epochs", "patience", "length", "seed", "warmup"), 7)
     assert len(title("rnn", **everything, word_dropout=0.1, adversarial=0.1, averaging=0.9, weight_decay=0.2)) < 250

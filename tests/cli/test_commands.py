@@ -434,7 +434,7 @@ def test_without_a_command_it_shows_its_help() -> None:
 
 
 def test_a_diverged_training_has_failed(here: Path) -> None:
-    code, _, err = ask(*TRAINING, "--learning-rate", "1e12", "--warmup", "0")
+    code, _, err = ask(*TRAINING, "--learning-rate", "1e12", "--warmup", "0", "--schedule", "constant")
     (failed,) = runs(f"sqlite:///{here}/mlflow.db")
     assert (code, err.count("\n")) == (1, 1)
     assert "epoch 1, step 3, at learning rate 1e+12; try a smaller learning_rate" in err

@@ -56,7 +56,8 @@ def logits(network: nn.Module, reviews: Iterable[Sequence[int] | NDArray[np.inte
 
 def best_accuracy(network: nn.Module, train: Toy, held_out: Toy, goal: float, epochs: int = 60) -> float:
     """The best accuracy on `held_out` while training until the goal is reached."""
-    config, best = TrainConfig(epochs=epochs, batch=16, learning_rate=0.01, weight_decay=0.0), 0.0
+    config = TrainConfig(epochs=epochs, batch=16, learning_rate=0.01, weight_decay=0.0, schedule="constant")
+    best = 0.0
     for epoch in fit(network, train, held_out, config, READING, 1):
         best = max(best, epoch.val_accuracy)
         if best >= goal:
