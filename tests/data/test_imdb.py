@@ -46,7 +46,8 @@ def scored(imdb_folder: Path) -> Scored:
     few, text_config = corpus.train.take(slice(4_000)), TextConfig(length=250)
     with seeded(1):
         network = models.create_network("embedding", text_config.vocabulary, {"embedding": 16, "hidden": 8})
-    list(fit(network, few, corpus.validation, TrainConfig(epochs=1, learning_rate=0.02, schedule="constant"), text_config, 1))
+    training = TrainConfig(epochs=1, learning_rate=0.02, schedule="constant")
+    list(fit(network, few, corpus.validation, training, text_config, 1))
     order = np.arange(25_000)
     shuffling = np.random.RandomState(SHUFFLE_SEED)
     shuffling.shuffle(np.arange(25_000))  # Keras shuffles train first
