@@ -65,7 +65,7 @@ def refit_network(
         network,
         everything.train,
         corpus.validation,
-        config.training,
+        config.training.for_reviews(len(corpus.train)),  # not fewer epochs for more reviews: `epochs` is one of those
         config.text,
         config.runtime.seed,
         listener,

@@ -14,7 +14,10 @@ from sklearn import metrics
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from sentiment_tune.build import refit_network
+from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.batches import evaluation_batches
+from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.data.text import PADDING, UNKNOWN
 from sentiment_tune.errors import DivergenceError
 from sentiment_tune.evaluation.metrics import loss_and_accuracy
@@ -180,6 +183,14 @@ def test_a_large_corpus_is_shown_less_often_than_a_small_one() -> None:
     assert given.for_reviews(10**6) is given
     training = fit(built("embedding", {}, TRAIN), TRAIN, VALIDATION, usual, READING, 1)
     assert [epoch.epoch for epoch in training] == list(range(1, MOST + 1))
+
+
+def test_a_refit_may_take_as_many_epochs_as_the_training_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentiment_tune.training.config.SHOWN", 9_000)
+    corpus, config = load(DataConfig("sample")), ExperimentConfig.of("embedding", {"data": "sample", "embedding": 4})
+    epochs = config.training.for_reviews(len(corpus.train)).epochs
+    assert epochs > config.training.for_reviews(len(corpus.train) + len(corpus.validation)).epochs
+    refit_network(config, corpus, epochs)
 
 
 @pytest.mark.parametrize("name", ["embedding", "cnn", "gru"])
