@@ -59,7 +59,7 @@ def registered(spark: Any, imdb_folder: Path, tmp_path_factory: pytest.TempPathF
     address = f"sqlite:///{folder}/mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        small: dict[str, Any] = {"epochs": 1, "embedding": 16}
+        small: dict[str, Any] = {"epochs": 1, "embedding": 16, "schedule": "constant"}
         run = st.train("embedding", str(imdb_folder / "imdb.npz"), tracking_uri=address, progress=False, **small)
         st.register(run, tracking_uri=address)
         rows = read_table(imdb_folder / "imdb_test.csv.xz").column("text", "--text")[:TEXTS]
