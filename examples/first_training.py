@@ -7,7 +7,7 @@ Run it as a script, or cell by cell where `# %%` is understood.
 import sentiment_tune as st
 
 st.quiet_mlflow()  # which would tell of every table and experiment it makes
-run = st.train("embedding", data="sample", epochs=3)
+run = st.train("embedding", data="sample")
 print(run.epochs)
 print(f"test accuracy {run.metrics['test_accuracy']:.4f}, best epoch {run.metrics['best_epoch']}")
 
@@ -16,7 +16,7 @@ print(run.model.predict(["a clever, charming film", "a dull one"]))
 print(run.model.predict_proba(["a clever, charming film"]))
 
 # %% Another network on the same data, and who is ahead by more than noise.
-st.train("linear", data="sample", epochs=3, progress=False)
+st.train("linear", data="sample", progress=False)
 print(st.leaderboard()[["network", "val_accuracy", "test_accuracy", "verdict"]])
 
 # %% The better one becomes a version in the model registry, which is loaded by its alias.

@@ -11,12 +11,12 @@ from sentiment_tune.data import sample
 
 train, test = sample.reviews()
 frame = pd.DataFrame(train, columns=["review", "stars"])
-run = st.train("embedding", data=frame, text="review", label="stars", epochs=2, progress=False)
+run = st.train("embedding", data=frame, text="review", label="stars", progress=False)
 print(f"of a table: test accuracy {run.metrics['test_accuracy']:.4f} on a fifth that was drawn for the test")
 
 # %% The same from a file, whose path is in the run's settings, so that the run can be repeated from them.
 frame.to_csv("reviews.csv", index=False)
-run = st.train("embedding", data="reviews.csv", text="review", label="stars", epochs=2, progress=False)
+run = st.train("embedding", data="reviews.csv", text="review", label="stars", progress=False)
 print(f"of a file: test accuracy {run.metrics['test_accuracy']:.4f}")
 
 # %% scikit-learn's habits: cross-validation, pipelines and grid search work as with any classifier.

@@ -39,8 +39,8 @@ if __name__ == "__main__":
     import sentiment_tune as st
 
     torch.set_num_threads(1)
-    run = st.train("own_network:Attention", data="sample", size=16, epochs=3, progress=False)
+    run = st.train("own_network:Attention", data="sample", size=16, progress=False)
     print(f"test accuracy {run.metrics['test_accuracy']:.4f}")
-    study = st.tune("own_network:Attention", data="sample", trials=3, epochs=2, top=1, seeds=1, progress=False)
+    study = st.tune("own_network:Attention", data="sample", trials=3, epochs=8, top=1, seeds=1, progress=False)
     print(study.trials)
     print(study.best_settings)
