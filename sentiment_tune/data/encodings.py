@@ -24,6 +24,8 @@ _MARKS = {
 }
 _NAMES = {WESTERN: "Windows-1252", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-16": "UTF-16", "utf-32": "UTF-32"}
 _OTHERS = ("cp1250", "cp1251", "cp1253", "cp1254", "koi8_r", "mac_roman", "shift_jis", "gb18030", "big5", "euc_kr")
+_ASCII = (*b"\t\r\n", *range(0x20, 0x7F))
+_ASCII_LINE_ENDS = {pair for other in _ASCII for pair in ((0x0A, other), (other, 0x0A))}
 _BLOCK = 2**20
 _SAMPLE = 2**16  # bytes that are looked at where a file is not UTF-8
 _FEW = 0.4  # share of letters that a Western language writes with accents, and more
@@ -65,10 +67,15 @@ def find_encoding(opened: Opened, origin: object) -> str:
 
 
 def _without_mark(start: bytes) -> str | None:
-    """UTF-16 without a mark: texts in it have a null byte in about every second place."""
+    """UTF-16 without a mark: texts in it have a null byte in about every second place, and no line feed beside ASCII.
+
+    Texts in UTF-8 may have many null characters, too.
+    """
     even, odd = start[::2].count(0), start[1::2].count(0)
     half = len(start) / 2
-    if max(even, odd) < 0.3 * half or min(even, odd) > 0.1 * half:
+    if max(even, odd) < 0.3 * half or min(even, odd) > 0.1 * half or len(start) % 2:
+        return None
+    if any(pair in _ASCII_LINE_ENDS for pair in zip(start[::2], start[1::2], strict=True)):
         return None
     return "utf-16-be" if even > odd else "utf-16-le"
 

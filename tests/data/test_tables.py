@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sentiment_tune import local
@@ -62,6 +62,9 @@ cells = st.text(max_size=20) | st.text(alphabet=',"\t\r\n ;\ufeff\x00ä', max_si
 
 @settings(max_examples=200, deadline=None)
 @given(rows=st.lists(st.tuples(cells, cells, cells), max_size=6), delimiter=st.sampled_from(",\t"))
+@example(rows=[("\0", "\0", "\0")], delimiter=",")  # which has as many null bytes as UTF-16
+@example(rows=[("", "\0", "\0")], delimiter=",")
+@example(rows=[("\0", "\0", "\0\0")], delimiter="\t")
 def test_what_csv_writes_is_what_we_read(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]], delimiter: str
 ) -> None:
