@@ -9,15 +9,15 @@ others are compared with. A training is a line of JSON in the file of rows as so
 already for the same data is not trained again, so that a measurement that was cut off goes on.
 """
 
-import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate, product
 from pathlib import Path
 from statistics import fmean, median, stdev
 
 import click
+from rows import appending, read_rows
 
 from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
@@ -68,33 +68,21 @@ class Row(Task):
 def main(source: str, networks: str, seeds: int, ways: Sequence[str], path: Path) -> None:
     """Train, and print Markdown tables."""
     corpus, chosen = load(DataConfig(source)), parse_names(networks)
-    known = {_key(row): row for row in read_rows(path)}
+    known = {_key(row): row for row in read_rows(path, Row)}
     tasks = [
         Task(network, way, seed, corpus.digest) for network, seed, way in product(chosen, range(1, seeds + 1), ways)
     ]
-    with path.open("a") as file:
-        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
-            file.write("\n")  # behind a line that was cut off
+    with appending(path) as append:
         for task in tasks:
             if task not in known:
                 known[task] = train(task, source, corpus)
-                file.write(json.dumps(asdict(known[task])) + "\n")
-                file.flush()
+                append(known[task])
     for network in chosen:
         show([known[task] for task in tasks if task.network == network])
 
 
 def _key(task: Task) -> Task:
     return Task(task.network, task.way, task.seed, task.digest)
-
-
-def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a measurement that was cut off, perhaps within a line."""
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            yield Row(**json.loads(line))
-        except (ValueError, TypeError):
-            print(f"{path}: a line is no row: {line:.60}", file=sys.stderr)
 
 
 def train(task: Task, source: str, corpus: Corpus) -> Row:

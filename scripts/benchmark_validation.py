@@ -9,7 +9,6 @@ soon as it is finished; what stands there already for the same data is not train
 was cut off goes on.
 """
 
-import json
 import multiprocessing
 import os
 import sys
@@ -22,6 +21,7 @@ from statistics import fmean, stdev
 
 import click
 from matplotlib.figure import Figure
+from rows import appending, read_rows
 
 from sentiment_tune.build import build_network, refit_network
 from sentiment_tune.config import ExperimentConfig
@@ -87,15 +87,12 @@ def main(
     digests = {by: load(DataConfig(source, validation=by)).digest for by in chosen}  # now every process finds it made
     drawn = product(range(1, seeds + 1), parse_names(networks), chosen)
     tasks = [Task(network, by, seed, digests[by]) for seed, network, by in drawn]
-    known = {_key(row): row for row in read_rows(path)}
+    known = {_key(row): row for row in read_rows(path, Row)}
     missing = [task for task in tasks if _key(task) not in known]
-    with path.open("a") as file:
-        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
-            file.write("\n")  # behind a line that was cut off
+    with appending(path) as append:
         for row in train_all(missing, source, device, workers):
             known[_key(row)] = row
-            file.write(json.dumps(asdict(row)) + "\n")
-            file.flush()
+            append(row)
             print(
                 f"{len(known)}: {row.network} {row.by} {row.seed}: {row.difference:+.2f}", file=sys.stderr, flush=True
             )
@@ -112,15 +109,6 @@ def main(
 
 def _key(task: Task) -> Task:
     return Task(task.network, task.by, task.seed, task.digest)
-
-
-def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a measurement that was cut off, perhaps within a line."""
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            yield Row(**json.loads(line))
-        except (ValueError, TypeError):
-            print(f"{path}: a line is no row: {line:.60}", file=sys.stderr)
 
 
 def train_all(tasks: Sequence[Task], source: str, device: str, workers: int) -> Iterator[Row]:

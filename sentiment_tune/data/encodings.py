@@ -73,9 +73,9 @@ def _without_mark(start: bytes) -> str | None:
     """
     even, odd = start[::2].count(0), start[1::2].count(0)
     half = len(start) / 2
-    if max(even, odd) < 0.3 * half or min(even, odd) > 0.1 * half or len(start) % 2:
+    if max(even, odd) < 0.3 * half or min(even, odd) > 0.1 * half:
         return None
-    if any(pair in _ASCII_LINE_ENDS for pair in zip(start[::2], start[1::2], strict=True)):
+    if _ASCII_LINE_ENDS & {*zip(start[::2], start[1::2], strict=False), tuple(start[-2:])}:
         return None
     return "utf-16-be" if even > odd else "utf-16-le"
 

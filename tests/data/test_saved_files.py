@@ -222,6 +222,7 @@ DOUBTFUL: dict[str, tuple[str, bytes, list[str]]] = {
     "half an array": ("a.json", b'[{"text": "fine"}', ["not JSON"]),
     "another form": ("a.docx", b"x", ["must end in one of", ".xlsx"]),
     "cut utf-16": ("a.csv", encoded("utf-16")[:-1], ["UTF-16", "--encoding"]),
+    "cut utf-16 without a mark": ("a.csv", encoded("utf-16-le")[:-1], ["UTF-16", "--encoding"]),
 }
 
 
