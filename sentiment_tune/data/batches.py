@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor
 from sentiment_tune.data.corpus import EncodedReviews
 from sentiment_tune.data.text import PADDING, UNKNOWN, TextConfig
 
-SCORED_TOGETHER = 64  # reviews in a batch that is not trained on; larger ones take memory and save no time
+SCORED_TOGETHER = 64  # reviews in a batch that is not trained on; larger ones take memory and save a CPU no time
+SCORED_ON_GPU = 512  # of which a smaller batch would leave most idle
 GRAIN = 16  # words; widths are multiples of it, since a CPU keeps a compiled convolution for each width it has seen
 POOL = 50  # batches sorted by length together: enough to save the padding, few enough to keep the order random
 
@@ -93,13 +95,19 @@ def make_batches(
 
 def evaluation_batches(reviews: EncodedReviews, text_config: TextConfig, device: torch.device | None = None) -> Batches:
     """One pass for measuring or scoring: large batches, shortest reviews first."""
-    return make_batches(reviews, text_config, SCORED_TOGETHER, device=device)
+    size = SCORED_ON_GPU if device and device.type == "cuda" else SCORED_TOGETHER
+    return make_batches(reviews, text_config, size, device=device)
 
 
 def pad(ids: Tensor, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:
     """The ids of some reviews, of any lengths, filled up on the right: [review, word]."""
     longest = max(1, int(lengths.max()))
     column = torch.arange(longest + -longest % GRAIN, device=ids.device)
-    mask = column >= torch.from_numpy(lengths).to(ids.device).unsqueeze(1)  # [review, word], true where padding goes
-    indices = torch.from_numpy(starts).to(ids.device).unsqueeze(1) + column
+    start, length = to_device(np.stack([starts, lengths]), ids.device).unsqueeze(2)  # [review, 1] each
+    mask, indices = column >= length, start + column  # [review, word]; the mask is true where padding goes
     return ids[indices.masked_fill_(mask, 0)].long().masked_fill_(mask, PADDING)
+
+
+def to_device(numbers: NDArray[Any], device: torch.device) -> Tensor:
+    """A small array as a tensor there, without waiting for what a GPU is still to do."""
+    return torch.from_numpy(numbers).to(device, non_blocking=True)

@@ -5,7 +5,7 @@ from contextlib import closing
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from sentiment_tune.data.batches import Batches
 from sentiment_tune.errors import InputError
@@ -28,15 +28,17 @@ def predict(network: nn.Module, batches: Batches) -> NDArray[np.float64]:
     """Logits [review] or [review, class] of the network as it scores, without dropout, in the order of the reviews."""
     network.eval()
     device = device_of(network)
-    logits = np.empty(len(batches.reviews))
+    answers: list[Tensor] = []
     with closing(usual_threads(network)) as threads:
-        for number, batch in enumerate(batches):
+        for batch in batches:
             end_if_asked()
             with threads.step(batch.ids.numel()):
-                answers = network(batch.ids.to(device)).cpu().double().numpy()
-            if not number:
-                logits = np.empty((len(batches.reviews), *answers.shape[1:]))
-            logits[batch.rows] = answers
+                answers.append(network(batch.ids.to(device)))  # where they are: a GPU is waited for once, at the end
+    if not answers:
+        return np.empty(0)
+    in_batches = torch.cat(answers).cpu().double().numpy()
+    logits = np.empty_like(in_batches)
+    logits[np.concatenate(batches.rows)] = in_batches
     return logits
 
 

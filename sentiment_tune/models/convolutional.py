@@ -10,7 +10,7 @@ from torch.nn import functional
 from sentiment_tune.data.text import PADDING
 from sentiment_tune.models import kernels
 from sentiment_tune.models.kernels.filters import filter_answers, largest_answers
-from sentiment_tune.models.layers import Logits, Words, word_vectors
+from sentiment_tune.models.layers import Logits, Words, max_over_time, word_vectors
 from sentiment_tune.models.linear import Beside, LinearBeside, OwnShare
 from sentiment_tune.space import Doc, Embedding, Hidden, Range, Rate
 
@@ -37,18 +37,22 @@ class Phrases(nn.Module):
     def forward(self, words: Words, mask: Tensor) -> Tensor:
         """Answers to words, mask [batch, word]: [batch, word, filter], minus infinity where no word stands."""
         if kernels.apply_to(words.vectors):
-            return filter_answers(*words, mask, self.filters.weight, self.filters.bias)  # type: ignore[arg-type]
-        features = functional.pad(words.features.transpose(1, 2), (0, self.width - 1))
-        answers: Tensor = self.filters(features)
-        return answers.transpose(1, 2).masked_fill(~mask.unsqueeze(-1), float("-inf"))
+            weights: tuple[Tensor, Tensor] = (self.filters.weight, self.filters.bias)  # type: ignore[assignment]
+            return filter_answers(words.vectors, words.indices, mask, *weights)
+        return self._answers(words).masked_fill(~mask.unsqueeze(-1), float("-inf"))
 
     def strongest(self, words: Words, mask: Tensor) -> Tensor:
         """The largest of each filter's answers in each review, 0 if it has no word: [batch, filter]."""
-        if kernels.apply_to(words.vectors):
-            largest = largest_answers(*words, mask, self.filters.weight, self.filters.bias)  # type: ignore[arg-type]
-        else:
-            largest = self(words, mask).amax(1)
+        if not kernels.apply_to(words.vectors):
+            return max_over_time(self._answers(words), mask, mask.shape[0])
+        weights: tuple[Tensor, Tensor] = (self.filters.weight, self.filters.bias)  # type: ignore[assignment]
+        largest = largest_answers(words.vectors, words.indices, mask, *weights)
         return largest.masked_fill(~mask.any(1, keepdim=True), 0.0)
+
+    def _answers(self, words: Words) -> Tensor:
+        """Answers [batch, word, filter], by torch's own layer, to padding too."""
+        answers: Tensor = self.filters(functional.pad(words.features.transpose(1, 2), (0, self.width - 1)))
+        return answers.transpose(1, 2)
 
 
 class CNN(nn.Module):
@@ -99,7 +103,7 @@ class CNN(nn.Module):
 
     def own_logits(self, ids: Tensor) -> Tensor:
         """The network's own logits, without the linear model's."""
-        words, mask = Words.of(self.embedding, ids).with_dropout(self.dropout), ids != PADDING
+        words, mask = Words.of(self.embedding, ids, self.dropout), ids != PADDING
         strongest = torch.cat([phrases.strongest(words, mask) for phrases in self.branches], 1)  # type: ignore[operator]
         hidden = functional.relu(self.hidden(self.dropout(functional.relu(strongest))))
         return self.output(self.dropout(hidden))

@@ -84,8 +84,6 @@ class Embedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Logits [batch], or [batch, class], of word ids [batch, word], 0 after a review's end."""
         vectors, rows = (self.embedding, ids) if self.phrases is None else self.phrases(ids)
-        words = Words.of(vectors, rows)
-        counts = words.counts(rows != PADDING)  # [batch, distinct word]
-        average = words.sums(counts) / counts.sum(1, keepdim=True).clamp(min=1)
+        average = Words.of(vectors, rows).mean(rows != PADDING)
         hidden = functional.relu(self.hidden(self.dropout(average)))
         return self.output(self.dropout(hidden))

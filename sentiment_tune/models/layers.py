@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sentiment_tune.data.text import PADDING
 from sentiment_tune.models import kernels
@@ -14,40 +15,52 @@ class Words(NamedTuple):
     """The words of a batch: the vector of each distinct one, and which stands where.
 
     A batch of 64 reviews holds each of its words five times over. What depends on a word alone is computed once for
-    all its occurrences.
+    all its occurrences, on a CPU. A GPU, which would have to be waited for to know how many are distinct, takes all
+    words of the table for them.
 
     Attributes:
         vectors: [distinct word, feature].
         indices: [batch, word], rows of `vectors`.
+        placed: [batch, word, feature], each word's vector where it stands, if that has been looked up.
     """
 
     vectors: Tensor
     indices: Tensor
+    placed: Tensor | None = None
 
     @classmethod
-    def of(cls, embedding: nn.Embedding, ids: Tensor) -> "Words":
-        """The words of ids [batch, word]."""
+    def of(cls, embedding: nn.Embedding, ids: Tensor, dropout: nn.Dropout | None = None) -> "Words":
+        """The words of ids [batch, word]; dropout drops the same of a word's features at all its occurrences."""
         if torch.compiler.is_exporting():  # how many are distinct is not known beforehand
             return cls(embedding.weight, ids)
-        present = torch.zeros(embedding.num_embeddings, dtype=torch.bool, device=ids.device)
-        present[ids.flatten()] = True  # faster than torch.unique, which sorts
-        return cls(embedding(present.nonzero().squeeze(1)), (present.cumsum(0) - 1)[ids])
-
-    def with_dropout(self, dropout: nn.Dropout) -> "Words":
-        """The same words after dropout: it drops the same of a word's features at all its occurrences."""
-        return Words(dropout(self.vectors), self.indices)
+        if kernels.apply_to(ids):
+            present = torch.zeros(embedding.num_embeddings, dtype=torch.bool)
+            present[ids.flatten()] = True  # faster than torch.unique, which sorts
+            vectors, indices = embedding(present.nonzero().squeeze(1)), (present.cumsum(0) - 1)[ids]
+            return cls(dropout(vectors) if dropout else vectors, indices)
+        if dropout is None:
+            return cls(embedding.weight, ids)
+        table = dropout(embedding.weight)
+        return cls(table, ids, functional.embedding(ids, table, embedding.padding_idx))
 
     @classmethod
     def each(cls, features: Tensor) -> "Words":
         """Words [batch, word, feature] that are all distinct."""
         batch, word, _ = features.shape
         indices = torch.arange(batch * word, device=features.device).reshape(batch, word)
-        return cls(features.flatten(0, 1), indices)
+        return cls(features.flatten(0, 1), indices, features)
 
     @property
     def features(self) -> Tensor:
         """Each word's vector where it stands: [batch, word, feature]."""
-        return self.vectors[self.indices]
+        return self.vectors[self.indices] if self.placed is None else self.placed
+
+    def reordered(self, order: Tensor) -> "Words":
+        """The words that stand at these places of each review: order [batch, word]."""
+        placed = None if kernels.apply_to(self.vectors) else self.placed  # a kernel looks up itself
+        if placed is not None:
+            placed = placed.gather(1, order.unsqueeze(-1).expand_as(placed))
+        return Words(self.vectors, self.indices.gather(1, order), placed)
 
     def counts(self, mask: Tensor) -> Tensor:
         """How often each distinct word stands in each review: mask [batch, word] -> [batch, distinct word]."""
@@ -59,6 +72,13 @@ class Words(NamedTuple):
         if kernels.apply_to(self.vectors) and not amounts.requires_grad:
             return weighted_sums(amounts, self.vectors)
         return amounts @ self.vectors
+
+    def mean(self, mask: Tensor) -> Tensor:
+        """The mean of a review's vectors, zeros if it has no word: mask [batch, word] -> [batch, feature]."""
+        if kernels.apply_to(self.vectors) or torch.compiler.is_exporting():
+            counts = self.counts(mask)  # [batch, distinct word]
+            return self.sums(counts) / counts.sum(1, keepdim=True).clamp(min=1)
+        return functional.embedding_bag(self.indices, self.vectors, mode="mean", padding_idx=PADDING)
 
 
 class Logits(nn.Linear):

@@ -37,12 +37,12 @@ class Direction(nn.Module):
         if not self.backward:
             return self._run(words)
         order = _last_word_first(mask)
-        states = self._run(Words(words.vectors, words.indices.gather(1, order)))
+        states = self._run(words.reordered(order))
         return states.gather(1, order.unsqueeze(-1).expand_as(states))
 
     def _run(self, words: Words) -> Tensor:
         if kernels.apply_to(words.vectors) and has_kernel(self.cell, len(words.indices)):
-            return run_cell(self.cell, *words)
+            return run_cell(self.cell, words.vectors, words.indices)
         features = words.features
         if torch.compiler.is_exporting():
             return scan_cell(self.cell, features)
@@ -185,7 +185,7 @@ class RNN(nn.Module):
     def own_logits(self, ids: Tensor) -> Tensor:
         """The network's own logits, without the linear model's."""
         segments = split_into_segments(ids, self.segment)
-        words, mask = Words.of(self.embedding, segments).with_dropout(self.dropout), segments != PADDING
+        words, mask = Words.of(self.embedding, segments, self.dropout), segments != PADDING
         strongest = max_over_time(self.states(words, mask), mask, ids.shape[0])
         return self.output(self.dropout(strongest))
 
@@ -259,7 +259,7 @@ class CNNLSTM(nn.Module):
 
     def own_logits(self, ids: Tensor) -> Tensor:
         """The network's own logits, without the linear model's."""
-        words, mask = Words.of(self.embedding, ids).with_dropout(self.dropout), ids != PADDING
+        words, mask = Words.of(self.embedding, ids, self.dropout), ids != PADDING
         answers = max_pool(self.phrases(words, mask), self.pool)
         mask = max_pool(mask.unsqueeze(-1), self.pool).squeeze(-1)
         states = self.states(Words.each(self.dropout(functional.relu(answers))), mask)

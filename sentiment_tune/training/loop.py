@@ -11,15 +11,16 @@ Everything random in an epoch comes from the seed and the epoch's number, so an 
 import copy
 import math
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sentiment_tune.data.batches import Batches, evaluation_batches, make_batches, shuffle_by_length
+from sentiment_tune.data.batches import Batches, evaluation_batches, make_batches, shuffle_by_length, to_device
 from sentiment_tune.data.corpus import Reviews
 from sentiment_tune.data.text import TextConfig
 from sentiment_tune.errors import DivergenceError
@@ -31,7 +32,9 @@ from sentiment_tune.signals import end_if_asked
 from sentiment_tune.training.balance import class_weights
 from sentiment_tune.training.checkpoint import Checkpoints
 from sentiment_tune.training.config import TrainConfig
-from sentiment_tune.training.step import TrainStep, count_correct
+from sentiment_tune.training.step import TrainStep
+
+ASKED_TOGETHER = 64  # steps whose losses a GPU is asked for at once: it would have to be waited for after each
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def fit(
         while (number := progress.epoch) <= config.epochs:
             progress.start_clock()
             batches = batches.reordered(shuffle_by_length(np.random.default_rng([seed, number])), config.batch)
-            with seeded(seed, number, device=device):
+            with seeded(seed, number, device=device), train_step.place():
                 loss, accuracy = train_epoch(progress, batches, train, config, listener)
             train_step.swap_average()
             measured = _measure(network, validation_batches, validation, config, number)
@@ -146,19 +149,14 @@ def train_epoch(
     progress.resume_random_numbers(device)
     for step, batch in enumerate(batches.after(progress.sums.steps), progress.sums.steps + 1):
         end_if_asked()
-        targets = torch.from_numpy(reviews.labels[batch.rows].astype(kind)).to(device)
+        targets = to_device(reviews.labels[batch.rows].astype(kind), device)
         learning_rate = config.rate_at(epoch - 1 + (step - 0.5) / len(batches))
         with progress.threads.step(batch.ids.numel()):
-            loss, logits = train_step(batch.ids, targets, learning_rate)
-        if not math.isfinite(loss):
-            raise DivergenceError(
-                f"the loss became {loss} in epoch {epoch}, step {step}, at learning rate {learning_rate:g}; "
-                "try a smaller learning_rate"
-            )
-        progress.sums.add(loss * len(targets), count_correct(logits, targets), len(targets))
-        progress.end_step(device)
+            loss, correct = train_step(batch.ids, targets, learning_rate)
+        progress.end_step(StepOutcome(loss, correct, len(targets), learning_rate), device)
         listener(StepEnd(epoch, step, len(batches)))
-    return progress.sums.loss / progress.sums.reviews, progress.sums.correct / progress.sums.reviews
+    sums = progress.summed_up()
+    return sums.loss / sums.reviews, sums.correct / sums.reviews
 
 
 def early_stopping(epochs: Iterable[EpochRecord], patience: int) -> Iterator[EpochRecord]:
@@ -205,6 +203,15 @@ class BestWeights:
         return self.epoch
 
 
+class StepOutcome(NamedTuple):
+    """What a step came to, perhaps on a GPU that has still to compute it."""
+
+    loss: Tensor  # []
+    correct: Tensor  # [], of the reviews
+    reviews: int
+    learning_rate: float
+
+
 @dataclass
 class Sums:
     """Over the steps of an epoch that are done."""
@@ -214,11 +221,20 @@ class Sums:
     correct: int = 0
     reviews: int = 0
 
-    def add(self, loss: float, correct: int, reviews: int) -> None:
-        self.steps += 1
-        self.loss += loss
-        self.correct += correct
-        self.reviews += reviews
+    def add(self, outcomes: Sequence[StepOutcome], epoch: int) -> None:
+        """Add what steps came to, waiting for it; DivergenceError at the first whose loss is not finite."""
+        losses = torch.stack([outcome.loss for outcome in outcomes]).tolist()
+        correct = torch.stack([outcome.correct for outcome in outcomes]).tolist()
+        for outcome, loss, right in zip(outcomes, losses, correct, strict=True):
+            self.steps += 1
+            if not math.isfinite(loss):
+                raise DivergenceError(
+                    f"the loss became {loss} in epoch {epoch}, step {self.steps}, at learning rate "
+                    f"{outcome.learning_rate:g}; try a smaller learning_rate"
+                )
+            self.loss += loss * outcome.reviews
+            self.correct += right
+            self.reviews += outcome.reviews
 
 
 class Progress:
@@ -228,6 +244,8 @@ class Progress:
         self.train_step, self.threads = train_step, threads
         self.records: list[EpochRecord] = []  # of the epochs that have ended
         self.sums = Sums()  # of the epoch under way
+        self._outcomes: list[StepOutcome] = []  # of its latest steps, which have still to be added
+        self._together = 1 if train_step.waits else ASKED_TOGETHER
         self._best, self._checkpoints = best, checkpoints
         self._random: Mapping[str, Tensor] = {}  # where the generators go on, within an epoch that was cut off
         self._earlier_seconds = 0.0  # of that epoch
@@ -247,10 +265,21 @@ class Progress:
         """Count the epoch's seconds from now on."""
         self._started = time.perf_counter()
 
-    def end_step(self, device: torch.device) -> None:
-        """Keep where a step has led, if it is time to."""
-        if self._checkpoints and self._checkpoints.is_due():
+    def end_step(self, outcome: StepOutcome, device: torch.device) -> None:
+        """Take what a step came to, and keep where it has led, if it is time to."""
+        self._outcomes.append(outcome)
+        is_due = self._checkpoints and self._checkpoints.is_due()
+        if is_due or len(self._outcomes) >= self._together:
+            self.summed_up()
+        if self._checkpoints and is_due:
             self._save(self._checkpoints, random_states(device))
+
+    def summed_up(self) -> Sums:
+        """The sums over all steps of the epoch so far; DivergenceError at the first whose loss is not finite."""
+        if self._outcomes:
+            self.sums.add(self._outcomes, self.epoch)
+            self._outcomes = []
+        return self.sums
 
     def end_epoch(self, record: EpochRecord) -> None:
         """Begin the next epoch, and keep where this one has led."""

@@ -27,8 +27,8 @@ class AdamW:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """One step for each parameter that has a gradient."""
+    def step(self, learning_rate: float | Tensor, divisor: Tensor | None = None, skip: Tensor | None = None) -> None:
+        """One step for each parameter that has a gradient, which is divided by `divisor`; none if `skip` is 1."""
         moved = [
             (parameter, memory)
             for parameter, memory in zip(self._parameters, self.state, strict=True)
@@ -47,6 +47,8 @@ class AdamW:
             [],
             step,
             fused=True,
+            grad_scale=divisor,
+            found_inf=skip,
             decoupled_weight_decay=True,
             amsgrad=False,
             beta1=0.9,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.optim.swa_utils import AveragedModel
 
 from sentiment_tune.data.text import PADDING, UNKNOWN
+from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.training.config import TrainConfig
+from sentiment_tune.training.graphs import RecordedStep, Step
 from sentiment_tune.training.optimizer import MEMORY, AdamW
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -28,26 +30,57 @@ class TrainStep:
         self._config = config
         self._parameters = list(network.parameters())
         self._optimizer = AdamW(self._parameters, config.weight_decay)
+        device = self._parameters[0].device
+        self.waits = device.type != "cuda"  # to know each step's loss before the next
+        self._diverged = torch.zeros((), device=device)  # 1 after a loss that is not finite
+        # What adversarial training does waits for the GPU, and what a user's own network does is not known.
+        recordable = not self.waits and not config.adversarial and type(network) in NETWORKS.values()
+        self._recorded = RecordedStep(self._step, device) if recordable else None
 
-    def __call__(self, ids: Tensor, targets: Tensor, learning_rate: float) -> tuple[float, Tensor]:
-        """Loss and logits before the step, of ids [batch, word] and targets [batch], as of `mean_loss`.
+    def __call__(self, ids: Tensor, targets: Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
+        """Mean loss before the step and number of right answers, of ids [batch, word] and targets as of `mean_loss`.
 
-        A loss that is not finite changes no weight.
+        A loss that is not finite changes no weight. Nor does any step after it where a step does not wait to know its
+        loss: what a GPU has computed is asked for later, while it goes on.
         """
+        rate = learning_rate if self.waits else torch.full((), learning_rate, device=ids.device)
+        step: Step = self._recorded or self._step
+        outcome = step(ids, targets, rate)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        return outcome
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """The block in which steps are made."""
+        with self._recorded.stream() if self._recorded else nullcontext():
+            yield
+
+    def _step(self, ids: Tensor, targets: Tensor, learning_rate: float | Tensor) -> tuple[Tensor, Tensor]:
         ids = drop_words(ids, self._config.word_dropout)
         self._optimizer.zero_grad()
         logits = self._forward(ids)
-        loss = accumulate_gradient(logits, targets, self._class_weights)
-        if not math.isfinite(loss):
-            return loss, logits
+        loss = mean_loss(logits, targets, self._class_weights)
+        outcome = loss.detach(), count_correct(logits.detach(), targets)
+        if self.waits and not math.isfinite(loss.item()):
+            return outcome
+        loss.backward()  # type: ignore[no-untyped-call]
         if self._config.adversarial:
             with adversarial_perturbation(self.network, self._config.adversarial):
-                accumulate_gradient(self._forward(ids), targets, self._class_weights)
-        clip_gradient(self._parameters, self._config.clip)
-        self._optimizer.step(learning_rate)
-        if self.average is not None:
-            self.average.update_parameters(self.network)
-        return loss, logits
+                self._add_gradient(ids, targets)
+        if self.waits:
+            clip_gradient(self._parameters, self._config.clip)
+            self._optimizer.step(learning_rate)
+        else:
+            self._diverged.masked_fill_(~loss.detach().isfinite(), 1.0)
+            self._optimizer.step(learning_rate, excess(self._parameters, self._config.clip), self._diverged)
+        return outcome
+
+    def _add_gradient(self, ids: Tensor, targets: Tensor) -> None:
+        """Add another gradient to that of the weights, if its loss is finite."""
+        loss = mean_loss(self._forward(ids), targets, self._class_weights)
+        if not self.waits or math.isfinite(loss.item()):
+            loss.backward()  # type: ignore[no-untyped-call]
 
     def _forward(self, ids: Tensor) -> Tensor:
         """Logits under automatic mixed precision where the config says so; bfloat16 needs no loss scaling."""
@@ -137,20 +170,11 @@ def mean_loss(logits: Tensor, targets: Tensor, class_weights: Tensor | None = No
     return (cross_entropy(logits, targets, reduction="none") * weights).mean()
 
 
-def count_correct(logits: Tensor, targets: Tensor) -> int:
-    """How many reviews are predicted to be what they are; logits and targets as of `mean_loss`."""
+def count_correct(logits: Tensor, targets: Tensor) -> Tensor:
+    """How many reviews are predicted to be what they are: [], of logits and targets as of `mean_loss`."""
     if logits.ndim == 1:
-        return int(((logits > 0) == (targets > 0.5)).sum())
-    return int((logits.argmax(1) == targets).sum())
-
-
-def accumulate_gradient(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> float:
-    """The mean loss, whose gradient is added to that of the weights if it is finite."""
-    loss = mean_loss(logits, targets, class_weights)
-    value = loss.item()
-    if math.isfinite(value):
-        loss.backward()  # type: ignore[no-untyped-call]
-    return value
+        return ((logits > 0) == (targets > 0.5)).sum()
+    return (logits.argmax(1) == targets).sum()
 
 
 @contextmanager
@@ -186,6 +210,12 @@ def clip_gradient(parameters: Sequence[Tensor], largest: float) -> None:
     norm = total_norm([weight.grad for weight in parameters if weight.grad is not None])
     if norm > largest:
         nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+
+
+def excess(parameters: Sequence[Tensor], largest: float) -> Tensor:
+    """How many times as long as it may be a gradient is, 1 where it is not too long: [], nothing is waited for."""
+    norm = nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None])
+    return (norm / largest).clamp(min=1.0)
 
 
 def total_norm(tensors: Iterable[Tensor]) -> Tensor:
