@@ -39,19 +39,24 @@ class Phrases(nn.Module):
         if kernels.apply_to(words.vectors):
             weights: tuple[Tensor, Tensor] = (self.filters.weight, self.filters.bias)  # type: ignore[assignment]
             return filter_answers(words.vectors, words.indices, mask, *weights)
-        return self._answers(words).masked_fill(~mask.unsqueeze(-1), float("-inf"))
+        return self._answers(words)[:, : mask.shape[1]].masked_fill(~mask.unsqueeze(-1), float("-inf"))
 
     def strongest(self, words: Words, mask: Tensor) -> Tensor:
         """The largest of each filter's answers in each review, 0 if it has no word: [batch, filter]."""
         if not kernels.apply_to(words.vectors):
-            return max_over_time(self._answers(words), mask, mask.shape[0])
+            answers = self._answers(words)
+            return max_over_time(answers, functional.pad(mask, (0, answers.shape[1] - mask.shape[1])), mask.shape[0])
         weights: tuple[Tensor, Tensor] = (self.filters.weight, self.filters.bias)  # type: ignore[assignment]
         largest = largest_answers(words.vectors, words.indices, mask, *weights)
         return largest.masked_fill(~mask.any(1, keepdim=True), 0.0)
 
     def _answers(self, words: Words) -> Tensor:
-        """Answers [batch, word, filter], by torch's own layer, to padding too."""
-        answers: Tensor = self.filters(functional.pad(words.features.transpose(1, 2), (0, self.width - 1)))
+        """Answers [batch, word, filter], by torch's own layer, to padding and beyond too."""
+        features = words.features
+        missing = self.width - 1 - (features.shape[1] - words.indices.shape[1])
+        if missing > 0:  # a copy, in another order of memory than cuDNN likes
+            features = functional.pad(features, (0, 0, 0, missing))
+        answers: Tensor = self.filters(features.transpose(1, 2))
         return answers.transpose(1, 2)
 
 
@@ -87,6 +92,7 @@ class CNN(nn.Module):
         super().__init__()
         self.ngrams = LinearBeside(vocabulary, ngrams, own_share, classes) if ngrams else None
         self.embedding = word_vectors(vocabulary, embedding)
+        self.beyond = shortest + branches - 2  # words that the widest filters read behind a review's last
         self.branches = nn.ModuleList(Phrases(embedding, filters, shortest + more) for more in range(branches))
         self.hidden = nn.Linear(filters * branches, hidden)
         self.dropout = nn.Dropout(dropout)
@@ -103,7 +109,7 @@ class CNN(nn.Module):
 
     def own_logits(self, ids: Tensor) -> Tensor:
         """The network's own logits, without the linear model's."""
-        words, mask = Words.of(self.embedding, ids, self.dropout), ids != PADDING
+        words, mask = Words.of(self.embedding, ids, self.dropout, self.beyond), ids != PADDING
         strongest = torch.cat([phrases.strongest(words, mask) for phrases in self.branches], 1)  # type: ignore[operator]
         hidden = functional.relu(self.hidden(self.dropout(functional.relu(strongest))))
         return self.output(self.dropout(hidden))

@@ -21,7 +21,8 @@ class Words(NamedTuple):
     Attributes:
         vectors: [distinct word, feature].
         indices: [batch, word], rows of `vectors`.
-        placed: [batch, word, feature], each word's vector where it stands, if that has been looked up.
+        placed: [batch, word, feature], each word's vector where it stands, padding's behind the last ones, if they
+            have been looked up.
     """
 
     vectors: Tensor
@@ -29,8 +30,11 @@ class Words(NamedTuple):
     placed: Tensor | None = None
 
     @classmethod
-    def of(cls, embedding: nn.Embedding, ids: Tensor, dropout: nn.Dropout | None = None) -> "Words":
-        """The words of ids [batch, word]; dropout drops the same of a word's features at all its occurrences."""
+    def of(cls, embedding: nn.Embedding, ids: Tensor, dropout: nn.Dropout | None = None, beyond: int = 0) -> "Words":
+        """The words of ids [batch, word]; dropout drops the same of a word's features at all its occurrences.
+
+        Where words are placed, the vector of padding follows them so many times.
+        """
         if torch.compiler.is_exporting():  # how many are distinct is not known beforehand
             return cls(embedding.weight, ids)
         if kernels.apply_to(ids):
@@ -41,7 +45,8 @@ class Words(NamedTuple):
         if dropout is None:
             return cls(embedding.weight, ids)
         table = dropout(embedding.weight)
-        return cls(table, ids, functional.embedding(ids, table, embedding.padding_idx))
+        read = functional.pad(ids, (0, beyond), value=PADDING)
+        return cls(table, ids, functional.embedding(read, table, embedding.padding_idx))
 
     @classmethod
     def each(cls, features: Tensor) -> "Words":
@@ -118,7 +123,7 @@ def max_over_time(features: Tensor, mask: Tensor, reviews: int) -> Tensor:
     features [row, word, feature], mask [row, word] of bool -> [review, feature]; 0 for a review without a word.
     """
     with torch.no_grad():
-        largest_at = features.masked_fill(~mask.unsqueeze(-1), float("-inf")).max(1, keepdim=True).indices
+        largest_at = torch.where(mask.unsqueeze(-1), features, float("-inf")).max(1, keepdim=True).indices
     largest = features.gather(1, largest_at).masked_fill(~mask.any(1).reshape(-1, 1, 1), float("-inf"))
     largest = largest.reshape(reviews, -1, features.shape[2]).amax(1)
     return largest.masked_fill(~mask.reshape(reviews, -1).any(1, keepdim=True), 0.0)

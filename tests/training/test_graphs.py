@@ -1,0 +1,107 @@
+"""What a GPU is given to do: nothing waits for it within an epoch, and steps are recorded and played again."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sentiment_tune.errors import DivergenceError
+from sentiment_tune.events import Event
+from sentiment_tune.models import kernels
+from sentiment_tune.space import Value
+from sentiment_tune.training.config import TrainConfig
+from sentiment_tune.training.graphs import RecordedStep
+from sentiment_tune.training.loop import EpochRecord, fit
+from sentiment_tune.training.step import TrainStep
+from support import BATTERY, READING, a_means_positive, built, toy
+
+RECIPE = TrainConfig(epochs=3, batch=16, learning_rate=0.01, warmup=0.0, clip=0.1, word_dropout=0.1)
+TRAIN, VALIDATION = toy(a_means_positive, 128), toy(a_means_positive, 64, seed=2)
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A CPU is asked for nothing within an epoch, and has none of its own kernels."""
+    create = TrainStep.__init__
+
+    def never_waiting(self: TrainStep, *arguments: Any) -> None:
+        create(self, *arguments)
+        self.waits = False
+
+    monkeypatch.setattr(TrainStep, "__init__", never_waiting)
+    with kernels.disabled():
+        yield
+
+
+def train(name: str, variant: dict[str, Value], device: str = "cpu") -> tuple[list[EpochRecord], dict[str, Tensor]]:
+    """The epochs of a training without dropout, and the weights after it."""
+    network = built(name, variant).to(device)
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # its random numbers are another's for a table of all words
+    epochs = list(fit(network, TRAIN, VALIDATION, RECIPE, READING, 1))
+    return epochs, {key: tensor.cpu() for key, tensor in network.state_dict().items()}
+
+
+@BATTERY
+def test_steps_that_nothing_waits_for_lead_where_others_do(
+    name: str, variant: dict[str, Value], request: pytest.FixtureRequest
+) -> None:
+    waited_for = train(name, variant)
+    request.getfixturevalue("as_on_a_gpu")
+    epochs, weights = train(name, variant)
+    for one, other in zip(waited_for[0], epochs, strict=True):
+        assert (one.train_loss, one.val_loss) == pytest.approx((other.train_loss, other.val_loss), rel=1e-3)
+    for key, tensor in waited_for[1].items():
+        torch.testing.assert_close(tensor, weights[key], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_a_loss_that_is_not_finite_is_told_later_and_ends_all_learning_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, steps = built("embedding", {}), []
+    forward = type(network).forward
+
+    def poisoned(self: nn.Module, ids: Tensor) -> Tensor:
+        return forward(self, ids) * (float("inf") if len(steps) == 2 else 1.0)
+
+    def keep_weights(_: Event) -> None:
+        steps.append({key: tensor.clone() for key, tensor in network.state_dict().items()})
+
+    monkeypatch.setattr(type(network), "forward", poisoned)
+    with pytest.raises(DivergenceError, match=r"the loss became (nan|inf) in epoch 1, step 3, at learning rate"):
+        list(fit(network, TRAIN, VALIDATION, RECIPE, READING, 1, keep_weights))
+    assert len(steps) == len(TRAIN) // RECIPE.batch  # all of the epoch, for nothing was asked for before its end
+    for key, tensor in steps[1].items():
+        assert tensor.equal(steps[-1][key])
+        assert tensor.isfinite().all()
+
+
+@on_a_gpu
+@BATTERY
+def test_a_step_that_is_played_again_is_the_step_as_it_is_written(
+    name: str, variant: dict[str, Value], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = train(name, variant, "cuda")
+    monkeypatch.setattr(RecordedStep, "_record", lambda *_: None)
+    written = train(name, variant, "cuda")
+    assert [epoch.train_loss for epoch in recorded[0]] == [epoch.train_loss for epoch in written[0]]
+    for key, tensor in written[1].items():
+        torch.testing.assert_close(tensor, recorded[1][key])
+
+
+@on_a_gpu
+def test_a_step_that_waits_for_the_gpu_is_not_recorded_and_goes_on() -> None:
+    device = torch.device("cuda")
+    total = torch.zeros((), device=device)
+
+    def step(amount: Tensor) -> tuple[Tensor, Tensor]:
+        total.add_(amount.item())  # which no recording can know
+        return total.clone(), amount.clone()
+
+    recorded = RecordedStep(step, device)
+    with recorded.stream():
+        answers = [recorded(torch.tensor(float(number)))[0] for number in range(5)]
+    assert [answer.item() for answer in answers] == [0, 1, 3, 6, 10]
