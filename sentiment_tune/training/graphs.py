@@ -4,12 +4,16 @@ The kernels of a step of a small network take a GPU less time than it takes Pyth
 the same kernels for all batches of a shape, which is how many reviews and how many words, and there are few of those.
 """
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from sentiment_tune.errors import InputError
+from sentiment_tune.models import kernels
 
 MOST = 128  # recorded shapes; all share one piece of memory, but each has its own for what goes in
 
@@ -28,13 +32,11 @@ class Recording(NamedTuple):
 class RecordedStep:
     """A step on a GPU, recorded the second time that its inputs have the shapes they have.
 
-    The first time it is computed as it is written, when libraries choose their ways and memory is taken. One that
-    cannot be recorded, since something in it waits for the GPU, is always computed so.
+    The first time it is computed as it is written, when libraries choose their ways and memory is taken.
     """
 
-    def __init__(self, step: Step, device: torch.device):
-        """`step` makes tensors of tensors on the device; what else it changes, it changes in place."""
-        self._step, self._device = step, device
+    def __init__(self, device: torch.device):
+        self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # the usual one cannot be recorded
         self._pool = torch.cuda.graph_pool_handle()
         self._recordings: dict[Sequence[torch.Size], Recording | None] = {}
@@ -51,32 +53,52 @@ class RecordedStep:
         finally:
             outside.wait_stream(self._stream)
 
-    def __call__(self, *inputs: Tensor) -> Outcome:
-        """What the step makes of tensors on any device."""
+    def __call__(self, step: Step, *inputs: Tensor) -> Outcome:
+        """What the step, always the same one, makes of tensors; whatever else it changes, it changes in place.
+
+        InputError if something in it cannot be recorded, such as waiting for what the GPU has computed.
+        """
         shapes = tuple(tensor.shape for tensor in inputs)
         if shapes in self._recordings and self._recordings[shapes] is None and self._records:
-            self._recordings[shapes] = self._record(inputs)
+            self._recordings[shapes] = self._record(step, inputs)
         recording = self._recordings.get(shapes)
         if recording is None:
             if len(self._recordings) < MOST:
                 self._recordings.setdefault(shapes)
-            return self._step(*(tensor.to(self._device, non_blocking=True) for tensor in inputs))
+            return step(*(tensor.to(self._device, non_blocking=True) for tensor in inputs))
         for memory, tensor in zip(recording.inputs, inputs, strict=True):
             memory.copy_(tensor, non_blocking=True)
         recording.graph.replay()
         one, other = recording.outputs
         return one.clone(), other.clone()  # the next recording to be played may write there
 
-    def _record(self, inputs: Sequence[Tensor]) -> Recording | None:
+    def _record(self, step: Step, inputs: Sequence[Tensor]) -> Recording | None:
+        """None if there is no memory for it, say: then there may be enough for the step alone."""
         graph = torch.cuda.CUDAGraph()
         own = tuple(torch.empty_like(tensor, device=self._device) for tensor in inputs)
-        try:
+        with _nothing_collected():
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
-                outputs = self._step(*own)
-            finally:
+                outputs = step(*own)
+            except RuntimeError:
+                self._records = False
+            try:
                 graph.capture_end()
-        except RuntimeError:  # computed as it is written it may well be possible, and if not, that will say why
-            self._records = False
-            return None
-        return Recording(graph, own, outputs)
+            except RuntimeError as error:  # which leaves torch's random numbers unusable
+                raise InputError(
+                    f"this GPU, with torch {torch.__version__}, does not record a training step ({error:.200}): set "
+                    f"{kernels.VARIABLE}=off to have each computed as it is written"
+                ) from error
+        return Recording(graph, own, outputs) if self._records else None
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """A block in which no garbage is collected: an earlier training's recordings in it would spoil the new one."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

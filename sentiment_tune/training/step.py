@@ -10,9 +10,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.optim.swa_utils import AveragedModel
 
 from sentiment_tune.data.text import PADDING, UNKNOWN
+from sentiment_tune.models import kernels
 from sentiment_tune.models.registry import NETWORKS
 from sentiment_tune.training.config import TrainConfig
-from sentiment_tune.training.graphs import RecordedStep, Step
+from sentiment_tune.training.graphs import RecordedStep
 from sentiment_tune.training.optimizer import MEMORY, AdamW
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -34,8 +35,8 @@ class TrainStep:
         self.waits = device.type != "cuda"  # to know each step's loss before the next
         self._diverged = torch.zeros((), device=device)  # 1 after a loss that is not finite
         # What adversarial training does waits for the GPU, and what a user's own network does is not known.
-        recordable = not self.waits and not config.adversarial and type(network) in NETWORKS.values()
-        self._recorded = RecordedStep(self._step, device) if recordable else None
+        is_known = type(network) in NETWORKS.values() and not config.adversarial and kernels.are_enabled()
+        self._recorded = RecordedStep(device) if is_known and not self.waits else None
 
     def __call__(self, ids: Tensor, targets: Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
         """Mean loss before the step and number of right answers, of ids [batch, word] and targets as of `mean_loss`.
@@ -43,9 +44,13 @@ class TrainStep:
         A loss that is not finite changes no weight. Nor does any step after it where a step does not wait to know its
         loss: what a GPU has computed is asked for later, while it goes on.
         """
-        rate = learning_rate if self.waits else torch.full((), learning_rate, device=ids.device)
-        step: Step = self._recorded or self._step
-        outcome = step(ids, targets, rate)
+        if self.waits:
+            outcome = self._step(ids, targets, learning_rate)
+        else:
+            rate = torch.full((), learning_rate, device=ids.device)
+            outcome = (
+                self._recorded(self._step, ids, targets, rate) if self._recorded else self._step(ids, targets, rate)
+            )
         if self.average is not None:
             self.average.update_parameters(self.network)
         return outcome

@@ -1,5 +1,6 @@
 """What a GPU is given to do: nothing waits for it within an epoch, and steps are recorded and played again."""
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sentiment_tune.errors import DivergenceError
+from sentiment_tune.errors import DivergenceError, InputError
 from sentiment_tune.events import Event
 from sentiment_tune.models import kernels
 from sentiment_tune.space import Value
@@ -61,7 +62,8 @@ def test_steps_that_nothing_waits_for_lead_where_others_do(
 
 @pytest.mark.usefixtures("as_on_a_gpu")
 def test_a_loss_that_is_not_finite_is_told_later_and_ends_all_learning_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, steps = built("embedding", {}), []
+    network = built("embedding", {})
+    steps: list[dict[str, Tensor]] = []
     forward = type(network).forward
 
     def poisoned(self: nn.Module, ids: Tensor) -> Tensor:
@@ -93,15 +95,24 @@ def test_a_step_that_is_played_again_is_the_step_as_it_is_written(
 
 
 @on_a_gpu
-def test_a_step_that_waits_for_the_gpu_is_not_recorded_and_goes_on() -> None:
-    device = torch.device("cuda")
-    total = torch.zeros((), device=device)
+def test_a_step_that_waits_for_the_gpu_is_refused() -> None:
+    recorded = RecordedStep(torch.device("cuda"))
 
     def step(amount: Tensor) -> tuple[Tensor, Tensor]:
-        total.add_(amount.item())  # which no recording can know
-        return total.clone(), amount.clone()
+        return amount + amount.item(), amount
 
-    recorded = RecordedStep(step, device)
+    one = torch.ones((), device="cuda")
     with recorded.stream():
-        answers = [recorded(torch.tensor(float(number)))[0] for number in range(5)]
-    assert [answer.item() for answer in answers] == [0, 1, 3, 6, 10]
+        assert recorded(step, one)[0].item() == 2
+        with pytest.raises(InputError, match="set SENTIMENT_TUNE_KERNELS=off to have each computed"):
+            recorded(step, one)
+
+
+@on_a_gpu
+def test_recordings_of_a_training_that_has_ended_do_not_spoil_another() -> None:
+    for _ in range(4):
+        network = built("embedding", {}).to("cuda")
+        epochs = fit(network, TRAIN, VALIDATION, RECIPE, READING, 1)
+        left_behind = [epochs, next(epochs)]
+        left_behind.append(left_behind)  # which is garbage to be collected
+    gc.collect()

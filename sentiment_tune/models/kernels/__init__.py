@@ -3,7 +3,8 @@
 Some are faster; `pieces`, `products` and the LSTM's are there so that the last bits do not tell the number of threads.
 
 One switch turns all of them off, `with kernels.disabled():` in a program or SENTIMENT_TUNE_KERNELS=off around one; then
-torch's own layers are used, as they are on a GPU and in an exported program. docs/benchmarks.md has a measured row for
+torch's own layers are used, as they are on a GPU and in an exported program. It also turns off what a GPU does beyond
+torch's own, `training.graphs`. docs/benchmarks.md has a measured row for
 each that is there for speed.
 """
 
@@ -29,7 +30,11 @@ def disabled() -> Iterator[None]:
         _enabled.reset(token)
 
 
+def are_enabled() -> bool:
+    """Whether they are not turned off."""
+    return _enabled.get() and os.environ.get(VARIABLE) != "off"
+
+
 def apply_to(tensor: Tensor) -> bool:
     """Whether what is computed of this tensor may be computed by a kernel."""
-    switched_on = _enabled.get() and os.environ.get(VARIABLE) != "off"
-    return switched_on and tensor.device.type == "cpu" and not torch.compiler.is_exporting()
+    return are_enabled() and tensor.device.type == "cpu" and not torch.compiler.is_exporting()
