@@ -89,8 +89,8 @@ def fit(
     """Train `network` in place, on the device it is on, and yield each epoch's record when the epoch ends.
 
     The validation reviews are only measured; the listener hears of each step. Raises DivergenceError at the first step
-    whose loss is not finite, on a GPU up to 64 steps after it, and after the first epoch whose answers to the validation
-    reviews are not.
+    whose loss is not finite, on a GPU up to 64 steps after it, and after the first epoch whose answers to the
+    validation reviews are not.
 
     With checkpoints it goes on from the last one and ends as if it had never been cut off; the `best` weights are kept
     with its own. The epochs that are behind it then are yielded again, as they were.
