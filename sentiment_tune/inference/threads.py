@@ -6,11 +6,15 @@ one that has none. So steps are timed, with more threads and with fewer, all the
 It changes no weight and no answer: the networks that take part compute the same with any number (see `models.kernels`).
 """
 
+import math
+import platform
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from statistics import median
 from weakref import WeakKeyDictionary
 
@@ -81,12 +85,24 @@ def choice_of(network: nn.Module, threads: int = 0) -> Threads:
     built_in = type(network) in NETWORKS.values() and kernels.apply_to(next(network.parameters()))
     if threads or not built_in or not _is_main():
         return Threads((allowed,))
-    if any(isinstance(layer, nn.RNN | nn.GRU) for layer in network.modules()):
-        allowed = min(allowed, 2)  # three would cut the products of their steps at other places
-    halves = [allowed]
+    halves = [int(min(allowed, most_threads(network)))]
     while halves[-1] > 1:
         halves.append(halves[-1] // 2)
     return Threads(tuple(halves))
+
+
+def most_threads(network: nn.Module) -> float:
+    """Up to how many threads MKL cuts the network's products at the same places."""
+    steps = any(isinstance(layer, nn.RNN | nn.GRU) for layer in network.modules())
+    return math.inf if is_intel() and not steps else 2
+
+
+@cache
+def is_intel() -> bool:
+    """Whether the processor is one for which MKL was made: on others it takes other ways."""
+    facts = Path("/proc/cpuinfo")
+    told = facts.read_text(errors="replace") if facts.is_file() else platform.processor()
+    return "GenuineIntel" in told
 
 
 def usual_threads(network: nn.Module) -> Threads:

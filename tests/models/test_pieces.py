@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sentiment_tune.inference.threads import most_threads
 from sentiment_tune.models import registry as models
 from sentiment_tune.models.kernels import pieces
 from sentiment_tune.models.kernels.products import linear, summed, weighted_sums
@@ -44,9 +45,8 @@ def test_a_step_is_the_same_with_any_number_of_threads(name: str, variant: dict[
         network = models.create_network(name, WORDS, resolve(models.network_class(name), variant), 2)
         if hasattr(network, "prepare"):
             network.prepare([(ids, labels)])  # type: ignore[operator]
-    steps = any(isinstance(layer, nn.RNN | nn.GRU) for layer in network.modules())  # see `inference.threads`
     expected: list[Tensor] = []
-    for count in (1, 2) if steps else (1, 2, 3, 4):
+    for count in range(1, int(min(4, most_threads(network))) + 1):
         torch.set_num_threads(count)
         for _ in range(3):  # what is added up as threads come differs from time to time
             with seeded(2):
