@@ -18,7 +18,7 @@ train tune: export MLFLOW_EXPERIMENT_NAME ?= sentiment
 # What MLflow says of its own, of tables it makes and folders, is not what a newcomer waits for.
 train tune: export MLFLOW_LOGGING_LEVEL ?= WARNING
 
-.PHONY: train tune test test-slow test-postgresql test-spark chaos wheel-test lint audit check clean
+.PHONY: train tune test test-slow test-postgresql test-spark test-gpu chaos wheel-test lint audit check clean
 
 train: $(VENV)/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local $(GIVEN)
@@ -44,6 +44,10 @@ test-postgresql: $(VENV)/installed-check
 # A logged model as a function of a real Spark on this machine; Java has to be installed.
 test-spark: $(VENV)/installed-spark
 	$(BIN)/python -m pytest -q -m spark
+
+# What only a GPU does: steps recorded and played again.
+test-gpu: $(VENV)/installed-check
+	$(BIN)/python -m pytest -q -m gpu
 
 # The wheel in an empty environment, outside the checkout; all that it needs is installed anew, which takes minutes.
 wheel-test:

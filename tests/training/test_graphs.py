@@ -20,7 +20,6 @@ from support import BATTERY, READING, a_means_positive, built, toy
 
 RECIPE = TrainConfig(epochs=3, batch=16, learning_rate=0.01, warmup=0.0, clip=0.1, word_dropout=0.1)
 TRAIN, VALIDATION = toy(a_means_positive, 128), toy(a_means_positive, 64, seed=2)
-on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
 
 
 @pytest.fixture
@@ -81,7 +80,7 @@ def test_a_loss_that_is_not_finite_is_told_later_and_ends_all_learning_at_once(m
         assert tensor.isfinite().all()
 
 
-@on_a_gpu
+@pytest.mark.gpu
 @BATTERY
 def test_a_step_that_is_played_again_is_the_step_as_it_is_written(
     name: str, variant: dict[str, Value], monkeypatch: pytest.MonkeyPatch
@@ -94,7 +93,7 @@ def test_a_step_that_is_played_again_is_the_step_as_it_is_written(
         torch.testing.assert_close(tensor, recorded[1][key])
 
 
-@on_a_gpu
+@pytest.mark.gpu
 def test_a_step_that_waits_for_the_gpu_is_refused() -> None:
     recorded = RecordedStep(torch.device("cuda"))
 
@@ -108,7 +107,7 @@ def test_a_step_that_waits_for_the_gpu_is_refused() -> None:
             recorded(step, one)
 
 
-@on_a_gpu
+@pytest.mark.gpu
 def test_recordings_of_a_training_that_has_ended_do_not_spoil_another() -> None:
     for _ in range(4):
         network = built("embedding", {}).to("cuda")
