@@ -6,7 +6,6 @@ one that has none. So steps are timed, with more threads and with fewer, all the
 It changes no weight and no answer: the networks that take part compute the same with any number (see `models.kernels`).
 """
 
-import math
 import platform
 import threading
 import time
@@ -85,16 +84,16 @@ def choice_of(network: nn.Module, threads: int = 0) -> Threads:
     built_in = type(network) in NETWORKS.values() and kernels.apply_to(next(network.parameters()))
     if threads or not built_in or not _is_main():
         return Threads((allowed,))
-    halves = [int(min(allowed, most_threads(network)))]
+    halves = [most_threads(network, allowed)]
     while halves[-1] > 1:
         halves.append(halves[-1] // 2)
     return Threads(tuple(halves))
 
 
-def most_threads(network: nn.Module) -> float:
-    """Up to how many threads MKL cuts the network's products at the same places."""
+def most_threads(network: nn.Module, allowed: int) -> int:
+    """Up to how many of the threads MKL cuts the network's products at the same places."""
     steps = any(isinstance(layer, nn.RNN | nn.GRU) for layer in network.modules())
-    return math.inf if is_intel() and not steps else 2
+    return min(allowed, 2) if steps or not is_intel() else allowed
 
 
 @cache

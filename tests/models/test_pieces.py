@@ -46,7 +46,7 @@ def test_a_step_is_the_same_with_any_number_of_threads(name: str, variant: dict[
         if hasattr(network, "prepare"):
             network.prepare([(ids, labels)])  # type: ignore[operator]
     expected: list[Tensor] = []
-    for count in range(1, int(min(4, most_threads(network))) + 1):
+    for count in range(1, most_threads(network, 4) + 1):
         torch.set_num_threads(count)
         for _ in range(3):  # what is added up as threads come differs from time to time
             with seeded(2):
