@@ -39,7 +39,7 @@ from sentiment_tune.data import load as data
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Reviews
 from sentiment_tune.data.text import PADDING, TextConfig
-from sentiment_tune.process import keep_freed_memory
+from sentiment_tune.process import IDLE_THREADS, keep_freed_memory
 from sentiment_tune.training.loop import fit
 
 BACKENDS = ["tensorflow-cpu==2.21.0", "jax==0.10.2"]
@@ -142,7 +142,7 @@ def run_turn(
     """Seconds and accuracies by epoch of one training in a process of its own; `reviews` is 0 for all."""
     words, python, environment = [str(epochs), str(seed)], sys.executable, dict(os.environ)
     if way in (OURS, WHOLE):
-        script = [__file__, way, network, source, str(reviews)]
+        script, environment = [__file__, way, network, source, str(reviews)], IDLE_THREADS | environment
     elif way == NOTEBOOK:
         script = [str(Path(__file__).with_name("notebook_peer.py")), network, str(folder)]
     else:

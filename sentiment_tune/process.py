@@ -26,6 +26,7 @@ from urllib.parse import quote
 from sentiment_tune import local, signals
 from sentiment_tune.errors import InputError, hide_passwords
 
+IDLE_THREADS = {"GOMP_SPINCOUNT": "20000"}  # of GNU's OpenMP, with which torch comes; 300,000 by itself
 _SAFE_PATH = "PYTHONSAFEPATH"
 
 
@@ -35,6 +36,7 @@ def prepare() -> None:
     give_a_home()
     remove_quoted_folder()
     keep_freed_memory()
+    let_idle_threads_sleep()
     collect_garbage_seldom()
     quiet_mlflow()
     draw_without_a_screen()
@@ -84,6 +86,15 @@ def keep_freed_memory() -> None:
         trim_threshold, mmap_threshold = -1, -3  # numbers of malloc.h
         for parameter in (trim_threshold, mmap_threshold):
             ctypes.CDLL(None).mallopt(parameter, 2**30)
+
+
+def let_idle_threads_sleep() -> None:
+    """Let a thread of torch's wait for its next work for some microseconds, not a millisecond; before torch is loaded.
+
+    Waiting it keeps a processor, which the pieces of a network's work then lack, or another program.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ |= IDLE_THREADS | os.environ
 
 
 def collect_garbage_seldom() -> None:

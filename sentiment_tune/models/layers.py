@@ -123,7 +123,8 @@ def max_over_time(features: Tensor, mask: Tensor, reviews: int) -> Tensor:
     features [row, word, feature], mask [row, word] of bool -> [review, feature]; 0 for a review without a word.
     """
     with torch.no_grad():
-        largest_at = torch.where(mask.unsqueeze(-1), features, float("-inf")).max(1, keepdim=True).indices
+        nowhere = torch.zeros_like(mask, dtype=features.dtype).masked_fill_(~mask, float("-inf"))
+        largest_at = (features + nowhere.unsqueeze(-1)).max(1, keepdim=True).indices  # a sum is faster than a choice
     largest = features.gather(1, largest_at).masked_fill(~mask.any(1).reshape(-1, 1, 1), float("-inf"))
     largest = largest.reshape(reviews, -1, features.shape[2]).amax(1)
     return largest.masked_fill(~mask.reshape(reviews, -1).any(1, keepdim=True), 0.0)

@@ -1,12 +1,15 @@
 """Kernels: what they compute, and their gradients, are those of torch's own layers."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from sentiment_tune.models import kernels
 from sentiment_tune.models.convolutional import Phrases
-from sentiment_tune.models.kernels.filters import filter_answers, largest_answers
+from sentiment_tune.models.kernels import recurrent
+from sentiment_tune.models.kernels.filters import filter_answers, largest_answers, largest_of_words
 from sentiment_tune.models.kernels.recurrent import KERNELS, run_cell
 from sentiment_tune.models.layers import Words, max_over_time
 from sentiment_tune.models.recurrent import Cell
@@ -60,18 +63,37 @@ def test_one_switch_turns_all_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not kernels.apply_to(tensor)
 
 
+@pytest.mark.parametrize("rows", [50, 400])  # one piece and four
 @pytest.mark.parametrize("cell", [*CELLS, nn.LSTM])
 @torch.enable_grad()
-def test_our_recurrence_and_its_gradient_are_those_of_torch(cell: Cell) -> None:
+def test_our_recurrence_and_its_gradient_are_those_of_torch(cell: Cell, rows: int) -> None:
     with seeded(1):
         layer, vectors = cell(8, 6, batch_first=True).double(), torch.randn(30, 8, dtype=torch.double)
-        indices = torch.randint(30, (150, 17))  # an LSTM's in three pieces
+        indices = torch.randint(30, (rows, 17))
     inputs = (vectors.requires_grad_(), *layer.parameters())
     results = []
     for states in (run_cell(layer, vectors, indices), layer(vectors[indices])[0]):
         results.append((states, *torch.autograd.grad((states * states.detach().cos()).sum(), inputs)))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_steps_whose_source_is_missing_are_taken_by_python() -> None:
+    names: dict[str, Any] = {"__name__": "nowhere"}
+    exec("def steps(h):\n    h.add_(1)", names)
+    assert recurrent._compiled(names["steps"]) is names["steps"]
+
+
+@pytest.mark.parametrize("words", [1, 127, 128, 150, 160, 500])
+def test_the_largest_answer_stands_where_torch_finds_it(words: int) -> None:
+    with seeded(1):
+        answers = torch.randn(4, words, 7)
+    answers[0] = answers[0].round()  # several are the largest
+    answers[1, words // 2 :] = float("-inf")
+    answers[2] = float("-inf")
+    answers[3, words // 3, 2] = float("nan")
+    for one, other in zip(largest_of_words(answers), answers.max(1), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 @over([case for case in CASES if case[0] in ("cnn", *RECURRENT)])

@@ -66,6 +66,8 @@ def test_pieces_are_as_equal_as_can_be_and_leave_nothing_out() -> None:
     assert pieces.cut(10, 3) == [slice(0, 3), slice(3, 6), slice(6, 10)]
     assert pieces.cut(2, 5) == [slice(0, 1), slice(1, 2)]
     assert pieces.cut(0, 4) == [slice(0, 0)]
+    assert pieces.cut(40, 2, 16) == [slice(0, 16), slice(16, 40)]
+    assert pieces.cut(20, 4, 16) == [slice(0, 16), slice(16, 20)]
 
 
 def test_threads_share_pieces_and_results_keep_their_order(threads: int) -> None:

@@ -13,7 +13,9 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from sentiment_tune.models.kernels import products
+from sentiment_tune.models.kernels import pieces, products
+
+BLOCK = 16  # words
 
 
 def filter_answers(x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -30,8 +32,8 @@ def filter_answers(x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bia
     phrases = _phrases(indices, width, after_end)
     phrases[..., 0].masked_fill_(~mask, no_word)
     rows = phrases * width + torch.arange(width)
-    answers = functional.embedding_bag(rows.flatten(0, 1), table.flatten(0, 1), mode="sum")
-    return answers.reshape(*mask.shape, filters)
+    sums: Tensor = SumsOfRows.apply(table.flatten(0, 1), rows.flatten(0, 1))  # type: ignore[no-untyped-call]
+    return sums.reshape(*mask.shape, filters)
 
 
 def largest_answers(x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -45,13 +47,60 @@ def _phrases(indices: Tensor, width: int, filling: int) -> Tensor:
     return functional.pad(indices, (0, width - 1), value=filling).unfold(1, width, 1).contiguous()
 
 
+class SumsOfRows(Function):
+    """Sums [phrase, filter] of rows [phrase, position] of a table [word x position, filter].
+
+    torch's own gradient of them sorts the rows first. A word's stand at distances of `width`, so that a position's
+    gradients are added to a table of the words alone.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, rows: Tensor) -> Tensor:
+        """The sums."""
+        ctx.save_for_backward(rows)
+        ctx.rows = len(table)
+        return functional.embedding_bag(rows, table, mode="sum")
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradient of the table."""
+        (rows,) = ctx.saved_tensors
+        width = rows.shape[1]
+        words, count = rows.div(width, rounding_mode="floor").t().contiguous(), ctx.rows // width
+
+        def learn(position: int) -> Tensor:
+            return torch.ops.aten.embedding_dense_backward(grad_output, words[position], count, -1, False)
+
+        return torch.stack(pieces.each(learn, range(width)), 1).flatten(0, 1), None
+
+
+def largest_of_words(answers: Tensor) -> tuple[Tensor, Tensor]:
+    """What answers.max(1) gives of answers [batch, word, filter]: the largest and where it stands first.
+
+    torch finds a place by comparing one number after another, but the largest alone for many filters at once: that is
+    done with blocks of words, and the place is looked for among the blocks and within one.
+    """
+    batch, words, filters = answers.shape
+    if words < BLOCK**2 // 2:
+        return answers.max(1)
+    whole = words // BLOCK * BLOCK
+    by_block = answers[:, :whole].reshape(batch, -1, BLOCK, filters).amax(2)
+    if whole < words:
+        by_block = torch.cat([by_block, answers[:, whole:].amax(1, keepdim=True)], 1)
+    largest, block = by_block.max(1)
+    start = block * BLOCK
+    places = start.unsqueeze(1) + torch.arange(BLOCK).unsqueeze(1)  # [batch, word of the block, filter]
+    return largest, start + answers.gather(1, places.clamp_(max=words - 1)).max(1).indices
+
+
 class LargestAnswers(Function):
     """max over t of b + sum_k W[:, k] x_(t+k), with the gradient of the phrases that gave it and of no others."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The largest answers [batch, filter]."""
-        largest, start = filter_answers(x, indices, mask, weight, bias).max(1)
+        largest, start = largest_of_words(filter_answers(x, indices, mask, weight, bias))
         after_end, width = len(x), weight.shape[2]
         phrases = _phrases(indices, width, after_end)
         winners = phrases.gather(1, start.unsqueeze(2).expand(-1, -1, width))  # [batch, filter, position]

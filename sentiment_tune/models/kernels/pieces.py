@@ -17,10 +17,12 @@ Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 
-def cut(length: int, count: int) -> list[slice]:
-    """`count` pieces of a length, as equal as can be, none of them empty."""
-    count = max(1, min(count, length))
-    return [slice(start, end) for start, end in pairwise(length * number // count for number in range(count + 1))]
+def cut(length: int, count: int, unit: int = 1) -> list[slice]:
+    """`count` pieces of a length, as equal as can be, each but the last of whole units; none of them is empty."""
+    units = -(-length // unit)
+    count = max(1, min(count, units))
+    bounds = (min(length, units * number // count * unit) for number in range(count + 1))
+    return [slice(start, end) for start, end in pairwise(bounds)]
 
 
 def each(work: Callable[[Piece], Result], pieces: Sequence[Piece]) -> list[Result]:

@@ -9,6 +9,9 @@ In those of nn.RNN and nn.GRU `x` [distinct word, gate] is that table, `indices`
 each step, `h[0]` zeros. Names in the backward passes that begin with `grad_` are gradients of the loss.
 """
 
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,12 +21,15 @@ from torch.autograd.function import once_differentiable
 
 from sentiment_tune.models.kernels import pieces, products
 
-ROWS = 64  # of an LSTM's piece
+ROWS = 160  # of a piece, about
+UNIT = 16  # rows that MKL computes together: pieces of whole ones are computed as all rows would be
+ALONE = 128  # rows that are one piece, for smaller ones take longer
+ALONE_IN_LSTM = 64
 
 
 def has_kernel(cell: nn.RNNBase, rows: int) -> bool:
     """Whether `run_cell` is to be preferred to `cell` for so many rows."""
-    return type(cell) in KERNELS or (type(cell) is nn.LSTM and rows > ROWS)
+    return type(cell) in KERNELS or (type(cell) is nn.LSTM and rows > ALONE_IN_LSTM)
 
 
 def run_cell(cell: nn.RNNBase, vectors: Tensor, indices: Tensor) -> Tensor:
@@ -53,17 +59,52 @@ def _grad_weight(grad_gates: Tensor, h: Tensor) -> Tensor:
     return products.summed(grad_gates.flatten(0, 1), h[:-1].flatten(0, 1))
 
 
+def _cut(rows: int, alone: int) -> list[slice]:
+    """An even number of pieces, so that two threads are done at the same time."""
+    return pieces.cut(rows, 2 * -(-rows // (2 * ROWS)) if rows > alone else 1, UNIT)
+
+
+def _over_rows(steps: Callable[..., None], shared: Sequence[Tensor], by_row: Sequence[Tensor]) -> None:
+    """Take the steps of pieces of the rows, which nothing connects: by_row [step, row, ...]."""
+    cut = _cut(by_row[0].shape[1], ALONE)
+    run = _compiled(steps) if len(cut) > 1 else steps
+    pieces.each(lambda piece: run(*shared, *(tensor[:, piece] for tensor in by_row)), cut)
+
+
+@cache
+def _compiled(steps: Callable[..., None]) -> Callable[..., None]:
+    """The same operations without Python's interpreter, for whose lock threads would wait at each of them."""
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # torch has nothing in its place yet
+        try:
+            compiled: Callable[..., None] = torch.jit.script(steps)
+        except OSError:  # where the package lies without its source, which is what torch compiles
+            return steps
+    return compiled
+
+
+def _rnn_steps(x: Tensor, weight: Tensor, indices: Tensor, h: Tensor) -> None:
+    """With x and W_hh^T [hidden, gate] doubled."""
+    for t in range(indices.shape[0]):
+        h_t = torch.index_select(x, 0, indices[t], out=h[t + 1])
+        h_t.addmm_(h[t], weight).sigmoid_().mul_(2).sub_(1)
+
+
+def _rnn_steps_back(weight: Tensor, h: Tensor, grad_output: Tensor, grad_gates: Tensor) -> None:
+    """By dtanh = 1 - h^2."""
+    grad_h, one = torch.zeros_like(h[0]), torch.ones_like(h[0])
+    for t in range(grad_gates.shape[0] - 1, -1, -1):
+        grad_gate = torch.addcmul(one, h[t + 1], h[t + 1], value=-1, out=grad_gates[t])
+        torch.mm(grad_gate.mul_(grad_h.add_(grad_output[t])), weight, out=grad_h)
+
+
 class RNNKernel(Function):
     """h_t = tanh(x_t + W_hh h_(t-1) + b_hh)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """States [step, row, hidden]."""
-        doubled_x, doubled_weight = 2 * (x + bias), 2 * weight.t()
         h = x.new_zeros(len(indices) + 1, indices.shape[1], weight.shape[1])
-        for t, index in enumerate(indices):
-            h_t = torch.index_select(doubled_x, 0, index, out=h[t + 1])
-            h_t.addmm_(h[t], doubled_weight).sigmoid_().mul_(2).sub_(1)
+        _over_rows(_rnn_steps, (2 * (x + bias), 2 * weight.t()), (indices, h))
         ctx.words = len(x)
         ctx.save_for_backward(indices, weight, h)
         return h[1:]
@@ -71,15 +112,51 @@ class RNNKernel(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias, by dtanh = 1 - h^2."""
+        """Gradients of x, weight and bias."""
         indices, weight, h = ctx.saved_tensors
         grad_gates = torch.empty_like(h[1:])
-        grad_h, one = torch.zeros_like(h[0]), torch.ones_like(h[0])
-        for t in reversed(range(len(grad_gates))):
-            grad_gate = torch.addcmul(one, h[t + 1], h[t + 1], value=-1, out=grad_gates[t])
-            torch.mm(grad_gate.mul_(grad_h.add_(grad_output[t])), weight, out=grad_h)
+        _over_rows(_rnn_steps_back, (weight,), (h, grad_output, grad_gates))
         grad_x = _grad_x(indices, grad_gates, ctx.words)
         return grad_x, None, _grad_weight(grad_gates, h), grad_x.sum(0)
+
+
+def _gru_steps(
+    x: Tensor, weight: Tensor, bias: Tensor, indices: Tensor, h: Tensor, hidden_gates: Tensor, gates: Tensor
+) -> None:
+    """Of W_hh^T [hidden, gate] as `weight`; hidden_gates [step, row, gate] become W_hh h + b_hh."""
+    hidden = weight.shape[0]
+    for t in range(indices.shape[0]):
+        from_h = torch.addmm(bias, h[t], weight, out=hidden_gates[t])
+        gates_t = torch.index_select(x, 0, indices[t], out=gates[t])
+        gates_t[:, : 2 * hidden].add_(from_h[:, : 2 * hidden]).sigmoid_()
+        r, z, n = torch.chunk(gates_t, 3, 1)
+        n.addcmul_(r, from_h[:, 2 * hidden :]).mul_(2).sigmoid_().mul_(2).sub_(1)
+        torch.lerp(n, h[t], z, out=h[t + 1])
+
+
+def _gru_steps_back(
+    weight: Tensor,
+    h: Tensor,
+    hidden_n: Tensor,
+    gates: Tensor,
+    grad_output: Tensor,
+    grad_gates: Tensor,
+    grad_hidden_gates: Tensor,
+) -> None:
+    """The gradients of x's gates and of h's differ by r in the third for n."""
+    hidden = weight.shape[1]
+    grad_h = torch.zeros_like(h[0])
+    for t in range(gates.shape[0] - 1, -1, -1):
+        grad_gate = torch.addcmul(gates[t], gates[t], gates[t], value=-1, out=grad_gates[t])
+        r, z, n = torch.chunk(gates[t], 3, 1)
+        grad_r, grad_z, grad_n = torch.chunk(grad_gate, 3, 1)
+        grad_h.add_(grad_output[t])
+        grad_z.mul_(grad_h).mul_(h[t] - n)
+        grad_h_n = grad_h.addcmul(grad_h, z, value=-1)
+        torch.addcmul(grad_h_n, grad_h_n * n, n, value=-1, out=grad_n)
+        grad_r.mul_(grad_n).mul_(hidden_n[t])
+        grad_hidden_gates[t].copy_(grad_gate)[:, 2 * hidden :].mul_(r)
+        grad_h.mul_(z).addmm_(grad_hidden_gates[t], weight)
 
 
 class GRUKernel(Function):
@@ -93,17 +170,10 @@ class GRUKernel(Function):
     def forward(ctx: Any, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """States [step, row, hidden]."""
         hidden = weight.shape[1]
-        hidden_gates = x.new_empty(*indices.shape, 3 * hidden)  # W_hh h + b_hh
         h = x.new_zeros(len(indices) + 1, indices.shape[1], hidden)
+        hidden_gates = x.new_empty(*indices.shape, 3 * hidden)
         gates = torch.empty_like(hidden_gates)
-        transposed = weight.t()
-        for t, index in enumerate(indices):
-            from_h = torch.addmm(bias, h[t], transposed, out=hidden_gates[t])
-            gates_t = torch.index_select(x, 0, index, out=gates[t])
-            gates_t[:, : 2 * hidden].add_(from_h[:, : 2 * hidden]).sigmoid_()
-            r, z, n = gates_t.chunk(3, 1)
-            n.addcmul_(r, from_h[:, 2 * hidden :]).mul_(2).sigmoid_().mul_(2).sub_(1)
-            torch.lerp(n, h[t], z, out=h[t + 1])
+        _over_rows(_gru_steps, (x, weight.t(), bias), (indices, h, hidden_gates, gates))
         ctx.words = len(x)
         ctx.save_for_backward(indices, weight, h, hidden_gates[..., 2 * hidden :], gates)
         return h[1:]
@@ -111,22 +181,11 @@ class GRUKernel(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias; those of x's and of h's gates differ by r in the third for n."""
-        indices, weight, h, hidden_n, gates = ctx.saved_tensors
-        hidden = weight.shape[1]
+        """Gradients of x, weight and bias."""
+        indices, weight, *of_rows = ctx.saved_tensors
+        h, _, gates = of_rows
         grad_gates, grad_hidden_gates = torch.empty_like(gates), torch.empty_like(gates)
-        grad_h = torch.zeros_like(h[0])
-        for t in reversed(range(len(gates))):
-            grad_gate = torch.addcmul(gates[t], gates[t], gates[t], value=-1, out=grad_gates[t])
-            r, z, n = gates[t].chunk(3, 1)
-            grad_r, grad_z, grad_n = grad_gate.chunk(3, 1)
-            grad_h.add_(grad_output[t])
-            grad_z.mul_(grad_h).mul_(h[t] - n)
-            grad_h_n = grad_h.addcmul(grad_h, z, value=-1)
-            torch.addcmul(grad_h_n, grad_h_n * n, n, value=-1, out=grad_n)
-            grad_r.mul_(grad_n).mul_(hidden_n[t])
-            grad_hidden_gates[t].copy_(grad_gate)[:, 2 * hidden :].mul_(r)
-            grad_h.mul_(z).addmm_(grad_hidden_gates[t], weight)
+        _over_rows(_gru_steps_back, (weight,), (*of_rows, grad_output, grad_gates, grad_hidden_gates))
         grad_x = _grad_x(indices, grad_gates, ctx.words)
         grad_bias = grad_hidden_gates.flatten(0, 1).sum(0)
         return grad_x, None, _grad_weight(grad_hidden_gates, h), grad_bias
@@ -146,7 +205,7 @@ class LSTMKernel(Function):
         """
         hidden = weights[1].shape[1]
         states = vectors.new_empty(*indices.shape, hidden)
-        ctx.rows = pieces.cut(len(indices), -(-len(indices) // ROWS))
+        ctx.rows = _cut(len(indices), ALONE_IN_LSTM)
 
         def read(rows: slice) -> tuple[Tensor, ...]:
             with torch.set_grad_enabled(learns):
