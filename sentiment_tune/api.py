@@ -140,13 +140,25 @@ def _column(texts: Iterable[str]) -> "pd.Series[str]":
 
     from sentiment_tune.inference.scorer import unreadable
 
-    if not isinstance(texts, Iterable):
+    if isinstance(texts, pd.DataFrame):
+        texts = texts[_name_of_texts(texts)]
+    if not isinstance(texts, Iterable) or isinstance(texts, Mapping):
         raise InputError(f"texts cannot be {texts!r:.100}: give a list of them")
     column = texts if isinstance(texts, pd.Series) else pd.Series([texts] if isinstance(texts, str) else list(texts))
     error = next(filter(None, map(unreadable, itertools.count(), column)), None)
     if error:
         raise InputError(f"{error}; give strings only")
     return column.astype(object)
+
+
+def _name_of_texts(table: "pd.DataFrame") -> Any:
+    """The column `text` of a table, or its only one; InputError where there is neither."""
+    columns = list(table.columns)
+    if columns.count("text") == 1:
+        return "text"
+    if len(columns) == 1:
+        return columns[0]
+    raise InputError(f"texts cannot be a table of the columns {', '.join(map(str, columns))!r:.60}: give one of them")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         **settings: of the network and its training, as for `train`; `get_params` and `set_params` know them.
 
     Attributes:
-        classes_: the two labels, the negative one first.
+        classes_: the labels, sorted.
         model_: the trained model, which scores as `load_model`'s do.
         epochs_: a row an epoch, as dictionaries.
         run_id_: of the run in MLflow, or None.
@@ -78,7 +78,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(
                 f"labels are spelt in {len(spellings)} ways, {spellings.tolist()!s:.100}: spell each class in one"
             )
-        self.classes_: NDArray[Any] = spellings[np.argsort(numbers, kind="stable")]
+        self.classes_: NDArray[Any] = spellings  # sorted, as scikit-learn's scorers take them to be
+        self._numbers = np.asarray(numbers, np.int64)  # of the classes in the model
         (self._track if self.track else self._train)(config, corpus)
         return self
 
@@ -118,12 +119,12 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
         """Probabilities [text, class] in the order of `classes_`; raises NotFittedError before `fit`."""
         check_is_fitted(self, "model_")
-        return self.model_.predict_proba(texts)
+        return self.model_.predict_proba(texts)[:, self._numbers]
 
     def predict(self, texts: Iterable[str]) -> NDArray[Any]:
         """The likelier label of each text, as it was spelt in training: [text]."""
         check_is_fitted(self, "model_")
-        predicted: NDArray[Any] = self.classes_[self.model_.classify(texts)]
+        predicted: NDArray[Any] = self.classes_[np.argsort(self._numbers)[self.model_.classify(texts)]]
         return predicted
 
     def __sklearn_tags__(self) -> Any:

@@ -55,6 +55,21 @@ def test_texts_whose_words_are_hardly_known_are_warned_of_once_a_call(here: Path
         ask_model(strange[:1])  # of which nothing is told: warnings are errors here
 
 
+def test_texts_come_as_a_column_of_a_table_too(here: Path) -> None:
+    model = st.train("embedding", data="sample", **SMALL).model
+    texts = ["a clever, charming film", "a dull plot", "a fine cast"]
+    answers = model.predict(texts)["probability"].tolist()
+    for columns in ({"text": texts}, {"id": [1, 2, 3], "text": texts}, {"review": texts}):
+        frame = pd.DataFrame(columns, index=[7, 8, 9])
+        scored = model.predict(frame)
+        assert (scored["probability"].tolist(), scored.index.tolist()) == (answers, [7, 8, 9])
+        assert model.predict_proba(frame)[:, 1].tolist() == answers
+    with pytest.raises(st.InputError, match="a table of the columns 'id, review': give one of them"):
+        model.predict(pd.DataFrame({"id": [1], "review": ["fine"]}))
+    with pytest.raises(st.InputError, match=r"texts cannot be \{'text'"):
+        model.predict({"text": ["fine"]})
+
+
 def test_a_training_returns_what_its_run_holds(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = st.train("embedding", data="sample", **SMALL)
     (logged,) = runs(f"sqlite:///{here}/mlflow.db")

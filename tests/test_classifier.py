@@ -54,6 +54,15 @@ def test_it_answers_with_the_labels_it_was_taught(classes: tuple[object, object]
     assert fitted.score(TEXTS, labels) > 0.7
 
 
+def test_a_scorer_of_scikit_learns_finds_each_class_in_its_column() -> None:
+    worth = {
+        names: cross_val_score(classifier(epochs=4), TEXTS, np.array(names)[LABELS], cv=2, scoring="neg_log_loss")
+        for names in (("a", "b"), ("2", "10"), ("bad", "Good"))
+    }
+    for values in worth.values():
+        np.testing.assert_allclose(values, worth["a", "b"])
+
+
 def test_words_are_found_by_the_rule_that_is_asked_for() -> None:
     texts = [f"It\u2019s\u00a0{'lovely!' if label else 'dull.'}" for label in LABELS]
     scores = {}

@@ -38,7 +38,7 @@ def trained(run: "TrainedRun", **given: "Value | None") -> None:
     once_more = ", then on train and validation," if run.settings["refit"] else ""
     best = ""
     if run.repeats is not None:
-        _repeated(run.repeats, str(run.repeats_run_id))
+        _repeated(run.repeats, str(run.repeats_run_id), run.settings.get("metric"))
         best = _which(run)
     seconds = f"trained{once_more} in {metrics['train_seconds']:.0f} s"
     terminal().print(
@@ -71,15 +71,21 @@ def _judged(run: "TrainedRun") -> str:
     return f" by {metric.replace('_', ' ')} (validation {abs(run.metrics['best_val_score']):.4f}{tested})"
 
 
-def _repeated(repeats: "DataFrame", run_id: str) -> None:
+def _repeated(repeats: "DataFrame", run_id: str, metric: str | None) -> None:
     """What trainings with several seeds or folds came to, each and together."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     kind = "fold" if "fold" in repeats else "seed"
-    for column in (kind, "validation", "test", "run"):
+    shown = {"validation": ACCURACIES[0], "test": ACCURACIES[1]}
+    if metric not in (None, "accuracy"):
+        name = metric.replace("_", " ")
+        shown |= {f"{name}, validation": "best_val_score", f"{name}, test": f"test_{metric}"}
+    shown = {title: name for title, name in shown.items() if name in repeats}
+    figures = repeats[list(shown.values())].abs()  # a loss judges by its negative
+    for column in (kind, *shown, "run"):
         table.add_column(column, justify="right", no_wrap=True)
-    for repeat in repeats.to_dict("records"):
-        table.add_row(str(repeat[kind]), *(f"{repeat[name]:.4f}" for name in ACCURACIES), repeat["run_id"][:8])
-    means = (f"{repeats[name].mean():.4f} ± {repeats[name].std():.4f}" for name in ACCURACIES)
+    for place, repeat in enumerate(repeats.to_dict("records")):
+        table.add_row(str(repeat[kind]), *(f"{value:.4f}" for value in figures.iloc[place]), repeat["run_id"][:8])
+    means = (f"{figures[name].mean():.4f} ± {figures[name].std():.4f}" for name in figures)
     table.add_row("mean", *means, run_id[:8], style="bold")
     show_table(table)
 
@@ -186,9 +192,9 @@ def table(frame: "DataFrame", empty: str) -> None:
         say(empty)
         return
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in frame.columns:
-        shown.add_column(column, justify="right" if frame[column].dtype.kind in "if" else "left", no_wrap=True)
-    for row in frame.itertuples(index=False):
+    for column, kind in zip(frame.columns, frame.dtypes, strict=True):  # two columns may have one name
+        shown.add_column(column, justify="right" if kind.kind in "if" else "left", no_wrap=True)
+    for row in frame.itertuples(index=False, name=None):
         shown.add_row(*map(_cell, row))
     show_table(shown)
 
@@ -235,9 +241,9 @@ def _another(run: "TrainedRun", given: Mapping[str, "Value | None"]) -> dict[str
     names, model = list(NETWORKS), str(run.settings["model"])
     other = names[(names.index(model) + 1) % len(names)] if model in names else names[0]
     default, takes = settings_for(model), settings_for(other)
-    changed = {
-        name: value for name, value in run.settings.items() if name in default and value != default[name].default
-    }
+    first = {} if run.repeats is None or "seed" not in run.repeats else {"seed": int(run.repeats["seed"].min())}
+    settings = {**run.settings, **first}  # of the best of several seeds; the others begin where these did
+    changed = {name: value for name, value in settings.items() if name in default and value != default[name].default}
     shared = {name: value for name, value in changed.items() if name in takes and value in takes[name].bounds}
     around = {
         name: hide_passwords(value) if isinstance(value, str) else value for name, value in given.items() if value

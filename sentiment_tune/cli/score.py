@@ -89,6 +89,8 @@ def score(
         model_asked = _Model(model or None, trust_code, tracking_uri, all_probabilities)
         load = cache(partial(_load, stack, model_asked, workers))
         score_one = partial(_score_table, load, display, tally, reading=asked, column=column, missing=missing)
+        if source in (None, "", "-"):
+            _check_lines(source, asked, column)
         if source and folders.is_pattern(from_home(source)):
             _score_files(score_one, display, folders.expand(from_home(source)), target, shard)
         elif shard:
@@ -96,7 +98,7 @@ def score(
         elif source not in (None, "", "-"):
             score_one(from_home(source), target)
         elif source or target:
-            _score_lines(load, display, tally, texts, target, missing)
+            _score_lines(load, display, tally, texts, target, missing, asked.encoding)
         else:
             answered = next(iter(load().score_all(iter([texts]))))
             tally.include(answered.tally)
@@ -164,6 +166,15 @@ def _checked(texts: tuple[str, ...], source: str | None) -> tuple[str, ...]:
     return texts
 
 
+def _check_lines(source: str | None, reading: "Reading", column: str) -> None:
+    """InputError for options of a table, where texts come as they are."""
+    from sentiment_tune.data.readers import check_heeded
+
+    if column != "text":
+        raise InputError(f"--column {column} is of a table: give it with --input FILE")
+    check_heeded("-" if source else "", "the standard input" if source else "texts that are given here", reading)
+
+
 def _score_lines(
     load: Callable[[], _Loaded],
     display: "ScoringDisplay",
@@ -171,6 +182,7 @@ def _score_lines(
     texts: Sequence[str],
     target: Path | None,
     missing: str,
+    encoding: str | None,
 ) -> None:
     """Score the texts of the command line, or else the lines of the standard input, into a table."""
     from sentiment_tune.data import tables
@@ -178,7 +190,7 @@ def _score_lines(
 
     table, rows = tables.Table("text", ("text",), []), iter([(text,) for text in texts])
     if not texts:
-        table, rows = tables.read_lines()
+        table, rows = tables.read_lines(encoding)
     loaded = load()
     with display.watching(None, len(texts)) as hear:
         scoring = Scoring(loaded.score_all, table, "text", missing, hear, loaded.scores.columns)
@@ -222,6 +234,7 @@ def _score_table(
     from sentiment_tune.data import readers, tables
     from sentiment_tune.inference.bulk import Scoring, rows_in, score_parquet
 
+    readers.check_heeded(readers.form_of(source.name) or ".zip", source, reading)
     with tables.open_table(source, reading) as (table, rows):
         table.name_of(column, "--column")  # before a model is loaded
         if table.found:

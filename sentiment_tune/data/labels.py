@@ -6,6 +6,7 @@ Two classes have one number as their answer, that of the second; more have one n
 import math
 import re
 import shlex
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -218,7 +219,7 @@ def _spelling(cell: Any) -> str | None:
     if cell is None or type(cell).__name__ in _NOTHING:
         return ""
     if isinstance(cell, str):
-        text = cell.strip()
+        text = unicodedata.normalize("NFC", cell).strip()
         return _shortest(float(text)) if _NUMBER.fullmatch(text) else text
     if isinstance(cell, bool | np.bool_):
         return str(bool(cell)).lower()
@@ -235,5 +236,5 @@ def _shortest(number: float) -> str:
 
 def _key_of_text(text: str) -> str:
     """What two spellings of one label have in common."""
-    text = text.strip()
+    text = unicodedata.normalize("NFKC", text).strip()
     return _shortest(float(text)) if _NUMBER.fullmatch(text) else text.casefold()

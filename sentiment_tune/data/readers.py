@@ -49,6 +49,13 @@ class Reading:
         return [name.strip() for name in (self.columns or "").split(",")] if self.columns is not None else []
 
 
+def check_heeded(form: str, origin: object, reading: Reading) -> None:
+    """InputError for what the user says of a file that its form leaves nothing to say of; lines have the form `-`."""
+    for name in ("encoding", "delimiter", "columns", "sheet"):
+        if getattr(reading, name) is not None and name not in _HEEDED.get(form, ()):
+            raise InputError(f"--{name} has no effect on {origin}: leave it out")
+
+
 @dataclass
 class _Source:
     """A file while it is read, and what is found out of how it was saved."""
@@ -315,6 +322,17 @@ _READERS: dict[str, Callable[[_Source], Read]] = {
     ".parquet": _read_parquet,
     ".xlsx": _read_spreadsheet,
     ".zip": _read_zip,
+}
+_HEEDED = {
+    ".csv": ("encoding", "delimiter", "columns"),
+    ".tsv": ("encoding", "delimiter", "columns"),
+    ".jsonl": ("encoding",),
+    ".json": ("encoding",),
+    ".txt": ("encoding", "columns"),
+    ".parquet": (),
+    ".xlsx": ("columns", "sheet"),
+    ".zip": ("encoding", "delimiter", "columns", "sheet"),
+    "-": ("encoding",),
 }
 _PACKED = (".csv", ".tsv", ".jsonl", ".json", ".txt")
 SUFFIXES = (

@@ -198,9 +198,10 @@ def check_is_file(path: Path) -> None:
         raise InputError(f"cannot read {path}: {'it is a folder' if stat.S_ISDIR(mode) else 'it is no plain file'}")
 
 
-def read_lines() -> tuple[Table, Iterator[Row]]:
-    """The lines of the standard input, as rows of a column `text`; InputError names the line that is not UTF-8."""
-    lines = encodings.decoded_lines(lambda: nullcontext(sys.stdin.buffer), encodings.UTF8, "standard input")
+def read_lines(encoding: str | None = None) -> tuple[Table, Iterator[Row]]:
+    """The lines of the standard input, as rows of a column `text`; InputError names a line that is not so encoded."""
+    known = encodings.known_encoding(encoding) if encoding else encodings.UTF8
+    lines = encodings.decoded_lines(lambda: nullcontext(sys.stdin.buffer), known, "standard input")
     return Table(STANDARD, ("text",), []), ((line.rstrip("\r\n"),) for line in lines)
 
 
@@ -214,7 +215,14 @@ def write_table(path: Path | None, columns: Sequence[str], rows: Iterable[Sequen
         return
     form = _form(path)
     with atomic_write(path) as partial:
-        _WRITERS[form](partial, columns, rows)
+        try:
+            _WRITERS[form](partial, columns, rows)
+        except _UnfitError as error:
+            raise InputError(f"cannot write {path}: {error}") from None
+
+
+class _UnfitError(Exception):
+    """Why a form cannot hold what is to be written in it."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -273,7 +281,7 @@ def _write_records(writer: Any, columns: Sequence[str], rows: Iterable[Sequence[
 
 def _write_jsonl(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     if len(set(columns)) < len(columns):
-        raise InputError(f"cannot write {path}: two columns have one name, which JSON cannot hold; write a .csv")
+        raise _UnfitError("two columns have one name, which JSON cannot hold; write a .csv")
     with open_packed(path, "wb") as file:
         for row in rows:
             record = dict(zip(columns, row, strict=True))
@@ -298,8 +306,8 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Sequence[A
         with path.open("wb") as file, parquet.ParquetWriter(file, first.schema) as writer:
             for table in chain([first], later):
                 writer.write_table(table)
-    except pyarrow.ArrowException as error:
-        raise InputError(f"cannot write {path} ({_first_line(error)}): Parquet wants columns of one type") from None
+    except (pyarrow.ArrowException, OverflowError) as error:  # the second of a whole number of more than 64 bits
+        raise _UnfitError(f"Parquet wants columns of one type ({_first_line(error)}); write a .csv or .jsonl") from None
 
 
 def _arrow(rows: Sequence[Sequence[Any]], columns: Sequence[str], types: Sequence[Any] | None = None) -> Any:

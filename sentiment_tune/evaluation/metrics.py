@@ -68,8 +68,10 @@ def is_correct(
     return correct
 
 
-def accuracy(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> float:
+def accuracy(logits: NDArray[np.float64], labels: NDArray[np.integer], threshold: float = THRESHOLD) -> float:
     """Share of reviews that are predicted to be what they are; a logit above 0 is a probability above 0.5."""
+    if threshold != THRESHOLD:
+        return float(is_correct(labels, probabilities_of(logits), threshold).mean())
     predicted = logits > 0 if logits.ndim == 1 else logits.argmax(1)
     return float((predicted == labels).mean())
 
@@ -90,18 +92,26 @@ def check_finite(logits: NDArray[np.float64], reviews: str) -> None:
         )
 
 
-def loss_and_accuracy(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> tuple[float, float]:
+def loss_and_accuracy(
+    logits: NDArray[np.float64], labels: NDArray[np.integer], threshold: float = THRESHOLD
+) -> tuple[float, float]:
     """Mean loss in nats and accuracy, a fraction."""
-    return log_loss(logits, labels), accuracy(logits, labels)
+    return log_loss(logits, labels), accuracy(logits, labels, threshold)
 
 
-def score_of(metric: str, logits: NDArray[np.float64], labels: NDArray[np.integer], classes: Classes) -> float:
+def score_of(
+    metric: str,
+    logits: NDArray[np.float64],
+    labels: NDArray[np.integer],
+    classes: Classes,
+    threshold: float = THRESHOLD,
+) -> float:
     """What these answers are worth by a metric, more is better: of the loss it is the negative."""
     if metric == LOG_LOSS:
         return -log_loss(logits, labels)
     if metric == ROC_AUC:
         return roc_auc(labels, logits)
-    return of_predictions(metric, logits, labels, classes)
+    return of_predictions(metric, logits, labels, classes, threshold)
 
 
 def of_predictions(
@@ -162,7 +172,7 @@ def compute_metrics(
     """Metrics of a finished model, by the name under which they are logged behind `test_`.
 
     `f1` is that of the second of two classes. Only classes that are ordered have a mean absolute error, in steps from
-    class to class, and a weighted kappa (Cohen 1968).
+    class to class, and their kappa is the weighted one (Cohen 1968).
     """
     from sklearn import metrics  # slow to import, and not needed in training
 
@@ -171,6 +181,7 @@ def compute_metrics(
         ACCURACY: float((predicted == labels).mean()),
         "balanced_accuracy": _of_predicted("balanced_accuracy", labels, predicted, classes),
         "macro_f1": _of_predicted("macro_f1", labels, predicted, classes),
+        "kappa": _of_predicted("kappa", labels, predicted, classes),
         ROC_AUC: roc_auc(labels, logits),
         LOG_LOSS: log_loss(logits, labels),
         "brier": brier_score(labels, probabilities),
@@ -179,7 +190,6 @@ def compute_metrics(
         values["f1"] = float(metrics.f1_score(labels, predicted))
     if classes.ordered and not classes.are_two:
         values["mean_absolute_error"] = float(np.abs(predicted - labels).mean())
-        values["kappa"] = _of_predicted("kappa", labels, predicted, classes)
     return values
 
 

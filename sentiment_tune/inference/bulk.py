@@ -152,6 +152,9 @@ def targets_in(folder: Path, sources: Sequence[Path]) -> dict[Path, Path]:
         source: folder / (source.name if source.name.lower().endswith(WRITTEN) else f"{stem(source)}.csv")
         for source in sources
     }
+    inputs = {source.resolve() for source in sources}
+    if own := next((target for target in targets.values() if target.resolve() in inputs), None):
+        raise InputError(f"{own} is one of the inputs: give another folder with --output")
     named = Counter(targets.values())
     if twice := [target for target, times in named.items() if times > 1]:
         raise InputError(f"{twice[0]} would be of {named[twice[0]]} inputs: give names that differ")
@@ -193,6 +196,8 @@ def score_parquet(scoring: Scoring, source: Path, target: Path) -> None:
                 pieces = scoring.answered(file.iter_batches(ROWS), lambda batch: batch.column(index).to_pylist())
                 for batch, answers in pieces:
                     writer.write_batch(_scored(batch, answers, schema))
+    except InputError:  # of a text in it
+        raise
     except (pa.ArrowException, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"cannot read {source} ({reason}): it is no whole Parquet file") from None

@@ -65,6 +65,11 @@ def check_threshold(given: str, classes: Classes) -> None:
         )
 
 
+def threshold_by(given: str, metric: str, logits: NDArray[np.float64], reviews: Reviews) -> float:
+    """Where two classes part: as was given, for `auto` as is best for these answers to validation reviews."""
+    return find_threshold(metric, logits, reviews) if given == AUTO else float(given)
+
+
 def find_threshold(metric: str, logits: NDArray[np.float64], reviews: Reviews) -> float:
     """The threshold between two classes by which the metric of these reviews is best.
 

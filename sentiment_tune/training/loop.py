@@ -29,7 +29,7 @@ from sentiment_tune.events import Event, Listener, Message, ignore
 from sentiment_tune.inference.predict import device_of, predict
 from sentiment_tune.inference.threads import Threads, choice_of
 from sentiment_tune.signals import end_if_asked
-from sentiment_tune.training.balance import class_weights
+from sentiment_tune.training.balance import class_weights, threshold_by
 from sentiment_tune.training.checkpoint import Checkpoints
 from sentiment_tune.training.config import TrainConfig
 from sentiment_tune.training.step import TrainStep
@@ -133,10 +133,11 @@ def _measure(
     """Loss, accuracy and score of the validation reviews; the last is None where accuracy judges."""
     logits = predict(network, batches)
     check_finite(logits, f"validation reviews in epoch {epoch}, at learning rate {config.rate_at(epoch):g},")
-    loss, accuracy = loss_and_accuracy(logits, reviews.labels)
+    threshold = threshold_by(config.threshold, config.metric, logits, reviews)
+    loss, accuracy = loss_and_accuracy(logits, reviews.labels, threshold)
     if config.metric == ACCURACY:
         return loss, accuracy, None
-    return loss, accuracy, score_of(config.metric, logits, reviews.labels, reviews.classes)
+    return loss, accuracy, score_of(config.metric, logits, reviews.labels, reviews.classes, threshold)
 
 
 def train_epoch(

@@ -7,6 +7,7 @@ minute goes into it.
 """
 
 import ctypes
+import gc
 import re
 import statistics
 import tempfile
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ import psutil
 import torch
 from torch import nn
 
-from sentiment_tune.build import count_parameters
+from sentiment_tune.build import build_network, count_parameters
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus
@@ -32,6 +33,7 @@ from sentiment_tune.inference.package import ModelPackage
 from sentiment_tune.inference.predict import device_of, predict
 from sentiment_tune.space import unknown_name
 from sentiment_tune.tracking import flavor
+from sentiment_tune.training.loop import fit
 
 ACCURACY = "accuracy"
 PARAMETERS, SIZE, LATENCY = "parameters", "size", "latency"
@@ -143,6 +145,17 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def warm_up(config: ExperimentConfig, corpus: Corpus) -> None:
+    """Train a network of its own with two batches.
+
+    What the process loads and makes with its first steps is no part of what a training takes.
+    """
+    some = corpus.train.take(slice(2 * config.training.batch)), corpus.validation.take(slice(LATENCY_REVIEWS))
+    network, once = build_network(config, corpus), replace(config.training, epochs=1)
+    for _ in fit(network, *some, once, config.text, config.runtime.seed, threads=config.runtime.threads):
+        pass
+
+
 @dataclass
 class Peak:
     """The most memory that a block has taken."""
@@ -184,6 +197,7 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
 
 def _give_memory_back() -> None:
     """Return to the system what earlier trials have freed, or this one would seem to take nothing."""
+    gc.collect()
     with suppress(OSError, AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
 

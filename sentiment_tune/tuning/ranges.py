@@ -10,7 +10,11 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.space import Choice, Range, Setting, unknown_name
 
 _LOG_FROM = 10  # times that the upper bound is the lower one, from which a setting is searched on a log scale
-_UNSEARCHED = ("seed", "device", "threads")  # no better or worse for any of their values
+_UNSEARCHED = {
+    **dict.fromkeys(("seed", "device", "threads"), "it makes no setting better"),
+    "refit": "trials are judged before it",
+    "metric": "values of one cannot be compared with those of another",
+}
 
 Given = Mapping[str, Any] | Sequence[str] | str
 
@@ -57,7 +61,8 @@ def ranges_of(ranges: Mapping[str, str], groups: Sequence[tuple[str, ...]]) -> d
 def with_range(setting: Setting, bounds: str) -> Setting:
     """The setting, searched between these bounds or among these values; InputError where it cannot be."""
     if setting.name in _UNSEARCHED:
-        raise InputError(f"{setting.name} cannot be searched: it makes no setting better; fix it with --{setting.name}")
+        reason = _UNSEARCHED[setting.name]
+        raise InputError(f"{setting.name} cannot be searched: {reason}; fix it with --{setting.name}")
     if isinstance(setting.bounds, Range) and ".." in bounds:
         return replace(setting, bounds=_range(setting, setting.bounds, bounds))
     values = [setting.parse(value) for value in bounds.split(",")]

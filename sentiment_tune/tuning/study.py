@@ -104,15 +104,23 @@ def open_study(search: StudyConfig, corpus: Corpus) -> optuna.Study:
             with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
                 study.set_metric_names([OBJECTIVES[name].doc for name in search.objectives])
             study.set_user_attr(FACTS, search.facts(corpus.digest))
-        if search.from_study and study.user_attrs.get(FROM) != search.from_study:
-            for parameters in first_parameters(search):
-                study.enqueue_trial(parameters, {FROM: search.from_study}, skip_if_exists=True)
-            study.set_user_attr(FROM, search.from_study)
     begun_with = _facts_of(study)
     if begun_with is None:
         raise InputError(f"study {search.study!r} was not begun by this program: give another --study") from None
     check_same_facts(search, begun_with, search.facts(corpus.digest))
+    if search.from_study:
+        with turn(search.study):
+            _begin_with_earlier(study, search)
     return study
+
+
+def _begin_with_earlier(study: optuna.Study, search: StudyConfig) -> None:
+    """Let the best settings of an earlier study be tried first, once."""
+    if study.user_attrs.get(FROM) == search.from_study:
+        return
+    for parameters in first_parameters(search):
+        study.enqueue_trial(parameters, {FROM: search.from_study}, skip_if_exists=True)
+    study.set_user_attr(FROM, search.from_study)
 
 
 def _is_to_be_begun(study: optuna.Study) -> bool:

@@ -68,6 +68,7 @@ from sentiment_tune.tuning.objectives import (
     excess,
     measure_before,
     peak_memory,
+    warm_up,
 )
 from sentiment_tune.tuning.retries import run_of_earlier_attempt
 from sentiment_tune.tuning.search import MODEL, StudyConfig
@@ -285,6 +286,8 @@ def _train_trial(
     A network that has more than it may is not trained at all.
     """
     measured: dict[str, float] = {}
+    if MEMORY in search.objectives:
+        warm_up(config, folds.parts[0])
     with peak_memory(resolve_device(config.runtime.device)) if MEMORY in search.objectives else nullcontext() as peak:
         corpus = folds.parts[0]
         network = build_network(config, corpus)

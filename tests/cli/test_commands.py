@@ -697,6 +697,32 @@ def test_bytes_that_are_no_text_are_refused(trained: Trained, beside: Path) -> N
     assert "text 2 is not UTF-8" in ask(*address, "fine", os.fsdecode(b"caf\xe9")).refusal
 
 
+def test_lines_of_another_encoding_are_read_as_is_said(trained: Trained, beside: Path) -> None:
+    words = ("score", "--model", str(trained.model), "--input", "-", "--encoding", "cp1252")
+    rows = list(csv.reader(io.StringIO(ask(*words, stdin="caf\xe9".encode("cp1252")).out)))
+    assert (rows[1][0], float(rows[1][1])) == ("caf\xe9", trained.probabilities(["caf\xe9"])[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--input", "-", "--delimiter", ";"), "--delimiter has no effect on the standard input: leave it out"),
+        (("--input", "-", "--column", "review"), "--column review is of a table: give it with --input FILE"),
+        (("fine", "--encoding", "cp1252"), "--encoding has no effect on texts that are given here"),
+        (("--input", "a.parquet", "--encoding", "cp1252"), "--encoding has no effect on a.parquet"),
+        (("--input", "a.csv", "--sheet", "1"), "--sheet has no effect on a.csv"),
+        (("--input", "*.csv", "--output", "."), "a.csv is one of the inputs: give another folder with --output"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(
+    words: tuple[str, ...], told: str, trained: Trained, beside: Path
+) -> None:
+    for name in ("a.csv", "a.parquet"):
+        write_table(Path(name), ["text"], [["fine"]])
+    assert told in ask("score", "--model", str(trained.model), *words).refusal
+    assert len(list(beside.iterdir())) == 2
+
+
 def test_a_table_scored_twice_keeps_both_answers(trained: Trained, beside: Path) -> None:
     source, once = table(beside / "a.csv"), ("score", "--model", str(trained.model), "--output", "a.csv")
     for _ in range(2):

@@ -65,6 +65,8 @@ def test_labels_of_every_kind_of_number_are_understood() -> None:
         ([1, 2], [0, 1], Classes(("1", "2"), ordered=True)),
         ([0.5, 4.5, "1"], [0, 2, 1], Classes(("0.5", "1", "4.5"), ordered=True)),
         (["ham", "Spam", "spam "], [0, 1, 1], Classes(("ham", "Spam"))),
+        (["caf\xe9", "cafe\u0301", "th\xe9"], [0, 0, 1], Classes(("caf\xe9", "th\xe9"))),
+        (["\uff11", "2", "1"], [0, 1, 0], Classes(("1", "2"), ordered=True)),
         (["positive", "neutral", "negative"], [2, 1, 0], Classes(("negative", "neutral", "positive"))),
         ([0, 1, "unsure"], [0, 1, 2], Classes(("0", "1", "unsure"))),
         (["+1", "-1", "01"], [1, 0, 1], SENTIMENT),

@@ -218,6 +218,22 @@ def test_numbers_of_numpy_are_written_as_numbers(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == {"probability": 0.5, "label": 1}
 
 
+@pytest.mark.parametrize(
+    ("name", "columns", "row", "told"),
+    [
+        ("a.parquet", ["id"], [2**64], "Parquet wants columns of one type"),
+        ("a.parquet", ["id"], [object()], "Parquet wants columns of one type"),
+        ("a.jsonl", ["id", "id"], [1, 2], "two columns have one name"),
+    ],
+)
+def test_what_a_form_cannot_hold_is_told_of_the_file_that_was_asked_for(
+    name: str, columns: list[str], row: list[Any], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=f"^cannot write {tmp_path / name}: {told}"):
+        write_table(tmp_path / name, columns, [row])
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("suffix", WRITTEN)
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path, suffix: str) -> None:
     def rows() -> Iterator[list[str]]:
@@ -250,7 +266,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(InputError, match=r"folder\.csv: it is a folder"):
         write_table(tmp_path / "folder.csv", COLUMNS, ROWS)
-    with pytest.raises(InputError, match=r"mixed\.parquet .*columns of one type"):
+    with pytest.raises(InputError, match=r"mixed\.parquet: .*columns of one type"):
         write_table(tmp_path / "mixed.parquet", ["a"], [[1], ["x"]])
     assert [path.name for path in tmp_path.iterdir()] == ["folder.csv"]
 

@@ -6,9 +6,11 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from sentiment_tune.config import ExperimentConfig
+from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.labels import SENTIMENT, Classes
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.metrics import METRICS, of_predictions
+from sentiment_tune.inference.predict import predict
 from sentiment_tune.training.balance import check_threshold, class_weights, find_threshold
 from sentiment_tune.training.config import TrainConfig
 from sentiment_tune.training.loop import EpochRecord, fit
@@ -97,6 +99,20 @@ def test_epochs_are_judged_by_the_metric(metric: str) -> None:
     assert epochs[-1].figures["val_score"] == epochs[-1].val_score
     if metric == "log_loss":
         assert [epoch.score for epoch in epochs] == [-epoch.val_loss for epoch in epochs]
+
+
+@pytest.mark.parametrize("given", ["0.9", "auto"])
+def test_epochs_are_judged_by_what_the_threshold_makes_of_them(given: str) -> None:
+    train = toy(count=90)
+    config = TrainConfig(epochs=2, metric="macro_f1", threshold=given)
+    network, before = built("embedding", {}, train), 0
+    for epoch in fit(network, train, train, config, READING, 1):
+        logits = predict(network, evaluation_batches(train, READING))
+        threshold = find_threshold("macro_f1", logits, train) if given == "auto" else 0.9
+        worth = (of_predictions(name, logits, train.labels, SENTIMENT, threshold) for name in ("accuracy", "macro_f1"))
+        assert (epoch.val_accuracy, epoch.val_score) == tuple(worth)
+        before += threshold != 0.5
+    assert before
 
 
 def test_accuracy_judges_by_default() -> None:

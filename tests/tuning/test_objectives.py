@@ -73,6 +73,7 @@ def test_a_study_begins_with_the_default_or_the_nearest_to_it() -> None:
         (("--search", "hidden=0..8"), "hidden cannot be '0'"),
         (("--search", "hidden=a,b"), "hidden cannot be 'a'"),
         (("--search", "seed=1..8"), "seed cannot be searched"),
+        (("--search", "metric=accuracy,log_loss"), "metric cannot be searched: values of one cannot be compared"),
         (("--search", "hidden=8..16", "--hidden", "8"), "hidden cannot be both fixed and searched"),
         (("--objectives", "speed"), "no objective 'speed'"),
         (("--objectives", "latency"), "accuracy must be among them"),
@@ -125,6 +126,18 @@ def test_the_peak_is_what_a_block_takes_and_gives_back() -> None:
             taken = np.ones(8_000_000)
             del taken
         assert peak.bytes > 30_000_000
+
+
+@pytest.mark.slow
+def test_equal_trainings_take_as_much_memory_whichever_is_the_first(here: Path) -> None:
+    fixed = ("--vocabulary", "10000", "--embedding", "100", "--hidden", "100", "--dropout", "0.1", "--top", "0")
+    words = (*SMALL, *fixed, "--trials", "5", "--study", "m", "--objectives", "accuracy,memory")
+    assert ask("tune", "--model", "cnn", *words, "--search", "learning-rate=1e-3,2e-3,3e-3,4e-3,5e-3").code == 0
+    (study,) = [run for run in runs(f"sqlite:///{here}/mlflow.db") if run.data.tags["stage"] == "study"]
+    rows = csv.DictReader(io.StringIO(artifact(study, "study/trials.csv").decode()))
+    taken = [float(row["memory"]) for row in rows]
+    assert len(taken) == 5
+    assert max(taken) < 1.4 * min(taken)
 
 
 # ---- the front

@@ -52,6 +52,12 @@ def test_a_study_begins_with_the_best_of_another(here: Path) -> None:
     assert run.data.params["from_study"] == "embedding-sample"
     assert ask(*words).code == 0
     assert len(study_of(here, "feedforward-sample").get_trials()) == len(trials)
+    refused = ask(
+        "tune", "--model", "embedding", *SMALL, "--trials", "4", "--hidden", "8", "--from-study", study.study_name
+    )
+    assert "was begun with" in refused.refusal
+    begun = study_of(here, "embedding-sample")
+    assert ("from_study" in begun.user_attrs, len(begun.get_trials())) == (False, 3)
 
 
 @pytest.mark.slow
