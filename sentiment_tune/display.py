@@ -216,8 +216,9 @@ class StudyDisplay:
 
     def show_registration(self, registration: "Registration") -> None:
         """A line of what became of a registered version."""
-        name, version = registration.name, registration.version
-        terminal().print(f"{name} version {version} is {registration.alias}: {registration.reason}", style="bold")
+        name, version, alias = registration.name, registration.version, registration.alias
+        became = f"is {alias}: {registration.reason}" if alias else f"is {registration.reason}"
+        terminal().print(f"{name} version {version} {became}", style="bold")
 
 
 _COST = 14  # width of the column of an objective beside accuracy

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,9 @@ from sentiment_tune.inference.description import Trust
 from sentiment_tune.inference.package import ModelPackage, data_folder, load_package
 from sentiment_tune.models.registry import ENSEMBLE
 from sentiment_tune.tracking import logged_models, records, registry, runs
-from sentiment_tune.tracking.registry import Registration
+from sentiment_tune.tracking.registry import Claim, Registration
 from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag
-from sentiment_tune.tracking.server import database_lock, tracking_uri
+from sentiment_tune.tracking.server import tracking_uri
 
 TOLERANCE = 1e-6  # of a probability, between the process that made a model and another
 # Both doors, opened through MLflow: raw texts, and batches of word ids.
@@ -58,8 +59,8 @@ def register_run(run_id: str, name: str | None = None, trust_code: bool = False)
     return [first, _register(registry.BEST, uri, run)]
 
 
-def register_as(run_id: str, alias: str, reason: str, trust_code: bool = False) -> Registration:
-    """Give the model of a finished run an alias of its network's name; it is registered first, if it is not yet.
+def register_as(run_id: str, claim: Claim, trust_code: bool = False) -> Registration:
+    """Register the model of a finished run, if it is not yet, with the alias of its network's name that it may earn.
 
     InputError where `register_run` raises one.
     """
@@ -67,10 +68,7 @@ def register_as(run_id: str, alias: str, reason: str, trust_code: bool = False) 
     name, uri = registry.registered_name(run.network), records.logged_model_uri(run_id)
     if registry.find_version(run_id, name) is None:
         verify_model(run_id, uri, trust_code)
-    card = _logged_card(name, run)
-    with database_lock():  # two at once would make the name twice
-        version = registry.find_version(run_id, name) or registry.create_version(name, uri, run, card)
-        return registry.give_alias(name, version, alias, reason)
+    return registry.claim_alias(name, uri, run, partial(_logged_card, name, run), claim)
 
 
 def _single_run(run_id: str) -> str:
@@ -98,19 +96,20 @@ def _register(name: str, uri: str, run: FinishedRun) -> Registration:
     existing = registry.version_of(run.run_id, name)
     if existing is not None:
         return existing
-    return registry.register_version(name, uri, run, _logged_card(name, run))
+    return registry.register_version(name, uri, run, partial(_logged_card, name, run))
 
 
-def _logged_card(name: str, run: FinishedRun) -> str:
-    card = _card(name, run)
+def _logged_card(name: str, run: FinishedRun, address: str) -> str:
+    card = _card(name, run, address)
     runs.add_text(run.run_id, f"{Artifact.CARDS}/{name}.md", card)
     return card
 
 
-def _card(name: str, run: FinishedRun) -> str:
+def _card(name: str, run: FinishedRun, address: str) -> str:
     settings = {} if run.network == ENSEMBLE else settings_for(run.network)  # an ensemble has none of its own
     return render_card(
         name,
+        address,
         run,
         records.read_json(run.run_id, Artifact.SETTINGS),
         {name: setting.doc for name, setting in settings.items()},

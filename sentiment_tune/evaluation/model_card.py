@@ -20,6 +20,7 @@ _CONFIDENT = 0.95  # probability of the likeliest class beyond which a model cou
 
 def render_card(
     name: str,
+    address: str,
     run: FinishedRun,
     settings: Mapping[str, Any],
     docs: Mapping[str, str],
@@ -29,6 +30,7 @@ def render_card(
 ) -> str:
     """Markdown, from what a run has logged: `predictions` as of `tracking.records.read_test_predictions`.
 
+    `address` is what loads this very version, as `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
     `docs` says what a setting does, by its name, for those that have a declaration; those that are as in `defaults` are
     told in one line.
     """
@@ -37,6 +39,7 @@ def render_card(
     validated = run.reviews_validation
     return _template().render(
         name=name,
+        address=address,
         run=run,
         validation=Proportion(round(run.best_val_accuracy * validated), validated),
         test=Proportion.of(correct),

@@ -1,11 +1,12 @@
 """The model registry: versions, aliases that have to be earned, and a record of every move.
 
 Names are `sentiment-<network>` for the best of each network and `sentiment` for the best of all. People load the alias
-`champion`; a version gets it by a better validation accuracy on the same data, or on somebody's word.
+`champion`; a version gets it by a better validation accuracy on the same data, or on somebody's word. Other aliases, as
+`smallest`, are claimed by what a model has less of than their holder.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -47,12 +48,24 @@ class Registration:
 
     name: str
     version: int
-    alias: str
-    reason: str  # why it has this alias
+    alias: str  # "" where it has not earned the one that it claimed
+    reason: str  # why it has this alias, or none
 
     @property
     def uri(self) -> str:
-        return f"models:/{self.name}@{self.alias}"
+        return _address(self.name, self.alias, self.version)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The alias that a model asks for, and what it must have less of than the version that has it."""
+
+    alias: str
+    origin: str  # where it is the least, as `of the front of study s`
+    cost: str  # what is compared, as `parameters`
+    figure: float
+    tag: str  # of a version, that holds its figure
+    shown: Callable[[float], str]  # a figure with its unit
 
 
 @dataclass(frozen=True)
@@ -96,15 +109,41 @@ def registered_name(network: str) -> str:
     return f"{BEST}-{network.rpartition(':')[2]}"
 
 
-def register_version(name: str, model_uri: str, run: FinishedRun, card: str) -> Registration:
-    """Register the model of a run, and give it the alias that its validation accuracy has earned."""
+def register_version(name: str, model_uri: str, run: FinishedRun, card: Callable[[str], str]) -> Registration:
+    """Register the model of a run, and give it the alias that its validation accuracy has earned.
+
+    `card` makes its description, of the address under which this version is loaded.
+    """
     with server.database_lock():  # so that two at once cannot both beat the same champion
         alias, reason = _earned_alias(run, champion(name))
-        return give_alias(name, create_version(name, model_uri, run, card), alias, reason)
+        return _give_alias(_create_version(name, model_uri, run, card, alias, reason))
 
 
-def create_version(name: str, model_uri: str, run: FinishedRun, card: str) -> int:
-    """Register the model of a run, without an alias; the version's number."""
+def claim_alias(name: str, model_uri: str, run: FinishedRun, card: Callable[[str], str], claim: Claim) -> Registration:
+    """Register the model of a run, unless it is, and give it the alias that it claims, if it has earned that."""
+    with server.database_lock():  # two at once would make the name twice, or beat the same holder
+        holder = _holder(name, claim.alias)
+        if holder is not None and holder.run_id == run.run_id:
+            return Registration(name, holder.version, claim.alias, _reason_of_move(name, claim.alias))
+        is_earned, why = _is_earned(claim, run, holder)
+        alias, reason = (claim.alias, why) if is_earned else ("", f"not {claim.alias}: {why}")
+        version = find_version(run.run_id, name)
+        if version is None:
+            registration = _create_version(name, model_uri, run, card, alias, reason)
+        else:
+            registration = Registration(name, version, alias, reason)
+        mlflow.MlflowClient().set_model_version_tag(name, str(registration.version), claim.tag, f"{claim.figure:.12g}")
+        return _give_alias(registration) if alias else registration
+
+
+def _address(name: str, alias: str, version: int = 0) -> str:
+    return f"models:/{name}@{alias}" if alias else f"models:/{name}/{version}"
+
+
+def _create_version(
+    name: str, model_uri: str, run: FinishedRun, card: Callable[[str], str], alias: str, reason: str
+) -> Registration:
+    """Register the model of a run with the reason for the alias that it is to have."""
     client = mlflow.MlflowClient()
     tags = {
         VersionTag.NETWORK: run.network,
@@ -112,23 +151,29 @@ def create_version(name: str, model_uri: str, run: FinishedRun, card: str) -> in
         VersionTag.DATA_DIGEST: run.data_digest,
         VersionTag.VAL_ACCURACY: str(run.best_val_accuracy),
         VersionTag.TEST_ACCURACY: str(run.test_accuracy),
+        VersionTag.PARAMETERS: str(run.parameters),
+        VersionTag.MODEL_BYTES: f"{run.model_bytes:.12g}",
+        VersionTag.REASON: reason,
     }
     if run.metric != ACCURACY:
         tags |= {VersionTag.METRIC: run.metric, VersionTag.VAL_SCORE: str(run.score)}
     if not _exists(client, name):
         client.create_registered_model(name)
+    described = card(_address(name, alias))[:_LONGEST] if alias else None
     created = client.create_model_version(
-        name, model_uri, run.run_id, tags=tags, description=card[:_LONGEST], model_id=_model_id(model_uri)
+        name, model_uri, run.run_id, tags=tags, description=described, model_id=_model_id(model_uri)
     )
-    return int(created.version)
+    registration = Registration(name, int(created.version), alias, reason)
+    if not alias:  # it is loaded by its number, which is known now
+        client.update_model_version(name, str(created.version), card(registration.uri)[:_LONGEST])
+    return registration
 
 
-def give_alias(name: str, version: int, alias: str, reason: str) -> Registration:
+def _give_alias(registration: Registration) -> Registration:
     """Move an alias to a version, which is recorded with its reason."""
-    registration = Registration(name, version, alias, reason)
     client = mlflow.MlflowClient()
     _assign_alias(client, registration)
-    _describe(client, name)
+    _describe(client, registration.name)
     return registration
 
 
@@ -194,8 +239,13 @@ def _exists(client: mlflow.MlflowClient, name: str) -> bool:
 
 def champion(name: str) -> Version | None:
     """The version that people load under this name, if there is one."""
+    return _holder(name, CHAMPION)
+
+
+def _holder(name: str, alias: str) -> Version | None:
+    """The version of this name that has the alias, if there is one."""
     try:
-        return _version(mlflow.MlflowClient().get_model_version_by_alias(name, CHAMPION))
+        return _version(mlflow.MlflowClient().get_model_version_by_alias(name, alias))
     except MlflowException:
         return None
 
@@ -221,11 +271,41 @@ def _earned_alias(run: FinishedRun, incumbent: Version | None) -> tuple[str, str
     return CHALLENGER, f"validation {kind} {run.score:.4f} does not beat the {to_beat:.4f} of {version}"
 
 
+def _is_earned(claim: Claim, run: FinishedRun, holder: Version | None) -> tuple[bool, str]:
+    """Whether a run's model has less than the holder of an alias on the same data, and why; a tie goes to accuracy."""
+    figure = f"{claim.cost} {claim.shown(claim.figure)}"
+    if holder is None:
+        return True, f"the first of its name, {claim.origin}: {figure}"
+    version, digest = f"version {holder.version}", holder.tags.get(VersionTag.DATA_DIGEST)
+    if digest != run.data_digest:
+        return False, f"{version} was trained on other data, {digest}: no comparison is fair"
+    held = holder.tags.get(claim.tag)
+    if held is None or VersionTag.VAL_ACCURACY not in holder.tags:
+        return False, f"{version} does not say its {claim.cost}: no comparison is fair"
+    to_beat = float(held)
+    if claim.figure != to_beat:
+        less = claim.figure < to_beat
+        return less, f"{figure} is {'less' if less else 'more'} than the {claim.shown(to_beat)} of {version}"
+    held_accuracy = float(holder.tags[VersionTag.VAL_ACCURACY])
+    beats = run.best_val_accuracy > held_accuracy
+    return beats, (
+        f"{figure} is that of {version} too, and validation accuracy {run.best_val_accuracy:.4f} "
+        f"{'beats' if beats else 'does not beat'} its {held_accuracy:.4f}"
+    )
+
+
+def _reason_of_move(name: str, alias: str) -> str:
+    """Why the version that has an alias has it."""
+    return next((str(move["why"]) for move in reversed(moves(name)) if move["alias"] == alias), "given by hand")
+
+
 def _assign_alias(client: mlflow.MlflowClient, registration: Registration) -> None:
     """Give a version its alias and record the move: a tag of the registered name for each, by its time."""
     name, alias, version = registration.name, registration.alias, str(registration.version)
-    previous = client.get_registered_model(name).aliases.get(alias)  # a text or a number, as MLflow pleases
-    if alias in (CHAMPION, CHALLENGER):  # a version may have another alias besides
+    aliases = client.get_registered_model(name).aliases  # with texts or numbers, as MLflow pleases
+    previous = aliases.get(alias)
+    others = {other for other, number in aliases.items() if str(number) == version}
+    if alias in (CHAMPION, CHALLENGER) or not others & {CHAMPION, CHALLENGER}:  # an end besides is no other reason
         client.set_model_version_tag(name, version, VersionTag.REASON, registration.reason)
     client.set_registered_model_alias(name, alias, version)
     now = datetime.now(UTC)

@@ -73,7 +73,9 @@ class VersionTag:
     VAL_SCORE = "val_score"  # and what it came to
     VAL_ACCURACY = "val_accuracy"
     TEST_ACCURACY = "test_accuracy"
-    REASON = "reason"  # why it has its alias
+    PARAMETERS = "parameters"
+    MODEL_BYTES = "model_bytes"
+    REASON = "reason"  # why it has its alias, or none
 
 
 class ModelTag:

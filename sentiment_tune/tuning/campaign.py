@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from optuna.trial import FrozenTrial
 
@@ -9,11 +10,11 @@ from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.events import Event, Listener
 from sentiment_tune.publish import register_as, register_run
 from sentiment_tune.tracking import runs as tracking
-from sentiment_tune.tracking.registry import Registration
+from sentiment_tune.tracking.registry import Claim, Registration
 from sentiment_tune.tracking.runs import RunSpec
 from sentiment_tune.tuning.confirm import Confirmation, confirm_trials, evaluate_winner
-from sentiment_tune.tuning.front import aliases, choices, front_of
-from sentiment_tune.tuning.objectives import ACCURACY
+from sentiment_tune.tuning.front import choices, ends, front_of
+from sentiment_tune.tuning.objectives import ACCURACY, OBJECTIVES, shown
 from sentiment_tune.tuning.report import log_front, log_winner
 from sentiment_tune.tuning.search import StudyConfig
 from sentiment_tune.tuning.study import FinishedStudy, run_study
@@ -116,8 +117,10 @@ def _register_ends(
 ) -> list[Registration]:
     """Register the ends of the front that have a name of their own, each once it has read the test split."""
     registrations = []
-    for alias, one in aliases(chosen).items():
+    for alias, cost in ends(chosen).items():
+        one, objective = chosen[cost], OBJECTIVES[cost]
         evaluate_winner(one, corpus, finished.run_id, listener)
-        reason = f"{alias} of the front of study {finished.search.study}"
-        registrations.append(register_as(one.run_id, alias, reason, trust_code=one.config.is_own))
+        origin = f"of the front of study {finished.search.study}"
+        claim = Claim(alias, origin, cost, one.costs[cost], objective.metric, partial(shown, cost))
+        registrations.append(register_as(one.run_id, claim, trust_code=one.config.is_own))
     return registrations

@@ -30,12 +30,12 @@ def choices(front: "Sequence[Confirmation]") -> "dict[str, Confirmation]":
     return {KNEE: _knee(front), ACCURACY: front[0], **cheapest}
 
 
-def aliases(chosen: "Mapping[str, Confirmation]") -> "dict[str, Confirmation]":
-    """What the registry calls the ends of the front: the first objective of those that share a name decides."""
-    named: dict[str, Confirmation] = {}
-    for name, confirmation in chosen.items():
+def ends(chosen: "Mapping[str, Confirmation]") -> dict[str, str]:
+    """The objective that each alias of the registry is for: the first of those that share a name decides."""
+    named: dict[str, str] = {}
+    for name in chosen:
         if name in OBJECTIVES and OBJECTIVES[name].end:
-            named.setdefault(OBJECTIVES[name].end, confirmation)
+            named.setdefault(OBJECTIVES[name].end, name)
     return named
 
 

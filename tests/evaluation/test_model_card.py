@@ -33,6 +33,7 @@ RUN = FinishedRun(
     refit_seconds=0.0,
     model_bytes=1e6,
 )
+ADDRESS = "models:/sentiment-cnn/7"
 PREDICTIONS = {
     "labels": np.array([0, 1, 1, 0], dtype=np.uint8),
     "probabilities": np.array([0.01, 0.99, 0.8, 0.6]),
@@ -48,7 +49,7 @@ ERROR_RATES: dict[str, tuple[Proportion, str | None]] = {
 def card(run: FinishedRun = RUN, **predictions: np.ndarray) -> str:
     settings = {"model": "cnn", "filters": 100, "text": None}
     docs = {"filters": "units of the layer"}
-    return render_card("sentiment-cnn", run, settings, docs, PREDICTIONS | predictions, ERROR_RATES)
+    return render_card("sentiment-cnn", ADDRESS, run, settings, docs, PREDICTIONS | predictions, ERROR_RATES)
 
 
 def test_the_card_states_the_run() -> None:
@@ -71,6 +72,12 @@ def test_the_card_states_the_run() -> None:
     assert "1,234,567 parameters" in card()
     assert "commit unknown, seed 3" in card()
     assert "commit abc, seed 3" in card(replace(RUN, git_commit="abc"))
+
+
+def test_the_card_says_how_to_load_this_very_version() -> None:
+    assert f'load_model("{ADDRESS}")' in card()
+    assert f"score --model {ADDRESS} " in card()
+    assert "@champion" not in card()
 
 
 def test_the_card_leaves_out_what_there_is_not() -> None:
@@ -97,7 +104,7 @@ def test_no_table_runs_into_what_stands_below_it() -> None:
 
 def test_settings_that_are_as_by_default_are_one_line() -> None:
     settings, defaults = {"model": "cnn", "filters": 64, "hidden": 100}, {"filters": 100, "hidden": 100}
-    lines = render_card("sentiment-cnn", RUN, settings, {}, PREDICTIONS, ERROR_RATES, defaults).splitlines()
+    lines = render_card("sentiment-cnn", ADDRESS, RUN, settings, {}, PREDICTIONS, ERROR_RATES, defaults).splitlines()
     assert "- filters: 64" in lines
     assert "All else as by default: hidden 100." in lines
     assert not [line for line in lines if line.startswith("- hidden")]

@@ -70,7 +70,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
         (run,) = runs(address)
         uri = records.logged_model_uri(run.info.run_id)
         for name in NAMES:
-            registry.register_version(name, uri, records.finished_run(records.read_run(run.info.run_id)), "a card")
+            registry.register_version(name, uri, records.finished_run(records.read_run(run.info.run_id)), str)
         model = Path(mlflow.get_logged_model(run.outputs.model_outputs[0].model_id).artifact_location)
         shutil.copytree(model, folder / "original")
         yield Logged(run.info.run_id, model, folder / "original", ask("score", "--model", str(model), *TEXTS))

@@ -1,12 +1,15 @@
 """Which model scores where none is named."""
 
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
 
 from sentiment_tune.errors import InputError
+from sentiment_tune.evaluation.finished_run import FinishedRun
 from sentiment_tune.tracking import registry
+from sentiment_tune.tracking.registry import Claim, Registration
 
 
 def finish_run(network: str, digest: str, accuracy: float) -> str:
@@ -61,3 +64,75 @@ def test_a_registered_name_says_how_good_its_champion_is_unless_somebody_describ
     client.update_registered_model("sentiment", "mine")
     registry.promote("sentiment", 1)
     assert client.get_registered_model("sentiment").description == "mine"
+
+
+def trained(run_id: str, accuracy: float, digest: str = "aa") -> FinishedRun:
+    counts = dict.fromkeys(("reviews_train", "reviews_validation", "reviews_test", "seed"), 1)
+    test = ("test_accuracy", "test_f1", "test_macro_f1", "test_roc_auc", "test_log_loss", "test_brier")
+    others = ("test_reviews_per_second", "train_seconds", "refit_seconds")
+    figures: dict[str, Any] = {**counts, **dict.fromkeys((*test, *others), 1.0)}
+    return FinishedRun(
+        run_id=run_id,
+        network="cnn",
+        data="films",
+        data_digest=digest,
+        package_version="0.2.0",
+        git_commit=None,
+        parameters=900,
+        is_refit=False,
+        best_val_accuracy=accuracy,
+        model_bytes=5e6,
+        **figures,
+    )
+
+
+def claimed(run: FinishedRun, figure: float, cost: str = "latency", alias: str = "fastest") -> Registration:
+    claim = Claim(alias, "of the front of study s", cost, figure, f"{cost}_tag", lambda value: f"{value:g} ms")
+    return registry.claim_alias("sentiment-cnn", "file:///nowhere", run, lambda address: f"load {address}", claim)
+
+
+def described(version: int) -> tuple[str | None, str]:
+    """Description and reason of a version."""
+    found = mlflow.MlflowClient().get_model_version("sentiment-cnn", str(version))
+    return found.description, found.tags["reason"]
+
+
+def test_an_end_has_to_have_less_than_the_holder_of_its_alias(here: Path) -> None:
+    entries = [
+        claimed(trained("one", 0.55), 3.0),
+        claimed(trained("two", 0.90), 4.0),
+        claimed(trained("three", 0.90, "bb"), 1.0),
+        claimed(trained("four", 0.55), 3.0),
+        claimed(trained("five", 0.60), 3.0),
+        claimed(trained("six", 0.10), 2.0),
+    ]
+    assert [entry.alias for entry in entries] == ["fastest", "", "", "", "fastest", "fastest"]
+    assert [entry.reason for entry in entries] == [
+        "the first of its name, of the front of study s: latency 3 ms",
+        "not fastest: latency 4 ms is more than the 3 ms of version 1",
+        "not fastest: version 1 was trained on other data, aa: no comparison is fair",
+        "not fastest: latency 3 ms is that of version 1 too, and validation accuracy 0.5500 does not beat its 0.5500",
+        "latency 3 ms is that of version 1 too, and validation accuracy 0.6000 beats its 0.5500",
+        "latency 2 ms is less than the 3 ms of version 5",
+    ]
+    assert [(move["from"], move["to"]) for move in registry.moves("sentiment-cnn")] == [(None, 1), (1, 5), (5, 6)]
+    for entry in entries:
+        described_as = "@fastest" if entry.alias else f"/{entry.version}"
+        assert described(entry.version) == (f"load models:/sentiment-cnn{described_as}", entry.reason)
+
+
+def test_a_claim_that_is_made_again_changes_nothing(here: Path) -> None:
+    first = claimed(trained("one", 0.55), 3.0)
+    assert claimed(trained("one", 0.55), 3.0) == first
+    lost = claimed(trained("two", 0.55), 4.0)
+    assert claimed(trained("two", 0.55), 4.0) == lost
+    assert len(registry.moves("sentiment-cnn")) == 1
+
+
+def test_a_champion_that_is_an_end_too_keeps_its_reason(here: Path) -> None:
+    champion = registry.register_version("sentiment-cnn", "file:///nowhere", trained("one", 0.9), str)
+    assert claimed(trained("one", 0.9), 3.0).version == champion.version
+    assert described(champion.version) == ("models:/sentiment-cnn@champion", champion.reason)
+    mlflow.MlflowClient().set_registered_model_alias("sentiment-cnn", "smallest", "1")
+    by_hand = claimed(trained("two", 0.9), 3.0, "memory", "smallest")
+    assert by_hand.reason == "not smallest: version 1 does not say its memory: no comparison is fair"

@@ -21,7 +21,7 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.space import Choice, Range, Setting
 from sentiment_tune.tuning import confirm
 from sentiment_tune.tuning.confirm import Confirmation
-from sentiment_tune.tuning.front import aliases, choices, front_of
+from sentiment_tune.tuning.front import choices, ends, front_of
 from sentiment_tune.tuning.objectives import measure_before, parse_limits, parse_objectives, peak_memory
 from sentiment_tune.tuning.ranges import parse_ranges, with_range, within
 from sentiment_tune.tuning.search import StudyConfig
@@ -164,7 +164,7 @@ def test_the_front_is_what_nothing_beats_and_its_ends_have_names() -> None:
         "parameters": 2,
         "latency": 4,
     }
-    assert {alias: one.trial for alias, one in aliases(chosen).items()} == {"smallest": 2, "fastest": 4}
+    assert ends(chosen) == {"smallest": "parameters", "fastest": "latency"}
     only = [confirmed(0, 0.5, parameters=1)]
     assert {one.trial for one in choices(front_of(only)).values()} == {0}
 
@@ -191,10 +191,30 @@ def test_a_study_of_several_objectives_ends_with_a_front_in_the_registry(here: P
     assert {"champion", "smallest"} <= aliases.keys()
     smallest = MlflowClient().get_model_version("sentiment-embedding", str(aliases["smallest"]))
     assert smallest.run_id == next(row["run_id"] for row in rows if "parameters" in row["chosen"])
+    assert smallest.tags["reason"]
     again = ask(*words, "--search", "hidden=8..64", "--search", "vocabulary=300..600")
     assert (again.code, again.err) == (0, "")
     assert MlflowClient().get_registered_model("sentiment-embedding").aliases == aliases
     assert "was begun with objectives" in ask(*words[:-2], "--search", "hidden=8..64 vocabulary=300..600").refusal
+
+
+@pytest.mark.slow
+def test_an_end_that_is_larger_than_that_of_an_earlier_study_takes_no_alias(here: Path) -> None:
+    words = ("tune", "--model", "embedding", *SMALL, "--trials", "2", "--objectives", "accuracy,parameters")
+    assert ask(*words, "--search", "vocabulary=300..400", "--study", "small").code == 0
+    client = MlflowClient()
+    holder = client.get_registered_model("sentiment-embedding").aliases["smallest"]
+    answer = ask(*words, "--search", "vocabulary=2000..2500", "--study", "large")
+    assert answer.code == 0
+    assert client.get_registered_model("sentiment-embedding").aliases["smallest"] == holder
+    (line,) = (line for line in answer.out.splitlines() if "is not smallest: parameters " in line)
+    version = client.get_model_version("sentiment-embedding", line.split()[2])
+    assert line.endswith(f"of version {holder}")
+    assert line.endswith(version.tags["reason"]) or version.aliases
+    assert int(version.tags["parameters"]) > int(
+        client.get_model_version("sentiment-embedding", str(holder)).tags["parameters"]
+    )
+    assert "@smallest" not in str(version.description)
 
 
 def test_what_exceeds_a_limit_is_not_trained_and_never_wins(here: Path) -> None:

@@ -670,7 +670,7 @@ def test_an_alias_has_to_be_earned_and_its_moves_are_kept(tuned: Tuned, again: P
     def add(accuracy: float, digest: str = "one") -> registry.Registration:
         finished = records.finished_run(records.read_run(winner))
         return registry.register_version(
-            "mine", uri, replace(finished, best_val_accuracy=accuracy, data_digest=digest), "card"
+            "mine", uri, replace(finished, best_val_accuracy=accuracy, data_digest=digest), str
         )
 
     entries = [add(0.80), add(0.79), add(0.80), add(0.81), add(0.99, "two")]
