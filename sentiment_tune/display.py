@@ -14,7 +14,6 @@ from sentiment_tune import local
 from sentiment_tune.data.checks import DataChecked
 from sentiment_tune.errors import TerminatedError
 from sentiment_tune.events import Event, Message, WarningMessage
-from sentiment_tune.space import Value
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +78,7 @@ class TrainingDisplay:
         self._bar = Progress(*columns, console=self._console, transient=True, disable=not visible)
         self._task = self._bar.add_task("1", total=None)
         self._most_epochs = 0
+        self._metric = ""  # that judges the epochs
 
     def __enter__(self) -> "TrainingDisplay":
         return self
@@ -101,6 +101,7 @@ class TrainingDisplay:
 
         match event:
             case TrainingStart():
+                self._metric = event.config.training.metric
                 self._most_epochs = event.config.training.for_reviews(len(event.corpus.train)).epochs
                 self._console.print(_begin_line(event))
                 self._bar.start()
@@ -110,7 +111,7 @@ class TrainingDisplay:
             case StepEnd():
                 self._bar.update(self._task, completed=event.step)
             case EpochRecord():
-                self._console.print(_epoch_line(event))
+                self._console.print(_epoch_line(event, self._metric))
             case DataChecked():
                 show_checks(event)
             case Message():
@@ -123,11 +124,15 @@ def _begin_line(start: "TrainingStart") -> str:
     return f"{start.config.model} on {corpus.name}: {train} reviews to train, {validation} to validate, {test} to test"
 
 
-def _epoch_line(epoch: "EpochRecord") -> str:
+def _epoch_line(epoch: "EpochRecord", metric: str) -> str:
+    from sentiment_tune.evaluation.metrics import measured, words_for
+
+    score = epoch.val_score
+    judged = "" if score is None else f" {words_for(metric)} {measured(metric, score):.4f}"
     return (
         f"epoch {epoch.epoch:>3}  train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}"
         f"  validation loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.4f}"
-        f"{f' score {epoch.val_score:.4f}' if epoch.val_score is not None else ''}  {epoch.seconds:.1f} s"
+        f"{judged}  {epoch.seconds:.1f} s"
     )
 
 
@@ -246,11 +251,12 @@ def _show_trial(trial: "TrialEnd") -> None:
 
 def _trial_row(trial: "TrialEnd") -> str:
     """A row of the table that begins with _HEAD."""
+    from sentiment_tune.evaluation.metrics import measured
     from sentiment_tune.tuning.objectives import shown
 
-    value = "" if trial.value is None else f"{trial.value:.4f}"
+    value = "" if trial.value is None else f"{measured(trial.metric, trial.value):.4f}"
     costs = "".join(f"{shown(name, cost):>{_COST}}" for name, cost in trial.costs.items())
-    best, number = (f"{trial.best[0]:.4f}", trial.best[1]) if trial.best else ("", "")
+    best, number = (f"{measured(trial.metric, trial.best[0]):.4f}", trial.best[1]) if trial.best else ("", "")
     return (
         f"{trial.number:>5}  {trial.state.lower():<8}  {value:>10}{costs}  {best:<6}  {number:>8}  "
         f"{_duration(trial.seconds):>8}  {trial.left:>4}  {_duration(trial.seconds_left):>9}  {trial.error or ''}"
@@ -265,11 +271,12 @@ def _style(trial: "TrialEnd") -> str:
 
 
 def _trial_line(trial: "TrialEnd") -> str:
+    from sentiment_tune.evaluation.metrics import measured
     from sentiment_tune.tuning.objectives import shown
 
-    value = f"{trial.value:.4f}" if trial.value is not None else " " * 6
+    value = f"{measured(trial.metric, trial.value):.4f}" if trial.value is not None else " " * 6
     value += "".join(f"  {shown(name, cost)}" for name, cost in trial.costs.items())
-    best = f"best {trial.best[0]:.4f} (trial {trial.best[1]})" if trial.best else "no best yet"
+    best = f"best {measured(trial.metric, trial.best[0]):.4f} (trial {trial.best[1]})" if trial.best else "no best yet"
     error = f"  {trial.error}" if trial.error else ""
     return (
         f"trial {trial.number:>3}  {trial.state.lower():<8}  {value}  {best}  {trial.seconds:.0f} s  "
@@ -283,48 +290,46 @@ def _duration(seconds: float) -> str:
 
 def _show_trials(study: "StudyEnd") -> None:
     """All trials of a study with their settings, the best first."""
-    from sentiment_tune.tuning.objectives import shown
+    from sentiment_tune.tuning.report import trial_rows
 
-    trials = sorted(study.trials, key=lambda trial: (-(trial.values or [0.0])[0], trial.number))
-    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    columns, rows = trial_rows(study.trials, study.objectives, study.metric)
     table = Table(title=f"study {study.name}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("trial", "state", "validation", *study.objectives[1:], *names):
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    for trial in trials:
-        values = list(map(shown, study.objectives, trial.values or ()))
-        values += [""] * (len(study.objectives) - len(values))
-        settings = [_short(trial.params.get(name)) for name in names]
-        table.add_row(str(trial.number), trial.state.name.lower(), *values, *settings)
+    for _, cells in rows:
+        table.add_row(*cells)
     show_table(table)
     if not study.owned:
         terminal().print("another process owns this study: it trains the best settings again and registers them")
 
 
-def _short(value: Value | None) -> str:
-    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value).lower()
-
-
 def _show_confirmations(confirmations: "Sequence[Confirmation]") -> None:
     """What came of training the best settings again."""
+    from sentiment_tune.evaluation.metrics import measured, words_for
+
+    metric = confirmations[0].config.training.metric
     table = Table(title="trained again", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("trial", "mean validation", "spread", "by seed"):
+    for column in ("trial", f"mean validation {words_for(metric)}", "spread", "by seed"):
         table.add_column(column, justify="right", no_wrap=True)
     for confirmation in confirmations:
-        by_seed = " ".join(f"{accuracy:.4f}" for accuracy in confirmation.accuracies)
-        table.add_row(str(confirmation.trial), f"{confirmation.mean:.4f}", f"{confirmation.spread:.4f}", by_seed)
+        by_seed = " ".join(f"{measured(metric, score):.4f}" for score in confirmation.accuracies)
+        mean = f"{measured(metric, confirmation.mean):.4f}"
+        table.add_row(str(confirmation.trial), mean, f"{confirmation.spread:.4f}", by_seed)
     show_table(table)
 
 
 def _show_front(front: "Sequence[Confirmation]", chosen: "Mapping[str, Confirmation]") -> None:
     """The settings that no others beat in everything, and which of them are the knee and the ends."""
+    from sentiment_tune.evaluation.metrics import measured, words_for
     from sentiment_tune.tuning.objectives import shown
 
+    metric = front[0].config.training.metric
     table = Table(title="front", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("trial", "mean validation", *front[0].costs):
+    for column in ("trial", f"mean validation {words_for(metric)}", *front[0].costs):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("is the", no_wrap=True)
     for one in front:
         costs = [shown(name, cost) for name, cost in one.costs.items()]
         names = ", ".join(name for name, other in chosen.items() if other.trial == one.trial)
-        table.add_row(str(one.trial), f"{one.mean:.4f}", *costs, names)
+        table.add_row(str(one.trial), f"{measured(metric, one.mean):.4f}", *costs, names)
     show_table(table)

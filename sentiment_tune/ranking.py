@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
-from sentiment_tune.evaluation.metrics import ACCURACY, Proportion, is_correct, mcnemar_test
+from sentiment_tune.evaluation.metrics import ACCURACY, Proportion, is_correct, mcnemar_test, measured
 from sentiment_tune.space import unknown_name
 from sentiment_tune.tracking import records, registry, server
 from sentiment_tune.tracking.schema import Metric, Stage, Tag
@@ -182,7 +182,7 @@ def cells(ranked: RankedRow) -> list[str]:
     chance = "" if ranked.by_chance is None else f" (p = {ranked.by_chance:.2g})"
     return [
         row.network,
-        f"{row.validation:.4f}"
+        f"{measured(row.metric, row.validation):.4f}"
         + (f" ± {row.spread:.4f}" if max(row.seeds, row.folds) > 1 else "")
         + (f" {row.metric}" if row.metric != ACCURACY else ""),
         f"{row.folds} folds" if row.folds else str(row.seeds),

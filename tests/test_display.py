@@ -4,11 +4,15 @@ import io
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState, create_trial
 from rich.console import Console
+from rich.table import Table
 
 from sentiment_tune import display
+from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.display import ScoringDisplay, StudyDisplay
-from sentiment_tune.tuning.campaign import StudyStart
+from sentiment_tune.tuning.campaign import ConfirmationEnd, FrontEnd, StudyEnd, StudyStart
+from sentiment_tune.tuning.confirm import Confirmation
 from sentiment_tune.tuning.search import StudyConfig
 from sentiment_tune.tuning.trials import TrialEnd
 
@@ -53,6 +57,35 @@ def test_elsewhere_each_trial_is_a_line_that_stands_by_itself(monkeypatch: pytes
         ["trial", "2", "fail"],
     ]
     assert "best 0.8500 (trial 0)" in lines[0]
+
+
+def test_a_loss_is_shown_as_it_is_and_what_has_no_value_stands_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(display, "terminal", lambda stderr=False: Console(file=text, width=200))
+    kept: list[Table] = []
+    monkeypatch.setattr(display, "show_table", kept.append)
+    show = StudyDisplay()
+    show(TrialEnd(1, "COMPLETE", -0.65, 12.0, None, (-0.62, 0), {}, 29, 348.0, metric="log_loss"))
+    trials = [
+        create_trial(state=TrialState.PRUNED, value=None),
+        create_trial(state=TrialState.COMPLETE, value=-0.65),
+        create_trial(state=TrialState.COMPLETE, value=-0.62),
+    ]
+    for number, trial in enumerate(trials):
+        trial.number = number
+    show(StudyEnd("s", trials, True, metric="log_loss"))
+    config = ExperimentConfig.of("cnn", {"data": "sample", "metric": "log_loss"})
+    confirmed = Confirmation(2, config, (-0.61, -0.63), "run", {"size": 1e6})
+    show(ConfirmationEnd([confirmed]))
+    show(FrontEnd([confirmed], {"knee": confirmed}))
+    assert "0.6500  best 0.6200 (trial 0)" in text.getvalue()
+    columns = [[*map(str, column.cells)] for column in kept[0].columns]
+    assert columns == [["2", "1", "0"], ["complete", "complete", "pruned"], ["0.6200", "0.6500", ""]]
+    heads = [[str(column.header) for column in table.columns] for table in kept]
+    assert heads[0][2] == "validation log loss"
+    assert heads[1][1] == heads[2][1] == "mean validation log loss"
+    assert [list(table.columns[1].cells) for table in kept[1:]] == [["0.6200"], ["0.6200"]]
+    assert list(kept[1].columns[3].cells) == ["0.6100 0.6300"]
 
 
 # ---- scoring

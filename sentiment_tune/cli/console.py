@@ -65,10 +65,12 @@ def _judged(run: "TrainedRun") -> str:
     """By what the epoch was chosen, and what that came to, where it was not accuracy."""
     if "best_val_score" not in run.metrics:
         return ""
+    from sentiment_tune.evaluation.metrics import measured, words_for
+
     metric = str(run.settings["metric"])
     test = run.metrics.get(f"test_{metric}")
     tested = "" if test is None else f", test {test:.4f}"
-    return f" by {metric.replace('_', ' ')} (validation {abs(run.metrics['best_val_score']):.4f}{tested})"
+    return f" by {words_for(metric)} (validation {measured(metric, run.metrics['best_val_score']):.4f}{tested})"
 
 
 def _repeated(repeats: "DataFrame", run_id: str, metric: str | None) -> None:

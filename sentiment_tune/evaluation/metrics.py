@@ -114,6 +114,16 @@ def score_of(
     return of_predictions(metric, logits, labels, classes, threshold)
 
 
+def measured(metric: str, score: float) -> float:
+    """The metric itself of a score of which more is better: as people read it, a loss is positive."""
+    return -score if metric == LOG_LOSS else score
+
+
+def words_for(metric: str) -> str:
+    """A metric's name as it stands in a text."""
+    return metric.replace("_", " ")
+
+
 def of_predictions(
     metric: str,
     logits: NDArray[np.float64],

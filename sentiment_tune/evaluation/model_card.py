@@ -13,6 +13,7 @@ from sentiment_tune.evaluation.metrics import (
     confidence,
     expected_calibration_error,
     is_correct,
+    measured,
 )
 
 _CONFIDENT = 0.95  # probability of the likeliest class beyond which a model counts as sure
@@ -41,6 +42,7 @@ def render_card(
         name=name,
         address=address,
         run=run,
+        judged=measured(run.metric, run.score),
         validation=Proportion(round(run.best_val_accuracy * validated), validated),
         test=Proportion.of(correct),
         accuracies=accuracy_by_length(correct, predictions["lengths"]),

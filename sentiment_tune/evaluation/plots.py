@@ -242,7 +242,7 @@ def accuracy_against_cost(
     beats in both. The cost of the most accurate one is given as it is to be read.
     """
     costs, accuracies = (np.asarray(values, dtype=np.float64) for values in front)
-    figure = _figure(9.6, 6.0, f"Best on validation: {accuracies.max():.4f} with {best_cost}")
+    figure = _figure(9.6, 6.0, f"Best {measure}: {accuracies.max():.4f} with {best_cost}")
     axes = figure.subplots()
     unit = " [share of reviews]" if measure == "validation accuracy" else ""
     _style(axes, cost, measure + unit)

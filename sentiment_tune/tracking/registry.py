@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
-from sentiment_tune.evaluation.metrics import ACCURACY, LOG_LOSS
+from sentiment_tune.evaluation.metrics import ACCURACY, measured, words_for
 from sentiment_tune.tracking import records, server
 from sentiment_tune.tracking.schema import Artifact, Metric, Tag, VersionTag
 
@@ -265,10 +265,9 @@ def _earned_alias(run: FinishedRun, incumbent: Version | None) -> tuple[str, str
     if metric != run.metric:
         return CHALLENGER, f"{version} was judged by {metric}, this one by {run.metric}: no comparison is fair"
     to_beat = float(incumbent.tags[VersionTag.VAL_ACCURACY if metric == ACCURACY else VersionTag.VAL_SCORE])
-    kind = metric.replace("_", " ") + (", negative" if metric == LOG_LOSS else "")
-    if run.score > to_beat:
-        return CHAMPION, f"validation {kind} {run.score:.4f} beats the {to_beat:.4f} of {version}"
-    return CHALLENGER, f"validation {kind} {run.score:.4f} does not beat the {to_beat:.4f} of {version}"
+    alias, beats = (CHAMPION, "beats") if run.score > to_beat else (CHALLENGER, "does not beat")
+    figures = [f"{measured(metric, score):.4f}" for score in (run.score, to_beat)]
+    return alias, f"validation {words_for(metric)} {figures[0]} {beats} the {figures[1]} of {version}"
 
 
 def _is_earned(claim: Claim, run: FinishedRun, holder: Version | None) -> tuple[bool, str]:

@@ -35,6 +35,7 @@ class StudyEnd(Event):
     trials: Sequence[FrozenTrial]
     owned: bool  # else another process confirms and registers
     objectives: Sequence[str] = (ACCURACY,)
+    metric: str = ACCURACY  # that judges, in the place of accuracy
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def run_studies(
 def _run(search: StudyConfig, corpus: Corpus, spec: RunSpec, top: int, seeds: int, listener: Listener) -> StudyOutcome:
     listener(StudyStart(search))
     with run_study(search, corpus, spec, listener) as finished:
-        listener(StudyEnd(search.study, finished.study.get_trials(deepcopy=False), finished.owned, search.objectives))
+        trials = finished.study.get_trials(deepcopy=False)
+        listener(StudyEnd(search.study, trials, finished.owned, search.objectives, search.metric))
         if not finished.owned or not top:
             return StudyOutcome(finished)
         tracking.log_params({"top": top, "seeds": seeds})

@@ -16,6 +16,7 @@ from sentiment_tune.build import build_network, package_of
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.errors import InputError, hide_passwords
+from sentiment_tune.evaluation.metrics import measured, words_for
 from sentiment_tune.events import Listener, Message
 from sentiment_tune.experiment import (
     evaluate_on_test,
@@ -207,7 +208,9 @@ def _train(task: _Task, corpus: Corpus, listener: Listener) -> RunRecord:
         result = notes.Result(chosen.val_accuracy, None, model.location)
         tracking.set_tags({Tag.NOTE: notes.finished(config, corpus, run, result, task.study_run)})
     record = records.read_run(run.run_id)
-    listener(Message(f"trial {trial} again with seed {seed}: validation {score_of(record.metrics):.4f}"))
+    metric = config.training.metric
+    score = f"{words_for(metric)} {measured(metric, score_of(record.metrics)):.4f}"
+    listener(Message(f"trial {trial} again with seed {seed}: validation {score}"))
     return record
 
 

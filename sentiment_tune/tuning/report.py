@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sentiment_tune.config import describe
 from sentiment_tune.evaluation import pages
+from sentiment_tune.evaluation.metrics import measured, words_for
 from sentiment_tune.events import Event, Listener
 from sentiment_tune.experiment import optional_picture
 from sentiment_tune.space import Value
@@ -21,7 +23,7 @@ from sentiment_tune.tuning.front import KNEE
 from sentiment_tune.tuning.liveness import ERROR, EXCESS, RUN_ID, finished_trials
 from sentiment_tune.tuning.objectives import ACCURACY, shown
 from sentiment_tune.tuning.search import StudyConfig
-from sentiment_tune.tuning.trials import TrialEnd, accuracy_of, best_trials
+from sentiment_tune.tuning.trials import TrialEnd, accuracy_of, best_trials, rank_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,7 +135,7 @@ def log_report(search: StudyConfig, study: optuna.Study) -> Mapping[str, str]:
         from sentiment_tune.evaluation.plots import svg
         from sentiment_tune.tuning import plots
 
-        for name, title, picture in plots.draw_study(study, search.measure):
+        for name, title, picture in plots.draw_study(study, search.drawn_measure):
             tracking.log_figure(name, picture, Artifact.STUDY, bbox_inches="tight")
             drawn[title] = svg(picture, bbox_inches="tight")
     log_page(search, study, drawn)
@@ -156,7 +158,8 @@ def log_winner(
     log_page(search, study, pictures, confirmations, test)
     page = ui.run_page(tracking.open_experiment(), winner.run_id)
     found = (
-        f"Winner: [trial {winner.trial}]({page}) ({winner.config.title}): {search.measure} **{abs(winner.mean):.4f}**"
+        f"Winner: [trial {winner.trial}]({page}) ({winner.config.title}): {search.measure} "
+        f"**{measured(search.metric, winner.mean):.4f}**"
         f"{winner.spread_in_words}, test accuracy **{test:.4f}**."
     )
     tracking.set_tags({Tag.WINNER: winner.run_id, Tag.NOTE: f"{found}\n\n{_about(search, study, data)}"})
@@ -179,10 +182,12 @@ def log_front(
         from sentiment_tune.tuning import plots
 
         for column, cost in enumerate(search.objectives[1:], 1):
-            picture = plots.draw_front(study, front, chosen, cost, column, search.measure)
+            picture = plots.draw_front(study, front, chosen, cost, column, search.drawn_measure)
             tracking.log_figure(f"front_{cost}", picture, Artifact.STUDY)
-            drawn[f"Accuracy against {cost}"] = svg(picture)
-        tracking.log_text(plots.front_page(study, search.objectives[1:], search.measure), Artifact.STUDY_FRONT_PAGE)
+            drawn[f"{search.measure.capitalize()} against {cost}"] = svg(picture)
+        tracking.log_text(
+            plots.front_page(study, search.objectives[1:], search.drawn_measure), Artifact.STUDY_FRONT_PAGE
+        )
     return drawn
 
 
@@ -212,9 +217,7 @@ def log_page(
     test: float | None = None,
 ) -> None:
     """Log the study as a page: its winner with its seeds, its trials, its pictures."""
-    trials = study.get_trials(deepcopy=False)
-    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    ranked = sorted(trials, key=lambda trial: (-(accuracy_of(trial) or 0.0), trial.number))
+    columns, rows = trial_rows(study.get_trials(deepcopy=False), search.objectives, search.metric)
     repeats = len(confirmations[0].accuracies) if confirmations else 0
     page = pages.render(
         "study.html.j2",
@@ -222,17 +225,33 @@ def log_page(
         confirmations=confirmations,
         seeds=range(search.seed + 1, search.seed + 1 + repeats),
         test=test,
-        columns=["trial", "state", *search.objectives, *names],
-        trials=[(trial.state.name.lower(), _cells(trial, search.objectives, names)) for trial in ranked],
+        measure=search.measure,
+        measured=partial(measured, search.metric),
+        columns=columns,
+        trials=rows,
         pictures=pictures.items(),
     )
     tracking.log_text(page, Artifact.STUDY_PAGE)
 
 
-def _cells(trial: FrozenTrial, objectives: Sequence[str], names: Sequence[str]) -> list[str]:
-    values = list(map(shown, objectives, trial.values or ()))
-    values += [""] * (len(objectives) - len(values))
-    return [str(trial.number), trial.state.name.lower(), *values, *(_short(trial.params.get(name)) for name in names)]
+def trial_rows(
+    trials: Sequence[FrozenTrial], objectives: Sequence[str], metric: str
+) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """All trials with their settings as a table: its columns, and of each trial, the best first, state and cells."""
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    columns = ["trial", "state", f"validation {words_for(metric)}", *objectives[1:], *names]
+    rows = [
+        [*_values(trial, objectives, metric), *(_short(trial.params.get(name)) for name in names)]
+        for trial in sorted(trials, key=rank_of)
+    ]
+    return columns, [(row[1], row) for row in rows]
+
+
+def _values(trial: FrozenTrial, objectives: Sequence[str], metric: str) -> list[str]:
+    values = list(trial.values or ())
+    texts = [f"{measured(metric, value):.4f}" for value in values[:1]]
+    texts += map(shown, objectives[1:], values[1:])
+    return [str(trial.number), trial.state.name.lower(), *texts, *[""] * (len(objectives) - len(texts))]
 
 
 def _short(value: Value | None) -> str:

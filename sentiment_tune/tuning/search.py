@@ -10,6 +10,7 @@ from sentiment_tune.config import IN_MEMORY, ExperimentConfig, describe, setting
 from sentiment_tune.data.folds import check_folds
 from sentiment_tune.data.load import DataConfig
 from sentiment_tune.errors import InputError
+from sentiment_tune.evaluation.metrics import LOG_LOSS, words_for
 from sentiment_tune.space import Choice, Range, Setting, Value, unknown_name
 from sentiment_tune.tuning.objectives import ACCURACY
 from sentiment_tune.tuning.ranges import with_range, within
@@ -164,7 +165,12 @@ class StudyConfig:
     @property
     def measure(self) -> str:
         """What a trial is worth, in words."""
-        return f"validation {self.metric.replace('_', ' ')}"
+        return f"validation {words_for(self.metric)}"
+
+    @property
+    def drawn_measure(self) -> str:
+        """The same of pictures, which are drawn of the trials' values as they are: more is better."""
+        return self.measure + (", negative" if self.metric == LOG_LOSS else "")
 
     @property
     def seed(self) -> int:

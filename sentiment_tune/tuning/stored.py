@@ -1,10 +1,13 @@
 """The studies that a storage holds: listed, exported, deleted."""
 
+import json
 from typing import TYPE_CHECKING
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from sentiment_tune.errors import InputError
+from sentiment_tune.evaluation.metrics import ACCURACY, measured
 from sentiment_tune.space import unknown_name
 from sentiment_tune.tuning.backend import open_storage
 from sentiment_tune.tuning.leftovers import stored_studies
@@ -23,8 +26,8 @@ def list_studies(storage: str) -> "pd.DataFrame":
     """A row a study of this package, the newest first.
 
     Its name; whether it is running, unfinished (trials wait that nobody works on) or idle; how many trials it has
-    finished; the best validation accuracy; where its data come from; the process that owns it; when its first trial
-    began, UTC.
+    finished; the best validation accuracy, or what else judges it; where its data come from; the process that owns it;
+    when its first trial began, UTC.
     """
     import pandas as pd
 
@@ -41,11 +44,18 @@ def _row(study: optuna.Study) -> tuple[object, ...]:
         study.study_name,
         RUNNING if alive else WAITING if open_trials else IDLE,
         len(finished_trials(trials)),
-        accuracy_of(best[0]) if best else None,
+        _best(study, best[0]) if best else None,
         study.user_attrs.get(SOURCE) or study.user_attrs[FACTS].get("data digest"),
         owner["id"] if owner and alive else None,
         begun and begun.isoformat(" ", "seconds"),
     )
+
+
+def _best(study: optuna.Study, trial: FrozenTrial) -> float | None:
+    """The trial's value by the metric that judges its study, which the study has among its facts."""
+    facts, score = study.user_attrs.get(FACTS, {}), accuracy_of(trial)
+    metric = next((json.loads(value) for name, value in facts.items() if name.endswith(".metric")), ACCURACY)
+    return score and measured(metric, score)
 
 
 def trials_of(name: str, storage: str) -> "pd.DataFrame":

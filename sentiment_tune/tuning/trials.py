@@ -91,6 +91,7 @@ class TrialEnd(Event):
     costs: Mapping[str, float]  # the study's other objectives, by name
     left: int  # trials that are still to come
     seconds_left: float  # that they take, at the mean of those so far
+    metric: str = ACCURACY  # that judges, of whose loss a value is the negative
 
 
 class SurplusTrialError(Exception):
@@ -196,6 +197,7 @@ def _trial_end(study: optuna.Study, trial: FrozenTrial, search: StudyConfig) -> 
         costs=dict(zip(search.objectives[1:], (trial.values or ())[1:], strict=False)),
         left=left,
         seconds_left=left * fmean(seconds) / search.workers if seconds else 0.0,
+        metric=search.metric,
     )
 
 
@@ -441,6 +443,12 @@ def accuracy_of(trial: FrozenTrial) -> float | None:
     return trial.values[0] if trial.values else None
 
 
+def rank_of(trial: FrozenTrial) -> tuple[float, int]:
+    """By which trials are sorted: the best first, and last those without a value, which may be more than a loss's."""
+    value = accuracy_of(trial)
+    return math.inf if value is None else -value, trial.number
+
+
 def best_trials(study: optuna.Study, count: int | None = None) -> list[FrozenTrial]:
     """The best finished trials, the most accurate first, each with other parameters.
 
@@ -449,8 +457,7 @@ def best_trials(study: optuna.Study, count: int | None = None) -> list[FrozenTri
     complete = [trial for trial in _trials(study) if trial.state == TrialState.COMPLETE]
     if len(study.directions) > 1:
         complete = study.best_trials if complete else []
-    ranked = sorted(complete, key=lambda trial: (-(accuracy_of(trial) or 0.0), trial.number))
     distinct: dict[tuple[tuple[str, Any], ...], FrozenTrial] = {}
-    for trial in ranked:
+    for trial in sorted(complete, key=rank_of):
         distinct.setdefault(tuple(sorted(trial.params.items())), trial)
     return list(distinct.values())[:count]

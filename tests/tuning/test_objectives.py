@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,36 @@ def test_what_exceeds_a_limit_is_not_trained_and_never_wins(here: Path) -> None:
         assert (run.data.metrics["parameters"] <= 20_000) == (trial not in over)
     champion = MlflowClient().get_model_version_by_alias("sentiment-embedding", "champion")
     assert int(by_id[champion.run_id].data.tags["parameters"]) <= 20_000
+
+
+@pytest.mark.slow
+def test_a_study_that_a_loss_judges_shows_it_as_a_loss(here: Path) -> None:
+    words = ("tune", "--model", "embedding", *SMALL, "--vocabulary", "300", "--trials", "2", "--top", "1")
+    answer = ask(*words, "--max-parameters", "20_000", "--metric", "log_loss")
+    assert answer.code == 0, answer
+    (study,) = (run for run in runs(f"sqlite:///{here}/mlflow.db") if run.data.tags.get("stage") == "study")
+    page, note = artifact(study, "study/study.html").decode(), study.data.tags["mlflow.note.content"]
+    best = max(
+        trial.value
+        for trial in optuna.load_study(
+            study_name="embedding-sample", storage=f"sqlite:///{here}/optuna.db"
+        ).get_trials()
+        if trial.value is not None
+    )
+    assert best < 0
+    assert "validation log loss <strong>0." in page
+    assert "<th>mean validation log loss</th>" in page
+    assert "<th>validation log loss</th>" in page
+    assert "validation log loss **0." in note
+    for text in (page.partition("<svg")[0], note, answer.out):
+        assert not re.search(r"-0\.\d", text)
+        assert "validation accuracy" not in text
+    table = answer.out[answer.out.index("study embedding-sample\n") :].splitlines()
+    first = next(line for line in table if " complete " in line or " pruned " in line)
+    assert " complete  " in first
+    assert f"{-best:.4f}" in first
+    listed = ask("studies").out
+    assert f" {-best:.4g} " in listed
 
 
 def test_a_study_whose_limit_nothing_keeps_ends_and_says_so(here: Path) -> None:
