@@ -425,7 +425,7 @@ class StudyResult:
         registrations: what the winner's model became in the registry, and the ends of the front.
         experiment_id: of the study's experiment in MLflow.
         front: of several objectives, a row for each trial that no other beats in everything: trial, accuracy, spread,
-            its costs, what it was chosen for, run_id.
+            its costs, what it was chosen for, run_id; with `top=0` by the trials' own values, in part luck.
         choices: of several objectives, the settings of the front's `knee` and of its best in each, by name.
     """
 

@@ -320,16 +320,14 @@ def _show_confirmations(confirmations: "Sequence[Confirmation]") -> None:
 
 def _show_front(front: "Sequence[Confirmation]", chosen: "Mapping[str, Confirmation]") -> None:
     """The settings that no others beat in everything, and which of them are the knee and the ends."""
-    from sentiment_tune.evaluation.metrics import measured, words_for
-    from sentiment_tune.tuning.objectives import shown
+    from sentiment_tune.tuning.report import UNCONFIRMED, front_rows
 
-    metric = front[0].config.training.metric
-    table = Table(title="front", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("trial", f"mean validation {words_for(metric)}", *front[0].costs):
+    columns, rows = front_rows(front, chosen, front[0].config.training.metric)
+    title = "front" if front[0].is_confirmed else f"front, {UNCONFIRMED}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns[:-1]:
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("is the", no_wrap=True)
-    for one in front:
-        costs = [shown(name, cost) for name, cost in one.costs.items()]
-        names = ", ".join(name for name, other in chosen.items() if other.trial == one.trial)
-        table.add_row(str(one.trial), f"{measured(metric, one.mean):.4f}", *costs, names)
+    table.add_column(columns[-1], no_wrap=True)
+    for cells in rows:
+        table.add_row(*cells)
     show_table(table)

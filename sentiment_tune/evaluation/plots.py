@@ -235,11 +235,13 @@ def accuracy_against_cost(
     cost: str,
     best_cost: str,
     measure: str = "validation accuracy",
+    members: str = "front, mean of several seeds",
 ) -> Figure:
     """Show what validation accuracy [share of reviews] costs [log scale]: all that was tried [trial], and the front.
 
     Costs and accuracies of each. The texts [member] stand beside the front's points; a line joins those that no other
-    beats in both. The cost of the most accurate one is given as it is to be read.
+    beats in both. The cost of the most accurate one is given as it is to be read, and `members` is what
+    the legend calls the front.
     """
     costs, accuracies = (np.asarray(values, dtype=np.float64) for values in front)
     figure = _figure(9.6, 6.0, f"Best {measure}: {accuracies.max():.4f} with {best_cost}")
@@ -248,7 +250,7 @@ def accuracy_against_cost(
     _style(axes, cost, measure + unit)
     _log_scale(axes)
     axes.plot(*tried, "o", color=_BLUE, alpha=0.4, markersize=6, label="trial")
-    axes.plot(costs, accuracies, "o", color=_ORANGE, markersize=9, label="front, mean of several seeds")
+    axes.plot(costs, accuracies, "o", color=_ORANGE, markersize=9, label=members)
     order = np.lexsort((-accuracies, costs))
     highest = np.maximum.accumulate(accuracies[order])
     unbeaten = order[np.append(True, highest[1:] > highest[:-1])]

@@ -12,10 +12,10 @@ from sentiment_tune.publish import register_as, register_run
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.registry import Claim, Registration
 from sentiment_tune.tracking.runs import RunSpec
-from sentiment_tune.tuning.confirm import Confirmation, confirm_trials, evaluate_winner
+from sentiment_tune.tuning.confirm import Confirmation, confirm_trials, evaluate_winner, unconfirmed
 from sentiment_tune.tuning.front import choices, ends, front_of
 from sentiment_tune.tuning.objectives import ACCURACY, OBJECTIVES, shown
-from sentiment_tune.tuning.report import log_front, log_winner
+from sentiment_tune.tuning.report import log_found, log_front, log_winner
 from sentiment_tune.tuning.search import StudyConfig
 from sentiment_tune.tuning.study import FinishedStudy, run_study
 
@@ -76,7 +76,8 @@ def run_studies(
 ) -> list[StudyOutcome]:
     """Run all studies, one after another, each with its champion.
 
-    `top` trials of each are trained again with `seeds` seeds each; with 0 nothing is trained again or registered.
+    `top` trials of each are trained again with `seeds` seeds each; with 0 nothing is trained again or registered, and
+    of several objectives the front is that of the trials.
     """
     if len(searches) > 1:
         tracking.detach_project_run()  # it cannot be the parent of all: MLflow shows one level
@@ -88,10 +89,31 @@ def _run(search: StudyConfig, corpus: Corpus, spec: RunSpec, top: int, seeds: in
     with run_study(search, corpus, spec, listener) as finished:
         trials = finished.study.get_trials(deepcopy=False)
         listener(StudyEnd(search.study, trials, finished.owned, search.objectives, search.metric))
-        if not finished.owned or not top:
+        if not finished.owned:
             return StudyOutcome(finished)
+        if not top:
+            return _unconfirmed(finished, corpus, listener)
         tracking.log_params({"top": top, "seeds": seeds})
         return _crown(finished, corpus, top, seeds, listener)
+
+
+def _unconfirmed(finished: FinishedStudy, corpus: Corpus, listener: Listener) -> StudyOutcome:
+    """What came of the trials by themselves: of several objectives their front."""
+    if not finished.search.is_pareto:
+        return StudyOutcome(finished)
+    front, chosen, pictures = _find_front(finished, unconfirmed(finished), listener)
+    log_found(finished.search, finished.study, pictures, corpus.name, front, chosen)
+    return StudyOutcome(finished, front=front, choices=chosen)
+
+
+def _find_front(
+    finished: FinishedStudy, members: Sequence[Confirmation], listener: Listener
+) -> tuple[Sequence[Confirmation], Mapping[str, Confirmation], Mapping[str, str]]:
+    """Front, choices and pictures of a study of several objectives, shown and logged."""
+    front = front_of(members)
+    chosen = choices(front)
+    listener(FrontEnd(front, chosen))
+    return front, chosen, {**log_front(finished.search, finished.study, front, chosen), **finished.pictures}
 
 
 def _crown(finished: FinishedStudy, corpus: Corpus, top: int, seeds: int, listener: Listener) -> StudyOutcome:
@@ -100,13 +122,12 @@ def _crown(finished: FinishedStudy, corpus: Corpus, top: int, seeds: int, listen
     listener(ConfirmationEnd(confirmations))
     winner = confirmations[0]
     test = evaluate_winner(winner, corpus, finished.run_id, listener)
-    pictures, front, chosen = finished.pictures, [], {}
+    pictures: Mapping[str, str] = finished.pictures
+    front: Sequence[Confirmation] = ()
+    chosen: Mapping[str, Confirmation] = {}
     if finished.search.is_pareto:
-        front = front_of(confirmations)
-        chosen = choices(front)
-        listener(FrontEnd(front, chosen))
-        pictures = {**log_front(finished.search, finished.study, front, chosen), **pictures}
-    log_winner(finished.search, finished.study, pictures, confirmations, test, corpus.name)
+        front, chosen, pictures = _find_front(finished, confirmations, listener)
+    log_winner(finished.search, finished.study, pictures, confirmations, test, corpus.name, front, chosen)
     registrations = register_run(winner.run_id, trust_code=winner.config.is_own)
     if chosen:
         registrations = [*registrations, *_register_ends(finished, chosen, corpus, listener)]

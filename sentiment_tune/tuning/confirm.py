@@ -35,7 +35,7 @@ from sentiment_tune.tracking.records import RunRecord
 from sentiment_tune.tracking.runs import RunSpec
 from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag, score_of
 from sentiment_tune.training.loop import BestWeights
-from sentiment_tune.tuning.liveness import end_abandoned_runs
+from sentiment_tune.tuning.liveness import RUN_ID, end_abandoned_runs
 from sentiment_tune.tuning.objectives import LATENCY, excess, measure_before
 from sentiment_tune.tuning.retries import run_to_go_on
 from sentiment_tune.tuning.search import StudyConfig
@@ -53,6 +53,7 @@ class Confirmation:
     accuracies: tuple[float, ...]  # validation, by seed
     run_id: str  # of the best run, by validation
     costs: Mapping[str, float] = field(default_factory=dict)  # the study's other objectives, by name
+    is_confirmed: bool = True  # else it is the trial itself, whose value is in part luck
 
     @property
     def mean(self) -> float:
@@ -97,6 +98,22 @@ def confirm_trials(
         for trial, repeats in configs.items()
     ]
     return sorted(confirmations, key=lambda confirmation: -confirmation.mean)
+
+
+def unconfirmed(finished: FinishedStudy) -> list[Confirmation]:
+    """The front of a study of several objectives by its trials' own values, where nothing is trained again."""
+    search = finished.search
+    return [
+        Confirmation(
+            trial.number,
+            search.trial_config(trial.params),
+            (trial.values[0],),
+            trial.user_attrs.get(RUN_ID, ""),
+            dict(zip(search.objectives[1:], trial.values[1:], strict=True)),
+            is_confirmed=False,
+        )
+        for trial in best_trials(finished.study)
+    ]
 
 
 def _still_within(

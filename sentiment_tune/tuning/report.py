@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from sentiment_tune.tuning.confirm import Confirmation
 
+UNCONFIRMED = "by the trials' own values, in part luck: nothing was trained again"
 PAUSE = 2.0  # seconds between two looks at what other processes have done
 
 
@@ -149,20 +150,49 @@ def log_winner(
     confirmations: "Sequence[Confirmation]",
     test: float,
     data: str,
+    front: "Sequence[Confirmation]" = (),
+    chosen: "Mapping[str, Confirmation] | None" = None,
 ) -> None:
     """Log what came of training the best trials again, the best first: figures, settings, and the page with both."""
     winner = confirmations[0]
     if not search.is_pareto:
         tracking.log_json(winner.config.as_dict, Artifact.BEST_SETTINGS)
     tracking.log_metrics({Metric.CONFIRMED_VAL_ACCURACY: winner.mean, Metric.CONFIRMED_SPREAD: winner.spread})
-    log_page(search, study, pictures, confirmations, test)
+    log_page(search, study, pictures, confirmations, test, front, chosen)
     page = ui.run_page(tracking.open_experiment(), winner.run_id)
     found = (
         f"Winner: [trial {winner.trial}]({page}) ({winner.config.title}): {search.measure} "
         f"**{measured(search.metric, winner.mean):.4f}**"
         f"{winner.spread_in_words}, test accuracy **{test:.4f}**."
     )
-    tracking.set_tags({Tag.WINNER: winner.run_id, Tag.NOTE: f"{found}\n\n{_about(search, study, data)}"})
+    lines = (found, *_chosen_lines(search, chosen or {}), _about(search, study, data))
+    tracking.set_tags({Tag.WINNER: winner.run_id, Tag.NOTE: "\n\n".join(lines)})
+
+
+def log_found(
+    search: StudyConfig,
+    study: optuna.Study,
+    pictures: Mapping[str, str],
+    data: str,
+    front: "Sequence[Confirmation]",
+    chosen: "Mapping[str, Confirmation]",
+) -> None:
+    """Log what came of the trials by themselves, of several objectives: the page and the description name the front."""
+    log_page(search, study, pictures, front=front, chosen=chosen)
+    tracking.set_tags({Tag.NOTE: "\n\n".join((*_chosen_lines(search, chosen), _about(search, study, data)))})
+
+
+def _chosen_lines(search: StudyConfig, chosen: "Mapping[str, Confirmation]") -> list[str]:
+    """What the front's knee and ends are, a paragraph and a list; nothing without a front."""
+    if not chosen:
+        return []
+    told = "" if chosen[KNEE].is_confirmed else f", {UNCONFIRMED}"
+    lines = []
+    for name, one in chosen.items():
+        costs = "".join(f", {cost} {shown(cost, value)}" for cost, value in one.costs.items())
+        value = f"{search.measure} {measured(search.metric, one.mean):.4f}"
+        lines.append(f"- {name}: trial {one.trial} ({one.config.title}): {value}{costs}")
+    return [f"Of the front{told}:", "\n".join(lines)]
 
 
 def log_front(
@@ -209,14 +239,34 @@ def front_frame(front: "Sequence[Confirmation]", chosen: "Mapping[str, Confirmat
     return pd.DataFrame(rows)
 
 
+def front_rows(
+    front: "Sequence[Confirmation]", chosen: "Mapping[str, Confirmation]", metric: str
+) -> tuple[list[str], list[list[str]]]:
+    """The front as a table that people read: its columns, and the cells of each member."""
+    mean = "mean " if front[0].is_confirmed else ""
+    columns = ["trial", f"{mean}validation {words_for(metric)}", *front[0].costs, "is the"]
+    rows = [
+        [
+            str(one.trial),
+            f"{measured(metric, one.mean):.4f}",
+            *map(shown, one.costs, one.costs.values()),
+            ", ".join(name for name, other in chosen.items() if other.trial == one.trial),
+        ]
+        for one in front
+    ]
+    return columns, rows
+
+
 def log_page(
     search: StudyConfig,
     study: optuna.Study,
     pictures: Mapping[str, str],
     confirmations: "Sequence[Confirmation]" = (),
     test: float | None = None,
+    front: "Sequence[Confirmation]" = (),
+    chosen: "Mapping[str, Confirmation] | None" = None,
 ) -> None:
-    """Log the study as a page: its winner with its seeds, its trials, its pictures."""
+    """Log the study as a page: its winner with its seeds, its front, its trials, its pictures."""
     columns, rows = trial_rows(study.get_trials(deepcopy=False), search.objectives, search.metric)
     repeats = len(confirmations[0].accuracies) if confirmations else 0
     page = pages.render(
@@ -229,6 +279,9 @@ def log_page(
         measured=partial(measured, search.metric),
         columns=columns,
         trials=rows,
+        front=front_rows(front, chosen or {}, search.metric) if front else None,
+        unconfirmed="" if not front or front[0].is_confirmed else UNCONFIRMED,
+        front_page=Artifact.STUDY_FRONT_PAGE.rpartition("/")[2],
         pictures=pictures.items(),
     )
     tracking.log_text(page, Artifact.STUDY_PAGE)

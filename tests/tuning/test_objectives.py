@@ -200,6 +200,32 @@ def test_a_study_of_several_objectives_ends_with_a_front_in_the_registry(here: P
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("top", ["0", "1"])
+def test_the_front_is_shown_and_described_whether_it_is_confirmed_or_not(here: Path, top: str) -> None:
+    words = ("tune", "--model", "embedding", *SMALL, "--trials", "3", "--objectives", "accuracy,parameters")
+    answer = ask(*words, "--search", "vocabulary=300..600", "--top", top)
+    assert (answer.code, answer.err) == (0, ""), answer
+    (whole,) = (run for run in runs(f"sqlite:///{here}/mlflow.db") if run.data.tags.get("stage") == "study")
+    rows = list(csv.DictReader(io.StringIO(artifact(whole, "study/front.csv").decode())))
+    page, note = artifact(whole, "study/study.html").decode(), whole.data.tags["mlflow.note.content"]
+    for name in ("knee", "accuracy", "parameters"):
+        (trial,) = (row["trial"] for row in rows if name in row["chosen"].split())
+        assert f"- {name}: trial {trial} (" in note
+        assert json.loads(artifact(whole, f"study/settings_{name}.json"))["model"] == "embedding"
+    assert artifact(whole, "study/best_settings.json") == artifact(whole, "study/settings_knee.json")
+    for name in ("front_parameters.png", "front.html"):
+        assert artifact(whole, f"study/{name}")
+    assert '<a href="front.html">' in page
+    assert all(f"<td>{float(row['parameters']):,.0f}</td>" in page for row in rows)
+    unconfirmed = "nothing was trained again"
+    assert [unconfirmed in text for text in (note, page.partition("Front</h2>")[2], answer.out)] == [top == "0"] * 3
+    if top == "0":
+        assert MlflowClient().search_registered_models() == []
+        trials = optuna.load_study(study_name="embedding-sample", storage=f"sqlite:///{here}/optuna.db").trials
+        assert all(float(row["accuracy"]) == trials[int(row["trial"])].values[0] for row in rows)
+
+
+@pytest.mark.slow
 def test_an_end_that_is_larger_than_that_of_an_earlier_study_takes_no_alias(here: Path) -> None:
     words = ("tune", "--model", "embedding", *SMALL, "--trials", "2", "--objectives", "accuracy,parameters")
     assert ask(*words, "--search", "vocabulary=300..400", "--study", "small").code == 0
