@@ -3,6 +3,7 @@
 import click
 
 from sentiment_tune.cli import options
+from sentiment_tune.errors import InputError
 
 
 @click.command(cls=options.GroupedCommand, context_settings=options.NAMES)
@@ -21,6 +22,8 @@ def studies(
     from sentiment_tune.cli import console
     from sentiment_tune.data import tables
 
+    if delete and study:
+        raise InputError(f"give either --delete {delete} or --study {study}: nothing is deleted")
     if delete:
         api.delete_study(delete, storage=storage, tracking_uri=tracking_uri)
         console.say(f"study {delete} is deleted")

@@ -61,7 +61,8 @@ def _best(study: optuna.Study, trial: FrozenTrial) -> float | None:
 def trials_of(name: str, storage: str) -> "pd.DataFrame":
     """A row a trial of a study, as its run in MLflow keeps them."""
     study = _find(name, storage)
-    return trials_frame(study, (study.metric_names or ())[1:])
+    objectives = str(study.user_attrs[FACTS].get("objectives", ACCURACY))  # Optuna's own names of them are sentences
+    return trials_frame(study, objectives.split(",")[1:])
 
 
 def delete_study(name: str, storage: str) -> None:

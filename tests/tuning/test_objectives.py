@@ -193,6 +193,9 @@ def test_a_study_of_several_objectives_ends_with_a_front_in_the_registry(here: P
     smallest = MlflowClient().get_model_version("sentiment-embedding", str(aliases["smallest"]))
     assert smallest.run_id == next(row["run_id"] for row in rows if "parameters" in row["chosen"])
     assert smallest.tags["reason"]
+    logged = next(csv.reader(io.StringIO(artifact(whole, "study/trials.csv").decode())))
+    assert list(api.studies("embedding-sample").columns) == logged
+    assert {"parameters", "memory"} < set(logged)
     again = ask(*words, "--search", "hidden=8..64", "--search", "vocabulary=300..600")
     assert (again.code, again.err) == (0, "")
     assert MlflowClient().get_registered_model("sentiment-embedding").aliases == aliases

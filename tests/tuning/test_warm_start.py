@@ -109,6 +109,8 @@ def test_the_stored_studies_are_listed_exported_and_deleted(here: Path) -> None:
     assert ask("studies", "--study", "one", "--export", "trials.csv").code == 0
     rows = list(csv.DictReader((here / "trials.csv").read_text().splitlines()))
     assert [float(row["val_accuracy"]) for row in rows] == [trial.value for trial in one.get_trials()]
+    assert "give either --delete one or --study one" in ask("studies", "--delete", "one", "--study", "one").refusal
+    assert ask("studies", "--study", "one").code == 0
     answer = ask("studies", "--delete", "one", "--export", "left.csv")
     assert (answer.code, "study one is deleted" in answer.out) == (0, True)
     assert [row["study"] for row in csv.DictReader((here / "left.csv").read_text().splitlines())] == ["two"]
