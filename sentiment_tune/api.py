@@ -754,7 +754,7 @@ def register(
     """Register the model of a finished run, once a fresh process has verified it.
 
     Args:
-        run: a run of `train`, or the id of one.
+        run: a run of `train`, or the id of one, of which six characters will do if no other begins so.
         name: to register it under; by default `sentiment-<network>` and, for a champion there, `sentiment`.
         trust_code: whether code logged with the model may run that is not of this package: a network of somebody's own,
             or anything in a model of an earlier version, which did not record what it had logged.

@@ -72,7 +72,8 @@ def register_as(run_id: str, claim: Claim, trust_code: bool = False) -> Registra
 
 
 def _single_run(run_id: str) -> str:
-    """The run, or if it is one above repeats the best of them."""
+    """The run, or if it is one above repeats the best of them; of its id a beginning will do."""
+    run_id = records.whole_id(run_id)
     tags = records.read_run(run_id).tags
     return tags.get(Tag.BEST_RUN, run_id) if tags.get(Tag.STAGE) == Stage.REPEATS else run_id
 

@@ -39,6 +39,18 @@ class Row:
     folds: int = 0  # in place of seeds
     metric: str = ACCURACY  # of validation
     accuracy: float = 0.0  # of validation; of repeats their mean
+    mean_test: float | None = None  # accuracy of repeats that have all been tested, and its spread
+    test_spread: float = 0.0
+
+    @property
+    def is_of_several(self) -> bool:
+        """Whether it stands for trainings with several seeds or folds, of which `test` is the best one's."""
+        return max(self.seeds, self.folds) > 1
+
+    @property
+    def tested(self) -> float:
+        """Test accuracy; of repeats their mean, where all have been tested."""
+        return self.test.value if self.mean_test is None else self.mean_test
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ class RankedRow:
 
 SORTS: Mapping[str, Any] = {
     "validation": lambda row: -row.validation,
-    "test": lambda row: -row.test.value,
+    "test": lambda row: -row.tested,
     "parameters": lambda row: row.parameters,
     "size": lambda row: row.megabytes,
     "seconds": lambda row: row.train_seconds,
@@ -155,9 +167,12 @@ def _row(run: FinishedRun, names: Sequence[str], repeats: Mapping[str, float]) -
         folds=int(repeats.get(Metric.FOLDS, 0)),
         metric=run.metric,
         accuracy=repeats.get(Metric.MEAN + Metric.BEST_VAL_ACCURACY, run.best_val_accuracy),
+        mean_test=repeats.get(Metric.MEAN + Metric.TEST_ACCURACY),
+        test_spread=repeats.get(Metric.SPREAD + Metric.TEST_ACCURACY, 0.0),
     )
 
 
+BEST_OF_SEVERAL = "Of several seeds or folds, interval and comparison with the leader are those of the best."
 COLUMNS = (
     "network",
     "validation",
@@ -183,10 +198,10 @@ def cells(ranked: RankedRow) -> list[str]:
     return [
         row.network,
         f"{measured(row.metric, row.validation):.4f}"
-        + (f" ± {row.spread:.4f}" if max(row.seeds, row.folds) > 1 else "")
+        + (f" ± {row.spread:.4f}" if row.is_of_several else "")
         + (f" {row.metric}" if row.metric != ACCURACY else ""),
         f"{row.folds} folds" if row.folds else str(row.seeds),
-        f"{row.test.value:.4f}",
+        _tested(row),
         f"{low:.4f} to {high:.4f}",
         ranked.verdict + chance,
         f"{row.parameters:,}",
@@ -197,6 +212,13 @@ def cells(ranked: RankedRow) -> list[str]:
         f"{row.data} {row.digest}",
         row.run_id,
     ]
+
+
+def _tested(row: Row) -> str:
+    """Test accuracy with its spread over the seeds; of those of which only the best was tested, of that one."""
+    if not row.is_of_several:
+        return f"{row.tested:.4f}"
+    return f"{row.tested:.4f} (best)" if row.mean_test is None else f"{row.tested:.4f} ± {row.test_spread:.4f}"
 
 
 def record(ranked: RankedRow) -> dict[str, Any]:
@@ -212,6 +234,8 @@ def record(ranked: RankedRow) -> dict[str, Any]:
         "seeds": row.seeds,
         "folds": row.folds,
         "test_accuracy": row.test.value,
+        "mean_test_accuracy": row.tested,
+        "test_spread": row.test_spread,
         "test_low": low,
         "test_high": high,
         "verdict": ranked.verdict,

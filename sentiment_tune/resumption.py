@@ -66,7 +66,7 @@ class InterruptedTraining:
 
 def interrupted_training(run_id: str) -> InterruptedTraining:
     """The training of a run, of the newest one that was cut off if it is `last`; InputError if it cannot go on."""
-    run = _with_its_repeats(_last() if run_id == LAST else records.read_run(run_id))
+    run = _with_its_repeats(_last() if run_id == LAST else records.read_run(records.whole_id(run_id)))
     objection = _objection(run)
     if objection:
         raise InputError(f"run {run.run_id} {objection}")

@@ -102,7 +102,13 @@ def test_the_leaderboard_ranks_by_the_mean_and_shows_the_spread(
     values = found.figures("best_val_accuracy")
     assert (row["val_accuracy"], row["val_spread"], row["seeds"]) == pytest.approx((fmean(values), stdev(values), 3))
     assert (row["run_id"], row["test_accuracy"]) == (trained.run_id, trained.metrics["test_accuracy"])
-    assert f"{fmean(values):.4f} ± {stdev(values):.4f}" in ask("compare", "--tracking-uri", uri).out
+    tested = found.figures("test_accuracy")
+    assert (row["mean_test_accuracy"], row["test_spread"]) == pytest.approx((fmean(tested), stdev(tested)))
+    shown = ask("compare", "--tracking-uri", uri, "--html", "page.html").out
+    for figures in (values, tested):
+        assert f"{fmean(figures):.4f} ± {stdev(figures):.4f}" in shown
+        assert f"{fmean(figures):.4f} ± {stdev(figures):.4f}" in Path("page.html").read_text()
+    assert "interval and comparison with the leader are those of the best" in shown
 
 
 def test_a_lucky_seed_does_not_lead_over_a_better_mean(
@@ -122,7 +128,7 @@ def test_registering_repeats_registers_the_best_of_them(
     inside: tuple[str, st.TrainedRun, Repeated],
 ) -> None:
     uri, trained, found = inside
-    first, *_ = st.register(found.above.info.run_id, tracking_uri=uri)
+    first, *_ = st.register(found.above.info.run_id[:8], tracking_uri=uri)
     version = MlflowClient(uri).get_model_version(first.name, str(first.version))
     assert version.run_id == trained.run_id
 

@@ -220,6 +220,8 @@ def leaderboard(rows: "Sequence[RankedRow]") -> None:
         cells = [*ranking.cells(ranked)[:-1], ranked.row.run_id[:8]]
         table.add_row(*(cells[column] for column in shown), style="bold" if ranked.by_chance is None else "")
     show_table(table)
+    if any(ranked.row.is_of_several for ranked in rows):
+        say(ranking.BEST_OF_SEVERAL)
     for row in (ranked.row for ranked in rows if ranked.by_chance is None and not ranked.row.champion_of):
         say(f"register the best  {_command('sentiment-tune')} register --run {row.run_id}")
 

@@ -22,6 +22,7 @@ def render_page(leaderboard: Sequence[RankedRow]) -> str:
         columns=ranking.COLUMNS,
         rows=[_shown(ranked) for ranked in leaderboard],
         noise=f"{ranking.NOISE:g}",
+        best_of_several=ranking.BEST_OF_SEVERAL,
         picture=_picture(leaderboard),
     )
 
@@ -41,7 +42,7 @@ def _picture(leaderboard: Sequence[RankedRow]) -> str:
     rows = [ranked.row for ranked in leaderboard]
     figure = plots.accuracy_against_time(
         [row.train_seconds for row in rows],
-        [row.test.value for row in rows],
+        [row.tested for row in rows],
         [row.network for row in rows],
         [row.champion_of for row in rows],
     )

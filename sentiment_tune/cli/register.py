@@ -7,7 +7,7 @@ from sentiment_tune.errors import InputError
 
 
 @click.command(cls=options.GroupedCommand, context_settings=options.NAMES)
-@options.option("--run", metavar="ID", help="finished run whose model is to be registered")
+@options.option("--run", metavar="ID", help="finished run whose model is to be registered, or its id's beginning")
 @options.option("--name", help="name to register it under  [default: sentiment-<network>]")
 @options.option("--promote", metavar="NAME@VERSION", help="version to make the champion of its name")
 @options.trust_code

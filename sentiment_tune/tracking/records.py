@@ -1,6 +1,7 @@
 """Reading from MLflow what runs have logged: params, metrics and tags, artifacts, models."""
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from sentiment_tune.tracking.schema import Artifact, Metric, Stage, Tag
 from sentiment_tune.tracking.server import tracking_uri
 
 _LARGEST_ARTIFACT = 2**28  # bytes
+_BEGINNING = "[0-9a-f]{6,31}"  # of a run's id
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,19 @@ def read_run(run_id: str) -> RunRecord:
     if run.info.lifecycle_stage != "active":
         raise InputError(f"run {run_id!r} is deleted: choose another, or restore it, mlflow runs restore --run-id ID")
     return read_record(run)
+
+
+def whole_id(beginning: str) -> str:
+    """The id of the run that begins so, as tables show it; what is no beginning of an id is given back as it is.
+
+    InputError where several runs begin so.
+    """
+    if not re.fullmatch(_BEGINNING, beginning):
+        return beginning
+    found = [run.run_id for run in _search(f"attributes.run_id LIKE '{beginning}%'", newest=10)]
+    if len(found) > 1:
+        raise InputError(f"several runs begin with {beginning!r}: {', '.join(sorted(found))}; give more of the id")
+    return found[0] if found else beginning
 
 
 def finished_run(run: RunRecord) -> FinishedRun:

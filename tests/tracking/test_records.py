@@ -1,8 +1,13 @@
 """A finished run is read as typed values, or refused in one line that names what is missing."""
 
+import uuid
+from pathlib import Path
+
+import mlflow
 import pytest
 
 from sentiment_tune.errors import InputError
+from sentiment_tune.tracking import records
 from sentiment_tune.tracking.records import RunRecord, finished_run
 
 TAGS = {
@@ -48,3 +53,19 @@ def test_what_a_run_lacks_is_named(name: str) -> None:
 def test_a_tag_that_is_no_number_is_named() -> None:
     with pytest.raises(InputError, match=r"run '0123' has a tag that is no number: .*'many'"):
         finished_run(record(TAGS | {"parameters": "many"}, METRICS))
+
+
+def test_the_beginning_of_an_id_is_a_run_s_if_no_other_begins_so(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = uuid.uuid4
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID("abcdef" + drawn().hex[6:]))
+    ids = []
+    for _ in range(2):
+        with mlflow.start_run() as run:
+            ids.append(str(run.info.run_id))
+    assert [records.whole_id(each[:16]) for each in ids] == ids
+    with pytest.raises(InputError, match=f"several runs begin with 'abcdef': {min(ids)}, {max(ids)}; give more"):
+        records.whole_id("abcdef")
+    for other in ("abcde", "fedcba", ids[0], "abc%ef", "ABCDEF11"):
+        assert records.whole_id(other) == other
+    mlflow.delete_run(ids[1])
+    assert records.whole_id("abcdef") == ids[0]
