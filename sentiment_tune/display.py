@@ -231,9 +231,13 @@ _HEAD = "trial  state     validation{}  best    of trial  duration  left  time l
 
 
 def _show_start(search: "StudyConfig") -> None:
-    """What a study searches, and on a terminal the head of the table of its trials."""
+    """What a study searches and begins with, and on a terminal the head of the table of its trials."""
+    from sentiment_tune.tuning.warm_start import taken_over
+
     console = terminal()
     console.print(f"study {search.study}: {search.trials} trials over {', '.join(sorted(search.space))}")
+    if search.from_study:
+        console.print(taken_over(search))
     if search.is_pareto:
         console.print(f"for {', '.join(search.objectives)}: Optuna gives no trial up before its end then")
     if console.is_terminal:

@@ -216,6 +216,8 @@ def run_of(uri: str) -> str:
         raise InputError(f"no registered model {uri!r}: nothing is registered at {server.tracking_uri()}")
     name, at, alias = uri.removeprefix("models:/").partition("@")
     name, _, number = (name, "", "") if at else name.rpartition("/")
+    if not (name and (alias if at else number)):
+        raise InputError(f"no registered model {uri!r}: give models:/NAME@ALIAS or models:/NAME/VERSION")
     client = mlflow.MlflowClient()
     try:
         version = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, number)

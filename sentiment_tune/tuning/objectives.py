@@ -79,6 +79,8 @@ def parse_limits(parameters: object = None, latency: object = None, size: object
     limits: dict[str, float] = {}
     if parameters is not None:
         limits[PARAMETERS] = _number("max_parameters", parameters, r"", {"": 1}, "200_000")
+        if not limits[PARAMETERS].is_integer():
+            raise InputError(f"max_parameters cannot be {parameters!r:.40}: give a whole number such as 200_000")
     if latency is not None:
         limits[LATENCY] = _number("max_latency", latency, r"ms|s|us|", {"ms": 1, "": 1, "s": 1000, "us": 1e-3}, "2ms")
     if size is not None:

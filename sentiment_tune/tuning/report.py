@@ -93,7 +93,8 @@ def best_so_far(trials: Sequence[FrozenTrial], ended: bool) -> dict[int, float]:
 
 def log_search(search: StudyConfig, study: optuna.Study, data: str) -> None:
     """Log what the study searches, and how, as params and as the description of its run."""
-    how: dict[str, Value] = {"sampler": search.sampler, "pruner": type(study.pruner).__name__, "seed": search.seed}
+    pruner = "none" if search.is_pareto else type(study.pruner).__name__
+    how: dict[str, Value] = {"sampler": search.sampler, "pruner": pruner, "seed": search.seed}
     if search.is_pareto:
         how["objectives"] = ",".join(search.objectives)
     how |= {f"max_{name}": limit for name, limit in search.limits.items()}
@@ -111,9 +112,10 @@ def log_search(search: StudyConfig, study: optuna.Study, data: str) -> None:
 def _about(search: StudyConfig, study: optuna.Study, data: str) -> str:
     space = "\n".join(f"- {name}: {bounds}" for name, bounds in search.bounds.items())
     fixed = describe({name: value for name, value in search.fixed.items() if name != "data"}) or "nothing else"
+    pruner = "" if search.is_pareto else f" and {type(study.pruner).__name__}"  # of several objectives none is heard
     return (
-        f"{search.trials} trials of **{', '.join(search.models)}** on **{data}**, by {search.sampler} and "
-        f"{type(study.pruner).__name__}, over\n\n{space}\n\nFixed: {fixed}."
+        f"{search.trials} trials of **{', '.join(search.models)}** on **{data}**, by {search.sampler}{pruner}, "
+        f"over\n\n{space}\n\nFixed: {fixed}."
     )
 
 

@@ -24,6 +24,7 @@ from sentiment_tune.tracking.runs import RunSpec
 from sentiment_tune.tracking.schema import Stage, Tag
 from sentiment_tune.tuning.backend import PATIENCE, create_pruner, open_storage
 from sentiment_tune.tuning.liveness import (
+    EXCESS,
     FACTS,
     FROM,
     OWNER,
@@ -38,7 +39,7 @@ from sentiment_tune.tuning.liveness import (
     run_of_other_owner,
     turn,
 )
-from sentiment_tune.tuning.objectives import OBJECTIVES
+from sentiment_tune.tuning.objectives import OBJECTIVES, shown
 from sentiment_tune.tuning.report import History, log_report, log_search
 from sentiment_tune.tuning.search import StudyConfig, check_same_facts
 from sentiment_tune.tuning.trials import best_trials, run_trials
@@ -84,9 +85,20 @@ def run_study(search: StudyConfig, corpus: Corpus, spec: RunSpec, listener: List
         _run_workers(search, study, corpus, run.run_id, listener, history=history)
         reclaim_trials(study, again=False)
         if not best_trials(study, 1):
-            raise InputError(f"no trial of study {search.study!r} was finished: see its runs for the reasons")
+            raise InputError(f"no trial of study {search.study!r} was finished: {_reason(search, study)}")
         history.log(ended=True)
         yield FinishedStudy(search, study, run.run_id, run.experiment_id, True, log_report(search, study))
+
+
+def _reason(search: StudyConfig, study: optuna.Study) -> str:
+    """Why no trial was finished: the limits that none has kept, with the least that was seen, or where to look."""
+    measured = [trial.constraints for trial in study.get_trials(deepcopy=False) if EXCESS in trial.user_attrs]
+    told = []
+    for name, limit in search.limits.items():
+        least = min((1 + constraints[name] for constraints in measured if name in constraints), default=0) * limit
+        if least > limit:
+            told.append(f"max_{name} is {shown(name, limit)}, and the least that was seen {shown(name, least)}")
+    return f"{', '.join(told)}: give more" if told else "see its runs for the reasons"
 
 
 def open_study(search: StudyConfig, corpus: Corpus) -> optuna.Study:

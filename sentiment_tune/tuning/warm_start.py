@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
-from sentiment_tune.config import read_settings, recipe_names
+from sentiment_tune.config import DATA_NAMES, read_settings, recipe_names, settings_for
 from sentiment_tune.errors import InputError
+from sentiment_tune.models.registry import is_own
 from sentiment_tune.tracking import records, registry
 from sentiment_tune.tracking.schema import Artifact
 from sentiment_tune.tuning.backend import has_storage, open_storage
@@ -45,7 +46,7 @@ def earlier_settings(source: str, storage: str) -> tuple[EarlierSettings, ...]:
     if study is not None:
         return tuple(_of_study(study))
     if _is_there(source) or source in recipe_names():
-        return (_of_settings(source, read_settings(source)),)
+        return (_checked(source, _of_settings(source, read_settings(source))),)
     raise InputError(
         f"from_study cannot be {source!r:.200}: give a study of {storage} (sentiment-tune studies), a file of "
         f"settings, a recipe or {_VERSION}NAME@ALIAS"
@@ -72,6 +73,24 @@ def _of_settings(source: str, settings: Mapping[str, Any]) -> EarlierSettings:
     return EarlierSettings(settings["model"], {name: value for name, value in settings.items() if name != "model"})
 
 
+def _checked(source: str, earlier: EarlierSettings) -> EarlierSettings:
+    """The settings, which are of a network of the package; InputError naming what it has not, or cannot have."""
+    if is_own(earlier.model):  # whose code the user of a file has not named
+        return earlier
+    settings, objections = settings_for(earlier.model), []
+    for name, value in earlier.values.items():
+        try:
+            if name in settings:
+                settings[name].parse(value)
+            elif name not in DATA_NAMES:
+                objections.append(f"{earlier.model} has no setting {name!r}")
+        except InputError as error:
+            objections.append(str(error))
+    if objections:
+        raise InputError(f"from_study cannot be {source!r:.200}: {'; '.join(objections)}")
+    return earlier
+
+
 def _of_study(study: optuna.Study) -> Iterator[EarlierSettings]:
     """The settings of its best trials; the network is in a joint study's parameters, in another's facts."""
     networks = {fact.partition(".")[0] for fact in study.user_attrs.get(FACTS, {}) if "." in fact}
@@ -81,6 +100,17 @@ def _of_study(study: optuna.Study) -> Iterator[EarlierSettings]:
     for trial in best:
         own = {name.rpartition(".")[2]: value for name, value in trial.params.items() if name != "model"}
         yield EarlierSettings(str(trial.params.get("model") or next(iter(networks), "")), own)
+
+
+def taken_over(search: "StudyConfig") -> str:
+    """How many trials a study begins with because of what was good before, and with which settings of it."""
+    searched = {line.name for line in search.space.values()}
+    names = [name for name in dict.fromkeys(name for one in search.earlier for name in one.values) if name in searched]
+    count = len(first_parameters(search))
+    if not count:
+        return f"nothing is taken over from {search.from_study}: the study begins with that anyway"
+    trials = "1 trial begins" if count == 1 else f"{count} trials begin"
+    return f"{trials} with {len(names)} settings taken over from {search.from_study}: {', '.join(names)}"
 
 
 def first_parameters(search: "StudyConfig") -> list[dict[str, Any]]:

@@ -73,12 +73,15 @@ def test_a_study_begins_with_the_default_or_the_nearest_to_it() -> None:
         (("--search", "hidden=8"), "give LOW..HIGH or two values"),
         (("--search", "hidden=0..8"), "hidden cannot be '0'"),
         (("--search", "hidden=a,b"), "hidden cannot be 'a'"),
+        (("--search", "hidden=32..64 hidden=70..80"), "search cannot have 'hidden' twice"),
+        (("--search", "batch-size=32,64", "--search", "batch_size=16,32"), "search cannot have 'batch_size' twice"),
         (("--search", "seed=1..8"), "seed cannot be searched"),
         (("--search", "metric=accuracy,log_loss"), "metric cannot be searched: values of one cannot be compared"),
         (("--search", "hidden=8..16", "--hidden", "8"), "hidden cannot be both fixed and searched"),
         (("--objectives", "speed"), "no objective 'speed'"),
         (("--objectives", "latency"), "accuracy must be among them"),
         (("--max-parameters", "many"), "max_parameters cannot be 'many': give a number such as 200_000"),
+        (("--max-parameters", "1.5"), "max_parameters cannot be '1.5': give a whole number"),
         (("--max-latency", "-1ms"), "max_latency cannot be '-1ms'"),
         (("--max-size", "0"), "max_size cannot be '0'"),
     ],
@@ -186,6 +189,8 @@ def test_a_study_of_several_objectives_ends_with_a_front_in_the_registry(here: P
     best = json.loads(artifact(whole, "study/best_settings.json"))
     assert best == json.loads(artifact(whole, "study/settings_knee.json"))
     assert best["hidden"] == study.get_trials()[int(knee["trial"])].params["hidden"]
+    assert whole.data.params["pruner"] == "none"
+    assert "Pruner" not in whole.data.tags["mlflow.note.content"]
     for name in ("front_parameters.png", "front_memory.png", "front.html", "study.html", "trials.csv"):
         assert artifact(whole, f"study/{name}")
     aliases = MlflowClient().get_registered_model("sentiment-embedding").aliases
@@ -309,7 +314,13 @@ def test_a_study_that_a_loss_judges_shows_it_as_a_loss(here: Path) -> None:
 
 def test_a_study_whose_limit_nothing_keeps_ends_and_says_so(here: Path) -> None:
     words = ("tune", "--model", "embedding", *SMALL, "--vocabulary", "300", "--trials", "1", "--max-parameters", "9")
-    assert "no trial of study 'embedding-sample' was finished" in ask(*words).refusal
+    refusal = ask(*words).refusal
+    study = optuna.load_study(study_name="embedding-sample", storage=f"sqlite:///{here}/optuna.db")
+    found = runs(f"sqlite:///{here}/mlflow.db")
+    least = min(run.data.metrics["parameters"] for run in found if "parameters" in run.data.metrics)
+    assert study.get_trials()
+    assert "no trial of study 'embedding-sample' was finished: max_parameters is 9, and the least" in refusal
+    assert f"that was seen {least:,.0f}: give more" in refusal
 
 
 def test_a_latency_that_was_luck_wins_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,14 @@ import csv
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
 import sentiment_tune as st
 from sentiment_tune.tuning.search import StudyConfig
-from sentiment_tune.tuning.warm_start import EarlierSettings, first_parameters
+from sentiment_tune.tuning.warm_start import EarlierSettings, first_parameters, taken_over
 from support import ask, runs
 
 SMALL = ("--data", "sample", "--vocabulary", "300", "--length", "60", "--epochs", "1", "--device", "cpu", "--top", "0")
@@ -33,12 +34,25 @@ def test_what_another_network_had_is_moved_into_the_space_and_tried_once() -> No
     assert first_parameters(StudyConfig("s", ("embedding",), {"data": "sample"}, 1, "sqlite://")) == []
 
 
+def test_what_is_taken_over_is_counted() -> None:
+    def told(*values: dict[str, Any]) -> str:
+        earlier = tuple(EarlierSettings("cnn", each) for each in values)
+        of = StudyConfig("s", ("embedding",), {"data": "sample"}, 1, "sqlite://", earlier=earlier, from_study="x.json")
+        return taken_over(of)
+
+    one = {"hidden": 77, "filters": 7, "seed": 3, "dropout": 0.25}
+    assert told(one) == "1 trial begins with 2 settings taken over from x.json: hidden, dropout"
+    assert told(one, {"hidden": 80}).startswith("2 trials begin with 2 settings taken over from x.json")
+    assert told({"filters": 7}) == "nothing is taken over from x.json: the study begins with that anyway"
+
+
 def test_a_study_begins_with_the_best_of_another(here: Path) -> None:
     assert ask("tune", "--model", "embedding", *SMALL, "--trials", "3").code == 0
     best = max(study_of(here, "embedding-sample").get_trials(), key=lambda trial: (trial.value, -trial.number))
     words = ("tune", "--model", "feedforward", *SMALL, "--trials", "3", "--from-study", "embedding-sample")
     answer = ask(*words)
     assert (answer.code, answer.err) == (0, "")
+    assert " settings taken over from embedding-sample: " in answer.out
     study = study_of(here, "feedforward-sample")
     trials = study.get_trials()
     assert study.user_attrs["from_study"] == "embedding-sample"
@@ -80,11 +94,23 @@ def test_settings_of_a_file_of_a_recipe_and_of_the_registry_are_tried_first(here
         ("nothing", "from_study cannot be 'nothing': give a study of"),
         ("models:/nothing@champion", "no registered model 'models:/nothing@champion'"),
         ("models:/", "no registered model 'models:/'"),
+        (
+            "models:/sentiment-cnn",
+            "'models:/sentiment-cnn': give models:/NAME@ALIAS or models:/NAME/VERSION",
+        ),
+        ("models:/sentiment-cnn@", "no registered model 'models:/sentiment-cnn@': give models:/NAME@ALIAS"),
+        ("odd.json", "from_study cannot be 'odd.json': hidden cannot be 'many': choose a whole number"),
+        ("odd.json", "; embedding has no setting 'foo'"),
+        ("far.json", "hidden cannot be 0"),
+        ("new.json", "no network 'ebedding'; did you mean 'embedding'"),
         ("other.json", "other.json does not say which network its settings are of"),
     ],
 )
 def test_what_holds_no_settings_is_one_line(source: str, told: str, here: Path) -> None:
     (here / "other.json").write_text("{}")
+    (here / "odd.json").write_text('{"model": "embedding", "hidden": "many", "foo": 3, "text": "review"}')
+    (here / "far.json").write_text('{"model": "cnn", "hidden": 0}')
+    (here / "new.json").write_text('{"model": "ebedding"}')
     assert told in ask("tune", "--model", "embedding", *SMALL, "--from-study", source).refusal
     assert not (here / "optuna.db").exists()
 
