@@ -34,6 +34,7 @@ FACTS = "facts"  # what the study was begun with
 SOURCE, FROM = "source", "from_study"  # where its data come from, and the settings that it tried first
 RUN_ID, WORKER, SEEN, ERROR = "run_id", "worker", "seen", "error"
 SURPLUS = "surplus"  # of a trial that gave way, since another was the study's last
+_CONSTRAINT = "constraints:"  # begins the names under which Optuna keeps what a limit was compared with
 EXCESS = "excess"  # of a trial whose network has more than it may, and was not trained
 
 
@@ -151,6 +152,8 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     """Have the settings of an interrupted trial tried again, unless they have been too often."""
     retry = copy.deepcopy(trial)
     retry.user_attrs = {}  # those name the process and the run that are gone
+    constraints = {f"{_CONSTRAINT}{name}" for name in trial.constraints}  # measured anew: Optuna keeps the first
+    retry.system_attrs = {name: value for name, value in retry.system_attrs.items() if name not in constraints}
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, retry)
 

@@ -1,19 +1,38 @@
 """What a study searches is worked out once, and its best trials are distinct."""
 
 import inspect
+import warnings
 from typing import Any
 
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
 
 from sentiment_tune.errors import InputError
 from sentiment_tune.models.registry import NETWORKS
+from sentiment_tune.tuning.liveness import requeue
 from sentiment_tune.tuning.search import StudyConfig, check_same_facts
 from sentiment_tune.tuning.trials import best_trials
 
 JOINT = StudyConfig("all", tuple(NETWORKS), {"data": "sample"}, trials=1, storage="sqlite:///optuna.db")
+
+
+def test_a_trial_that_is_tried_again_is_measured_anew() -> None:
+    study = optuna.create_study()
+    study.add_trial(create_trial(state=TrialState.FAIL, system_attrs={"fixed_params": {"x": 1.0}}))
+    study.ask().set_constraint("latency", 0.5)
+    study.tell(1, state=TrialState.FAIL)
+    for trial in study.get_trials():
+        requeue(study, trial)
+    assert [trial.system_attrs.get("fixed_params") for trial in study.get_trials()[2:]] == [{"x": 1.0}, None]
+    assert [trial.constraints for trial in study.get_trials()[1:]] == [{"latency": 0.5}, {}, {}]
+    for number in (2, 3):
+        again = study.ask()
+        with warnings.catch_warnings(action="error"):
+            again.set_constraint("latency", -0.5)
+        assert study.get_trials()[number].constraints == {"latency": -0.5}
+        assert study.get_trials()[number].system_attrs["retry_history"] == [number - 2]
 
 
 def test_a_search_reads_signatures_once(monkeypatch: pytest.MonkeyPatch) -> None:
