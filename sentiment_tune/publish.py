@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment_tune import signals
-from sentiment_tune.config import settings_for
+from sentiment_tune import notes, signals
+from sentiment_tune.config import DATA_NAMES, settings_for
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import encode_texts
 from sentiment_tune.errors import InputError
@@ -108,15 +108,18 @@ def _logged_card(name: str, run: FinishedRun, address: str) -> str:
 
 def _card(name: str, run: FinishedRun, address: str) -> str:
     settings = {} if run.network == ENSEMBLE else settings_for(run.network)  # an ensemble has none of its own
+    chosen = records.read_json(run.run_id, Artifact.SETTINGS)
+    given = {"data", *notes.data_given(chosen)}
+    usual = {name: chosen[name] for name in DATA_NAMES if name in chosen and name not in given}
     return render_card(
         name,
         address,
         run,
-        records.read_json(run.run_id, Artifact.SETTINGS),
+        chosen,
         {name: setting.doc for name, setting in settings.items()},
         records.read_test_predictions(run.run_id),
         records.read_error_rates(run.run_id),
-        {name: setting.default for name, setting in settings.items()},
+        {name: setting.default for name, setting in settings.items()} | usual,
     )
 
 

@@ -38,6 +38,7 @@ def render_card(
     labels, probabilities = predictions["labels"], predictions["probabilities"]
     correct = is_correct(labels, probabilities, float(predictions["threshold"]))
     validated = run.reviews_validation
+    usual = ((name, value) for name, value in (defaults or {}).items() if settings.get(name) == value)
     return _template().render(
         name=name,
         address=address,
@@ -52,7 +53,7 @@ def render_card(
         error_rates=error_rates,
         settings=settings,
         defaults=defaults or {},
-        usual=", ".join(f"{name} {value}" for name, value in (defaults or {}).items() if settings.get(name) == value),
+        usual=", ".join(f"{name} {value}" for name, value in usual if value is not None),
         docs=docs,
     )
 
