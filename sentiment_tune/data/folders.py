@@ -13,14 +13,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sentiment_tune.data.readers import Reading, Row
+from sentiment_tune.data.readers import ClassNames, Reading, Row, class_names, class_names_in
 from sentiment_tune.data.splits import PART_NAMES
 from sentiment_tune.data.tables import Table, is_table, open_table, read_table
 from sentiment_tune.errors import InputError
 
 _PARTED = "split"  # the column that says which part of the data a row belongs to
 _LEFT_OUT = ("unsup",)  # class folders of reviews without a label, as IMDB has them
-_SAVED, _STATE = "dataset_dict.json", "state.json"  # of `save_to_disk` of Hugging Face's datasets
+# Of `save_to_disk` of Hugging Face's datasets.
+_SAVED, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 
 
 def is_pattern(path: Path) -> bool:
@@ -96,6 +97,11 @@ def _rows_like(first: Table, openings: Sequence[_Opening]) -> Generator[Row]:
             if other:
                 raise InputError(
                     f"{table.origin} and {first.origin} differ in {min(other)!r}: give tables of equal columns"
+                )
+            if table.class_names != first.class_names:
+                raise InputError(
+                    f"{table.origin} and {first.origin} name the classes of their numbers differently: give tables "
+                    "that name the same ones in the same order"
                 )
             order = [table.columns.index(name) for name in first.columns]
             yield from (tuple(row[index] for index in order) for row in rows)
@@ -197,7 +203,12 @@ def _open_arrow(path: Path) -> Iterator[tuple[Table, Iterator[Row]]]:
             reader = stack.enter_context(pyarrow.ipc.open_stream(file))
         except damaged as error:
             raise _no_arrow(path, error) from None
-        yield Table(path, tuple(reader.schema.names), []), rows()
+        yield Table(path, tuple(reader.schema.names), [], class_names=_class_names(path, reader.schema)), rows()
+
+
+def _class_names(path: Path, schema: Any) -> ClassNames:
+    """What the file of a saved data set tells of its classes, else what stands beside it."""
+    return class_names(schema.metadata) or class_names_in(_json(path.with_name(_INFO)))
 
 
 def _no_arrow(path: Path, error: Exception) -> InputError:

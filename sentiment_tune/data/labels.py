@@ -165,6 +165,11 @@ class LabelReader:
         names = self._name_of_key()
         return np.array([known[_key_of_text(names[key])] for key in self._codes], np.uint8)[codes]
 
+    def numerals(self, codes: Iterable[int]) -> set[str]:
+        """Those labels of these codes that are numbers."""
+        keys = [*self._codes]
+        return {key for key in map(keys.__getitem__, set(codes)) if _NUMBER.fullmatch(key)}
+
     def remark(self) -> str | None:
         """What was read otherwise than it is written, and what was dropped, with counts."""
         if self.given is None:
@@ -204,6 +209,21 @@ class LabelReader:
             f"{origin}: {len(self._codes):,} different labels, such as {some}; more than {MOST} cannot be told apart: "
             "name another column with --label, or put labels together with --labels"
         )
+
+
+def name_of_code(cell: Any, names: Sequence[str], where: str) -> Any:
+    """The name that a number stands for, by its place from 0, None for -1, which is no label; of others the cell.
+
+    InputError names where there is a number that stands for none.
+    """
+    if not isinstance(cell, int) or cell == -1:
+        return None if cell == -1 else cell
+    if not 0 <= cell < len(names):
+        raise InputError(
+            f"{where}: the label {cell} is none of the {len(names):,} classes that the data name: correct it, or "
+            "remove the row"
+        )
+    return names[cell]
 
 
 def parse_labels(cells: Sequence[Any], origin: object) -> tuple[NDArray[np.uint8], Classes]:

@@ -23,7 +23,7 @@ from sentiment_tune.data.checks import check_reviews, check_words, is_in, review
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews
 from sentiment_tune.data.folders import expand, files_in, open_files, open_folder
 from sentiment_tune.data.imdb import AUTO, FILMS, RANDOM, VALIDATIONS
-from sentiment_tune.data.labels import SENTIMENT, Classes, LabelMap, LabelReader
+from sentiment_tune.data.labels import SENTIMENT, Classes, LabelMap, LabelReader, name_of_code
 from sentiment_tune.data.packing import parse_size
 from sentiment_tune.data.readers import SUFFIXES, Reading, Row
 from sentiment_tune.data.rules import KERAS, RULES, UNICODE
@@ -406,7 +406,8 @@ def _columns(
     Rows whose label is left out are passed over.
     """
     text = table.name_of(config.text, "--text or text=")
-    label = table.columns.index(table.name_of(config.label, "--label or label="))
+    label_name = table.name_of(config.label, "--label or label=")
+    label, class_names = table.columns.index(label_name), table.class_names.get(label_name)
     names = [table.name_of(config.group, "--group or group=")] if config.group is not None else []
     names += [config.split] if config.split in table.columns else []
     kept = Columns.of(table, names)
@@ -415,7 +416,8 @@ def _columns(
     def texts(place: int) -> Iterator[str]:
         for number, row in enumerate(rows, 1):
             where = f"{table.origin}, row {number}"
-            code = labels.code(row[label], where)
+            cell = row[label] if class_names is None else name_of_code(row[label], class_names, where)
+            code = labels.code(cell, where)
             if code is None:
                 continue
             yield text_in(row[place], where, text)
@@ -432,6 +434,7 @@ def _read_tables(
     tables: Sequence[Columns], texts: Sequence[str] | Tokens, reader: LabelReader, config: DataConfig
 ) -> RawReviews:
     """The reviews of these texts, by the other columns of their tables."""
+    _check_class_names(tables, reader, config)
     classes = reader.classes(tables[0].origin)
     labels = [reader.numbers(np.array(table.labels, np.int64), classes) for table in tables]
     groups, cells = None, []
@@ -446,6 +449,18 @@ def _read_tables(
     told = reader.remark()
     remarks = [*_remarks(tables, config), *([told] if told else [])]
     return RawReviews(texts, np.concatenate(labels), parts, groups=groups, remarks=remarks, classes=classes)
+
+
+def _check_class_names(tables: Sequence[Columns], reader: LabelReader, config: DataConfig) -> None:
+    """InputError where a table has numbers for its labels beside one that tells the names of its own."""
+    named = [table.class_names.get(table.name_of(config.label, "")) for table in tables]
+    for table, names in zip(tables, named, strict=True):
+        known = next(filter(None, named), None)
+        if names is None and known and (bare := reader.numerals(table.labels) - set(known)):
+            raise InputError(
+                f"{table.origin}: the label {min(bare)!r} is none of the classes that the other table names, "
+                f"{', '.join(map(repr, known[:5]))}: write the names in both"
+            )
 
 
 def _check_classes(
@@ -471,6 +486,9 @@ def _remarks(tables: Sequence[Table], config: DataConfig) -> Iterator[str]:
         names = {"texts": config.text, "labels": config.label}
         columns = {what: table.name_of(name, "") for what, name in names.items()}
         taken = [f"{what} from {column!r}" for what, column in columns.items() if column != names[what]]
+        if class_names := table.class_names.get(columns["labels"]):
+            some = [f"{code} as {name!r:.40}" for code, name in enumerate(class_names[:5])]
+            taken.append(f"labels by the names that it tells: {', '.join([*some, '...'][: len(class_names)])}")
         if found := [*table.found, *taken]:
             yield f"{table.origin}: {', '.join(found)}"
 

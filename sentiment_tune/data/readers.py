@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,6 +23,7 @@ LONGEST_CELL = 10_000_000  # characters of a CSV cell; a longer one comes from a
 
 Row = tuple[Any, ...]  # texts from CSV and TSV; whatever JSON, Parquet and spreadsheets hold from the others
 Read = tuple[list[str], Iterable[Row]]  # columns, and rows that are read as they are asked for
+ClassNames = dict[str, tuple[str, ...]]  # by column: what the numbers in it, from 0, stand for
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class _Source:
     reading: Reading
     stack: ExitStack  # of what is open until all rows are read
     found: dict[str, str] = field(default_factory=dict)  # for a line that says how it is read, by what is found
+    class_names: ClassNames = field(default_factory=dict)
 
     @property
     def opened(self) -> encodings.Opened:
@@ -86,15 +88,18 @@ class _Source:
 
 
 @contextmanager
-def opened(path: Path, form: str, reading: Reading) -> Iterator[tuple[list[str], Iterator[Row], list[str]]]:
-    """Columns, rows and what was found out of a file in that form; InputError says where it is not as it should be.
+def opened(path: Path, form: str, reading: Reading) -> Iterator[tuple[list[str], Iterator[Row], list[str], ClassNames]]:
+    """Columns, rows, what was found out of a file in that form, and the names of classes that it tells.
+
+    InputError says where it is not as it should be.
 
     Rows are read as they are asked for, within the block.
     """
     with ExitStack() as stack:
         source = _Source(path, str(path), reading, stack)
         columns, rows = _READERS[form](source)
-        yield columns, iter(rows), [f"{what} {found}" for what, found in source.found.items()]
+        found = [f"{what} {found}" for what, found in source.found.items()]
+        yield columns, iter(rows), found, source.class_names
 
 
 def _read_csv(source: _Source, delimiter: str | None = None) -> Read:
@@ -215,6 +220,7 @@ def _read_parquet(source: _Source) -> Read:
         file = source.stack.enter_context(parquet.ParquetFile(source.path))
     if not file.schema_arrow.names:
         raise InputError(f"{source.origin} is empty: it has no columns")
+    source.class_names |= class_names(file.schema_arrow.metadata)
     return file.schema_arrow.names, _parquet_rows(source, file)
 
 
@@ -224,6 +230,25 @@ def _parquet_rows(source: _Source, file: Any) -> Iterator[Row]:
     with _explained(source, (pyarrow.ArrowException, ValueError, OSError), "Parquet file"):
         for batch in file.iter_batches(_ROWS):
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def class_names(metadata: Mapping[bytes, bytes] | None) -> ClassNames:
+    """What an Arrow schema says of the columns whose numbers Hugging Face's `datasets` wrote for names of classes."""
+    try:
+        info = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+    return class_names_in(info)
+
+
+def class_names_in(info: Any) -> ClassNames:
+    """The same of the description of a data set, as `dataset_info.json` has it too."""
+    features = info.get("features") if isinstance(info, dict) else None
+    return {
+        str(column): tuple(map(str, feature["names"]))
+        for column, feature in (features.items() if isinstance(features, dict) else ())
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list)
+    }
 
 
 @contextmanager
@@ -283,7 +308,7 @@ def _read_zip(source: _Source) -> Read:
         unpacked.write_bytes(archive.read(member))
     source.found["file"] = repr(member.filename)
     origin = f"{source.origin}, {member.filename}"
-    return _READERS[form](_Source(unpacked, origin, source.reading, source.stack, source.found))
+    return _READERS[form](replace(source, path=unpacked, origin=origin))
 
 
 def _member(source: _Source, members: Sequence[ZipInfo]) -> tuple[ZipInfo, str]:

@@ -21,7 +21,7 @@ from sentiment_tune import local
 from sentiment_tune.data.labels import SENTIMENT, Classes
 from sentiment_tune.errors import InputError
 
-FORMAT = 2  # to be raised when the files below, the split of texts into words or the cut into parts change
+FORMAT = 3  # to be raised when the files below change, how labels and texts are read, checked or cut into parts
 VARIABLE = "SENTIMENT_TUNE_CACHE"
 PARTS = TRAIN, VALIDATION, TEST = 0, 1, 2
 _ARRAYS = ("ids", "offsets", "targets", "part", "groups")

@@ -11,7 +11,7 @@ import shutil
 import stat
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -42,6 +42,7 @@ class Table:
     columns: tuple[str, ...]
     rows: list[Row]
     found: tuple[str, ...] = ()  # what was found out of how the file was saved, for who asks
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # that the numbers of a column stand for
 
     def name_of(self, name: str, flag: str) -> str:
         """The column of that name, or where `text` or `label` is not there the one that people call otherwise.
@@ -97,7 +98,8 @@ class Columns(Table):
     @classmethod
     def of(cls, table: Table, names: Iterable[str]) -> "Columns":
         """The columns of these names, still empty."""
-        return cls(table.origin, table.columns, [], table.found, {name: [] for name in names})
+        kept = {name: list[Any]() for name in names}
+        return cls(table.origin, table.columns, [], table.found, table.class_names, kept)
 
     def column(self, name: str, flag: str) -> list[Any]:
         """Cells of one column, found as `name_of` finds it."""
@@ -148,8 +150,8 @@ def read_table(path: Path, reading: Reading | None = None) -> Table:
     """
     reading = reading or Reading()
     form = _check_table(path, reading)
-    with readers.opened(path, form, reading) as (columns, rows, found):
-        return Table(path, tuple(columns), list(rows), tuple(found))
+    with readers.opened(path, form, reading) as (columns, rows, found, names):
+        return Table(path, tuple(columns), list(rows), tuple(found), names)
 
 
 @contextmanager
@@ -157,8 +159,8 @@ def open_table(path: Path, reading: Reading | None = None) -> Iterator[tuple[Tab
     """A table without its rows, and the rows, which are read as they are asked for within the block; else as above."""
     reading = reading or Reading()
     form = _check_table(path, reading)
-    with readers.opened(path, form, reading) as (columns, rows, found):
-        yield Table(path, tuple(columns), [], tuple(found)), rows
+    with readers.opened(path, form, reading) as (columns, rows, found, names):
+        yield Table(path, tuple(columns), [], tuple(found), names), rows
 
 
 def _check_table(path: Path, reading: Reading) -> str:

@@ -432,6 +432,122 @@ def test_a_folder_of_no_reviews_is_refused(names: list[str], tmp_path: Path) -> 
         load(DataConfig(str(tmp_path / "data")), tmp_path / "cache")
 
 
+# ---- classes that a file names by numbers
+
+
+def class_label(names: Sequence[str]) -> dict[str, Any]:
+    features = {"text": {"dtype": "string", "_type": "Value"}, "label": {"names": names, "_type": "ClassLabel"}}
+    return {"features": features}
+
+
+def named_table(rows: Sequence[tuple[str, int]], names: Sequence[str]) -> pa.Table:
+    """A table as Hugging Face's `datasets` writes it."""
+    table = pa.table({"text": [text for text, _ in rows], "label": [label for _, label in rows]})
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": class_label(names)})})
+
+
+def save_stream(path: Path, table: pa.Table) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
+
+
+def one_named(folder: Path, rows: Sequence[tuple[str, int]], names: Sequence[str]) -> Path:
+    parquet.write_table(named_table(rows, names), folder / "a.parquet")
+    return folder / "a.parquet"
+
+
+def one_named_in_an_archive(folder: Path, rows: Sequence[tuple[str, int]], names: Sequence[str]) -> Path:
+    (folder / "a.zip").write_bytes(archive({"a.parquet": one_named(folder, rows, names).read_bytes()}))
+    return folder / "a.zip"
+
+
+def several_named(folder: Path, rows: Sequence[tuple[str, int]], names: Sequence[str]) -> Path:
+    parquet.write_table(named_table(rows[:40], names), folder / "a-0.parquet")
+    parquet.write_table(named_table(rows[40:], names), folder / "a-1.parquet")
+    return folder / "a-*.parquet"
+
+
+def hub_of_named(folder: Path, rows: Sequence[tuple[str, int]], names: Sequence[str]) -> Path:
+    (folder / "data").mkdir()
+    parquet.write_table(named_table(rows[:60], names), folder / "data" / "train-00000-of-00001.parquet")
+    parquet.write_table(named_table(rows[60:], names), folder / "data" / "test-00000-of-00001.parquet")
+    return folder
+
+
+def saved_with_names(folder: Path, rows: Sequence[tuple[str, int]], names: Sequence[str]) -> Path:
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data-0.arrow"}]}))
+    save_stream(folder / "data-0.arrow", named_table(rows, names))
+    return folder
+
+
+def saved_with_names_beside(folder: Path, rows: Sequence[tuple[str, int]], names: Sequence[str]) -> Path:
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data-0.arrow"}]}))
+    (folder / "dataset_info.json").write_text(json.dumps(class_label(names)))
+    save_stream(folder / "data-0.arrow", named_table(rows, names).replace_schema_metadata(None))
+    return folder
+
+
+NAMED = [one_named, one_named_in_an_archive, several_named, hub_of_named, saved_with_names, saved_with_names_beside]
+Save = Callable[[Path, Sequence[tuple[str, int]], Sequence[str]], Path]
+
+
+def numbered(classes: int) -> list[tuple[str, int]]:
+    return [(f"word{row} of {row % classes}", row % classes) for row in range(80)]
+
+
+@pytest.mark.parametrize("save", NAMED)
+def test_numbers_of_named_classes_are_read_by_their_names(save: Save, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    path = save(tmp_path / "in", numbered(2), ["positive", "negative"])
+    corpus = load(DataConfig(str(path)), tmp_path / "cache")
+    assert corpus.classes.names == ("negative", "positive")
+    parts: list[Any] = [corpus.train, corpus.test]
+    for reviews in parts:
+        for ids, label in zip(reviews, reviews.labels.tolist(), strict=True):
+            said = {"0": "positive", "1": "negative"}[corpus.vocabulary.decode(ids).split()[-1]]
+            assert corpus.classes.names[label] == said
+    (told,) = corpus.remarks
+    assert "0 as 'positive', 1 as 'negative'" in told
+
+
+@pytest.mark.parametrize("save", [one_named, hub_of_named, saved_with_names_beside])
+def test_several_named_classes_are_in_no_order(save: Save, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    path = save(tmp_path / "in", numbered(4), ["World", "Sports", "Business", "Sci/Tech"])
+    corpus = load(DataConfig(str(path)), tmp_path / "cache")
+    assert corpus.classes.names == ("Business", "Sci/Tech", "Sports", "World")
+    assert not corpus.classes.ordered
+
+
+@pytest.mark.parametrize("save", NAMED)
+@pytest.mark.parametrize(("code", "told"), [(-1, "no label"), (2, "the label 2 is none of the 2 classes")])
+def test_a_number_without_a_name_is_refused_by_its_row(save: Save, code: int, told: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    path = save(tmp_path / "in", [*numbered(2), ("strange", code)], ["positive", "negative"])
+    with pytest.raises(InputError, match=rf"row \d+: {told}"):
+        load(DataConfig(str(path)), tmp_path / "cache")
+
+
+def test_files_that_name_their_classes_differently_are_refused(tmp_path: Path) -> None:
+    parquet.write_table(named_table(numbered(2), ["positive", "negative"]), tmp_path / "a-0.parquet")
+    for other in (["negative", "positive"], None):
+        table = named_table(numbered(2), other or [])
+        table = table if other else table.replace_schema_metadata(None)
+        parquet.write_table(table, tmp_path / "a-1.parquet")
+        with pytest.raises(InputError, match=r"a-1\.parquet and .*a-0\.parquet name the classes"):
+            load(DataConfig(str(tmp_path / "a-*.parquet")), tmp_path / "cache")
+    (tmp_path / "test.csv").write_text(records([(text, str(label)) for text, label in numbered(2)]))
+    with pytest.raises(InputError, match=r"test\.csv: the label '0' is none of the classes that the other table"):
+        load(DataConfig(str(tmp_path / "a-0.parquet"), test=str(tmp_path / "test.csv")), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("metadata", ["", "[]", "{", '{"info": 1}', '{"info": {"features": [1]}}'])
+def test_what_tells_no_names_is_no_matter(metadata: str, tmp_path: Path) -> None:
+    table = named_table(numbered(2), []).replace_schema_metadata({"huggingface": metadata})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert load(DataConfig(str(tmp_path / "a.parquet")), tmp_path / "cache").remarks == []
+
+
 def test_another_reading_is_another_corpus(tmp_path: Path) -> None:
     rows = [(f"caf\u00e9 \u00f1o{row}", str(row % 2)) for row in range(80)]
     (tmp_path / "a.csv").write_bytes(records(rows).encode("cp1252"))
