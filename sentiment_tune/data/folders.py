@@ -1,6 +1,7 @@
 """Reviews in several files: a pattern of names, a folder of texts by class, a folder of tables, a saved data set.
 
-A part of the data is named by a folder or by the beginning of a file's name: train, validation or test.
+A part of the data is named by a folder or by the beginning of a file's name: train, validation or test. What is called
+unsupervised is left out. Of a data set of a hub one configuration, a folder of its own, is read.
 """
 
 import glob
@@ -19,7 +20,7 @@ from sentiment_tune.data.tables import Table, is_table, open_table, read_table
 from sentiment_tune.errors import InputError
 
 _PARTED = "split"  # the column that says which part of the data a row belongs to
-_LEFT_OUT = ("unsup",)  # class folders of reviews without a label, as IMDB has them
+_LEFT_OUT = ("unsup", "unsupervised")  # folders and files of reviews without a label, as IMDB has them
 # Of `save_to_disk` of Hugging Face's datasets.
 _SAVED, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 
@@ -45,13 +46,25 @@ def expand(path: Path) -> list[Path]:
 
 def files_in(folder: Path) -> list[Path]:
     """The files of a folder that its reviews come from; InputError where it is none that can be read."""
-    files = _saved(folder) or list(_texts(folder)) or _tables(folder)
+    return _files_and_left(folder)[0]
+
+
+def _files_and_left(folder: Path) -> tuple[list[Path], list[str]]:
+    """The same, and the names of what is left out since its reviews have no label."""
+    if not (tables := _saved(folder)) and (texts := list(_texts(folder))):
+        return texts, [name for name in _LEFT_OUT if any(folder.glob(f"**/{name}"))]
+    tables = tables or _tables(folder)
+    if not any(_part_of(file, folder) for file in tables):
+        files, left = tables, set[str | None]()
+    else:
+        kinds = {file: _named(file, folder, (*PART_NAMES, *_LEFT_OUT)) for file in tables}
+        files, left = [file for file in tables if kinds[file] not in _LEFT_OUT], {*kinds.values()} & {*_LEFT_OUT}
     if not files:
         raise InputError(
             f"{folder} holds no reviews: it needs folders of texts by class, such as train/pos and train/neg, or "
             "tables, such as train.csv and test.csv"
         )
-    return files
+    return files, [name for name in _LEFT_OUT if name in left]
 
 
 @contextmanager
@@ -60,16 +73,19 @@ def open_folder(folder: Path, reading: Reading) -> Iterator[tuple[Table, Iterato
 
     It has a column `split` where the folder's names say which part each review belongs to.
     """
-    files = files_in(folder)
+    files, left = _files_and_left(folder)
+    found = tuple(f"without {name!r}" for name in left)
     if files[0].suffix == ".txt":
-        yield _text_files(folder, files, reading)
+        table, rows = _text_files(folder, files, reading)
+        yield replace(table, found=found), rows
         return
     parts = [_part_of(file, folder) for file in files]
     if any(parts) and not all(parts):
         unnamed = files[parts.index(None)].name
         raise InputError(f"{folder} holds {unnamed!r} beside files of a part: name it train, validation or test too")
-    with _merged([partial(_open_part, *each, reading) for each in zip(files, parts, strict=True)], folder) as merged:
-        yield merged
+    openings = [partial(_open_part, *each, reading) for each in zip(files, parts, strict=True)]
+    with _merged(openings, folder) as (table, rows):
+        yield replace(table, found=(*table.found, *found)), rows
 
 
 @contextmanager
@@ -120,9 +136,14 @@ def _open_part(file: Path, part: str | None, reading: Reading) -> Iterator[tuple
 
 def _part_of(file: Path, folder: Path) -> str | None:
     """The part that a folder or the beginning of the file's name says, the innermost first."""
+    return _named(file, folder, PART_NAMES)
+
+
+def _named(file: Path, folder: Path, names: Sequence[str]) -> str | None:
+    """Which of these names a file or the innermost folder begins with."""
     for name in reversed(file.relative_to(folder).parts):
         start = name.lower().replace("_", "-").replace(".", "-").partition("-")[0]
-        if start in PART_NAMES:
+        if start in names:
             return start
     return None
 
@@ -145,24 +166,43 @@ def _text_files(folder: Path, files: Sequence[Path], reading: Reading) -> tuple[
     """Texts of files, labelled by their folders."""
     parts = [_part_of(file.parent, folder) for file in files]
     columns = ("text", "label", _PARTED) if all(parts) else ("text", "label")
-    left = [name for name in _LEFT_OUT if any(folder.glob(f"**/{name}"))]
 
     def rows() -> Iterator[Row]:
         for file, part in zip(files, parts, strict=True):
             row = ("\n".join(read_table(file, reading).column("text", "--text")), file.parent.name)
             yield (*row, part) if all(parts) else row
 
-    return Table(folder, columns, [], tuple(f"without {name!r}" for name in left)), rows()
+    return Table(folder, columns, []), rows()
 
 
 def _tables(folder: Path) -> list[Path]:
-    """Tables in a folder, or in the folder `data` in it as data sets on a hub have it."""
-    for place in (folder, folder / "data"):
-        if place.is_dir():
-            files = sorted(one for one in place.iterdir() if one.is_file() and is_table(one) and one.suffix != ".json")
-            if files := [file for file in files if not file.name.startswith(".")]:
-                return files
-    return []
+    """Tables in a folder, or in the folder `data` or that of the one configuration, as data sets on a hub have it.
+
+    InputError where there are several configurations.
+    """
+    places = [place for place in (folder, folder / "data") if place.is_dir()]
+    for place in places:
+        if files := _tables_of(place):
+            return files
+    found = {one: _tables_of(one) for place in places for one in _subfolders(place)}
+    found = {one: files for one, files in found.items() if any(_part_of(file, one) for file in files)}
+    if len(found) > 1:
+        names = ", ".join(repr(str(one.relative_to(folder))) for one in found)
+        raise InputError(f"{folder} holds several data sets: give the folder of one, {names}")
+    return next(iter(found.values()), [])
+
+
+def _tables_of(place: Path) -> list[Path]:
+    """Tables that stand in a folder, or in folders of parts in it."""
+    if files := _tables_in(place):
+        return files
+    parts = [one for one in _subfolders(place) if _named(one, place, (*PART_NAMES, *_LEFT_OUT))]
+    return [file for one in parts for file in _tables_in(one) if file.suffix != ".txt"]
+
+
+def _tables_in(place: Path) -> list[Path]:
+    files = sorted(one for one in place.iterdir() if one.is_file() and is_table(one) and one.suffix != ".json")
+    return [file for file in files if not file.name.startswith(".")]
 
 
 def _saved(folder: Path) -> list[Path]:

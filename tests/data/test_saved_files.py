@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -387,7 +388,48 @@ def two_tables(folder: Path) -> None:
     (folder / "test.csv").write_text(records(TEXTS[::5]))
 
 
-@pytest.mark.parametrize("make", [aclimdb, hub, saved_data_set, two_tables])
+def with_unlabelled(folder: Path) -> None:
+    """As stanfordnlp/imdb lies on the hub: a folder of its configuration, and reviews without a label."""
+    (folder / "plain_text").mkdir(parents=True)
+    (folder / "README.md").write_text("---\n")
+    for part, rows in (("train", [row for n, row in enumerate(TEXTS) if n % 5]), ("test", TEXTS[::5])):
+        parquet.write_table(typed(rows), folder / "plain_text" / f"{part}-00000-of-00001.parquet")
+    unlabelled = typed([(text, "-1") for text, _ in TEXTS])
+    parquet.write_table(unlabelled, folder / "plain_text" / "unsupervised-00000-of-00001.parquet")
+
+
+def configuration_with_unlabelled(folder: Path) -> None:
+    """What is within the folder of the configuration, alone."""
+    with_unlabelled(folder.with_name("whole"))
+    folder.with_name("whole").joinpath("plain_text").rename(folder)
+
+
+def saved_with_unlabelled(folder: Path) -> None:
+    saved_data_set(folder)
+    shutil.copytree(folder / "test", folder / "unsupervised")
+    (folder / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "test", "unsupervised"]}))
+
+
+def folders_of_parts(folder: Path) -> None:
+    """As the hub converts data sets to Parquet: configuration, part, pieces by number."""
+    hub(folder.with_name("whole"))
+    for part, pieces in (("train", 2), ("test", 1)):
+        (folder / "default" / part).mkdir(parents=True)
+        for piece in range(pieces):
+            file = folder.with_name("whole") / "data" / f"{part}-{piece:05}-of-{pieces:05}.parquet"
+            file.rename(folder / "default" / part / f"{piece:04}.parquet")
+
+
+def parts_alone(folder: Path) -> None:
+    folders_of_parts(folder.with_name("parts"))
+    folder.with_name("parts").joinpath("default").rename(folder)
+
+
+UNLABELLED = [with_unlabelled, configuration_with_unlabelled, saved_with_unlabelled]
+ON_A_HUB = [hub, *UNLABELLED, folders_of_parts, parts_alone]
+
+
+@pytest.mark.parametrize("make", [aclimdb, saved_data_set, two_tables, *ON_A_HUB])
 def test_a_folder_is_the_corpus_of_one_table_with_its_parts(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "data")
     rows = [(*row, "test" if n % 5 == 0 else "train") for n, row in enumerate(TEXTS)]
@@ -400,6 +442,28 @@ def test_a_folder_is_the_corpus_of_one_table_with_its_parts(make: Callable[[Path
         assert "unsup" in corpus.remarks[0]
     else:
         assert corpus.vocabulary.words == one.vocabulary.words
+
+
+@pytest.mark.parametrize("make", UNLABELLED)
+def test_what_has_no_labels_is_left_out_and_told(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "data")
+    corpus = load(DataConfig(str(tmp_path / "data")), tmp_path / "cache")
+    assert corpus.remarks == [f"{tmp_path / 'data'}: without 'unsupervised'"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "unsupervised.csv").write_text(records(TEXTS))  # beside no part it is a name like any other
+    assert len(load(DataConfig(str(tmp_path / "other")), tmp_path / "cache").test) == 16
+
+
+@pytest.mark.parametrize("place", ["", "data"])
+def test_of_several_configurations_one_is_to_be_named(place: str, tmp_path: Path) -> None:
+    (tmp_path / "whole" / place).mkdir(parents=True)
+    for name in ("split", "unsplit"):
+        two_tables(tmp_path / "whole" / place / name)
+    with pytest.raises(InputError) as caught:
+        load(DataConfig(str(tmp_path / "whole")), tmp_path / "cache")
+    for name in ("split", "unsplit"):
+        assert repr(str(Path(place, name))) in str(caught.value)
+    assert len(load(DataConfig(str(tmp_path / "whole" / place / "split")), tmp_path / "cache").test) == 16
 
 
 def test_a_folder_of_classes_alone_has_its_test_part_drawn(tmp_path: Path) -> None:
