@@ -32,6 +32,7 @@ from sentiment_tune.data.splits import (
     check_parts,
     draw_test,
     draw_validation,
+    is_missing,
     parse_groups,
     parse_parts,
     train_then_test,
@@ -437,17 +438,19 @@ def _read_tables(
     _check_class_names(tables, reader, config)
     classes = reader.classes(tables[0].origin)
     labels = [reader.numbers(np.array(table.labels, np.int64), classes) for table in tables]
-    groups, cells = None, []
+    groups, cells, told = None, [], []
     if config.group is not None:
         cells = [cell for table in tables for cell in table.column(config.group, "--group or group=")]
         groups = parse_groups(cells)
+        if missing := sum(map(is_missing, cells)):
+            told.append(f"{config.group}: {missing:,} of {len(cells):,} rows have no value, each is a group of its own")
     parts = _read_parts(tables, labels, config.split, groups)
     if groups is not None:
         numbers = [number for table in tables for number in table.numbers]
         check_groups(parts, groups, numbers, cells, tables[0].origin)
     _check_classes(tables, labels, parts, classes)
-    told = reader.remark()
-    remarks = [*_remarks(tables, config), *([told] if told else [])]
+    told += [remark] if (remark := reader.remark()) else []
+    remarks = [*_remarks(tables, config), *told]
     return RawReviews(texts, np.concatenate(labels), parts, groups=groups, remarks=remarks, classes=classes)
 
 

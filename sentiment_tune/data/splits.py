@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -54,9 +56,19 @@ def draw_validation(
 
 
 def parse_groups(cells: Sequence[Any]) -> NDArray[np.int64]:
-    """A number for each row [row], the same where the cells read the same."""
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(str(cell), len(numbers)) for cell in cells], dtype=np.int64)
+    """A number for each row [row], the same where the cells read the same; of one without a value its own."""
+    numbers: dict[str | int, int] = {}
+    keys = (row if is_missing(cell) else str(cell) for row, cell in enumerate(cells))
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether a cell holds no value: nothing, blanks, what is no number."""
+    if isinstance(cell, str):
+        return not cell.strip()
+    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):  # of pandas
+        return True
+    return isinstance(cell, Real | Decimal) and bool(cell != cell)
 
 
 def check_groups(

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentiment_tune.data.load import DataConfig, load
-from sentiment_tune.data.splits import draw_test, draw_validation
+from sentiment_tune.data.load import DataConfig, load, load_frame
+from sentiment_tune.data.splits import draw_test, draw_validation, parse_groups
 from sentiment_tune.data.store import PARTS, TEST, TRAIN, VALIDATION
 from sentiment_tune.data.tables import write_table
 from sentiment_tune.errors import InputError
@@ -77,3 +78,36 @@ def test_groups_that_do_not_do_are_refused(groups: int, group: str, told: str, t
     write_table(tmp_path / "a.csv", ["text", "label", "film"], rows(groups))
     with pytest.raises(InputError, match=told):
         load(DataConfig(str(tmp_path / "a.csv"), group=group), tmp_path / "cache")
+
+
+def missing(kind: str) -> object:
+    return {"none": None, "nan": float("nan"), "empty": "", "blanks": "  ", "pandas": pd.NA, "no time": pd.NaT}[kind]
+
+
+@pytest.mark.parametrize("kind", ["none", "nan", "empty", "blanks", "pandas", "no time"])
+def test_a_row_without_a_value_is_a_group_of_its_own(kind: str) -> None:
+    cells = ["a", missing(kind), "b", missing(kind), "a", "None", "nan", 1, "1", [1], np.ones(2)]
+    assert parse_groups(cells).tolist() == [0, 1, 2, 3, 0, 4, 5, 6, 6, 7, 8]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.jsonl", "frame"])
+def test_rows_without_a_value_are_counted_and_stand_in_all_parts(name: str, tmp_path: Path) -> None:
+    table = [(text, label, None if number < 100 else film) for number, (text, label, film) in enumerate(rows(39))]
+    config = DataConfig(str(tmp_path / name), group="film")
+    if name == "frame":
+        corpus = load_frame(pd.DataFrame(table, columns=["text", "label", "film"]), config, tmp_path / "cache")
+    else:
+        write_table(tmp_path / name, ["text", "label", "film"], table)
+        corpus = load(config, tmp_path / "cache")
+    assert corpus.remarks == ["film: 100 of 240 rows have no value, each is a group of its own"]
+    groups = np.concatenate([corpus.train.groups, corpus.validation.groups])
+    assert len(np.unique(groups)) > 39
+    assert [len(corpus.test), len(corpus.validation)] == pytest.approx([48, 19], abs=4)
+
+
+def test_parts_that_are_named_may_cut_what_has_no_value(tmp_path: Path) -> None:
+    parted = [
+        (text, label, "", "test" if number % 5 == 0 else "train") for number, (text, label, _) in enumerate(rows(39))
+    ]
+    write_table(tmp_path / "a.csv", ["text", "label", "film", "split"], parted)
+    assert len(load(DataConfig(str(tmp_path / "a.csv"), group="film"), tmp_path / "cache").test) == 48
