@@ -23,7 +23,7 @@ HARDLY_KNOWN = 5_000  # of 10,000 words, from which on what was learned is hardl
 FEWEST = 20  # reviews of a class in train, below which it is hardly learned
 LONGEST = 10_000  # words, above which a review is rather several
 SHINGLE, SKETCH, SHARED = 5, 16, 8  # words of a run, hashes that are kept of a review, and those that near ones share
-_COMMON = 50  # reviews with one hash, from which on it is a phrase that many use
+_COMMON = 100  # reviews with one hash, from which on it is a phrase that many use
 _MARKUP = frozenset(("br", "href", "nbsp", "amp", "quot", "lt", "gt"))  # words that tags and entities leave
 # UTF-8 that was read as Windows-1252, in lower case.
 _MOJIBAKE = re.compile("\u00e3[\u0080-\u00bf]|\u00e2\u20ac|\ufffd")
@@ -121,7 +121,7 @@ def _oddities(checked: Checked) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     yield "the same as one to test on", is_in(keys, keys[checked.part == TEST]) & (checked.part != TEST)
     yield "the same as one to validate on", is_in(keys, keys[checked.part == VALIDATION]) & (checked.part == TRAIN)
     yield "the same as one with another label", _contradicting(keys, checked.labels)
-    yield "nearly the same as one to test on", _near(checked, keys)
+    yield from _near(checked, keys).items()
     yield "left over of markup (br, nbsp, ...)", _containing(checked, lambda word: word in _MARKUP)
     yield _WRONG_ENCODING, _containing(checked, lambda word: bool(_MOJIBAKE.search(word)))
     yield f"of a class with fewer than {FEWEST} in train", _of_rare_class(checked)
@@ -200,30 +200,49 @@ def _of_rare_class(checked: Checked) -> NDArray[np.bool_]:
     return rare
 
 
-def _near(checked: Checked, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Whether a review to train or validate on shares most of its runs of words with another to test on [review]."""
-    near = np.zeros(len(keys), np.bool_)
-    in_test = checked.part == TEST
-    sketches = [*_sketches(checked, in_test)]
+def _near(checked: Checked, keys: NDArray[np.uint64]) -> dict[str, NDArray[np.bool_]]:
+    """Which reviews share most of their runs of words with another [review], by where that one is.
+
+    Of a part's own all but the first are counted, as of equal ones.
+    """
+    part, within, to = checked.part, np.zeros(len(keys), np.bool_), {}
+    repeated = _repeated(keys, part)  # which would make of a review's words phrases that many use
+    pairs = _near_pairs(checked, keys, ~repeated)
+    parts = part[pairs]
+    within[pairs[parts[:, 0] == parts[:, 1], 1]] = True
+    for one in (TEST, VALIDATION):
+        to[one] = np.zeros(len(keys), np.bool_)
+        for side, other in ((0, 1), (1, 0)):
+            to[one][pairs[(parts[:, other] == one) & (parts[:, side] != one), side]] = True
+        to[one] |= is_in(keys, keys[to[one]]) & repeated & (part != one)
+    return {
+        "nearly the same as another of its part": within,
+        "nearly the same as one to test on": to[TEST],
+        "nearly the same as one to validate on": to[VALIDATION] & (part == TRAIN),
+    }
+
+
+def _near_pairs(checked: Checked, keys: NDArray[np.uint64], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Chosen reviews [review] that are nearly the same but not the same [pair, 2], the first first."""
+    sketches = [*_sketches(checked, chosen)]
     if not sketches:
-        return near
-    tested = _by_hash(*map(np.concatenate, zip(*sketches, strict=True)))
-    for hashes, review in _sketches(checked, ~in_test):
-        both = _sharing(tested, _by_hash(hashes, review))
-        near[both[keys[both[:, 0]] != keys[both[:, 1]], 0]] = True
-    return near
+        return np.empty((0, 2), np.int64)
+    every = _by_hash(*map(np.concatenate, zip(*sketches, strict=True)))
+    pairs = np.concatenate([_sharing(every, _by_hash(*some)) for some in sketches])
+    return pairs[keys[pairs[:, 0]] != keys[pairs[:, 1]]]
 
 
-def _sharing(tested: _Sketches, others: _Sketches) -> NDArray[np.int64]:
-    """Those of the others, each beside one that is tested and shares enough hashes with it [pair, 2]."""
-    first = np.searchsorted(tested[0], others[0], "left")
-    last = np.searchsorted(tested[0], others[0], "right")
+def _sharing(every: _Sketches, some: _Sketches) -> NDArray[np.int64]:
+    """Those of some reviews, each behind an earlier one of all that shares enough hashes with it [pair, 2]."""
+    first = np.searchsorted(every[0], some[0], "left")
+    last = np.searchsorted(every[0], some[0], "right")
     times = np.where(last - first <= _COMMON, last - first, 0)
     offset = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
-    pairs = np.stack([np.repeat(others[1], times), tested[1][np.repeat(first, times) + offset]], 1)
-    both, shared = np.unique(pairs, axis=0, return_counts=True)
-    sharing: NDArray[np.int64] = both[shared >= SHARED]
-    return sharing
+    earlier, later = every[1][np.repeat(first, times) + offset], np.repeat(some[1], times)
+    is_pair = earlier < later
+    numbers, shared = np.unique(earlier[is_pair] << 32 | later[is_pair], return_counts=True)  # sorts faster than pairs
+    numbers = numbers[shared >= SHARED]
+    return np.stack([numbers >> 32, numbers & (2**32 - 1)], 1)
 
 
 def _by_hash(hashes: NDArray[np.uint64], review: NDArray[np.int64]) -> _Sketches:

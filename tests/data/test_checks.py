@@ -51,6 +51,32 @@ def test_a_corpus_in_order_has_nothing_to_tell(tmp_path: Path) -> None:
             "nearly the same as one to test on",
             (1, 1, 0),
         ),
+        (
+            [(LONG[0] + " w7 w8", 0, "train"), (LONG[3] + " w7 w8", 0, "val"), (LONG[4] + " w7 w8", 0, "test")],
+            "nearly the same as another of its part",
+            (1, 1, 1),
+        ),
+        (
+            [(LONG[0] + f" w7 w{row}", 0, "train") for row in range(3)] + [(LONG[0] + " w7 w1", 0, "train")] * 80,
+            "nearly the same as another of its part",
+            (3, 0, 0),
+        ),
+        (
+            [(LONG[3] + " w7 w8", 0, "train"), (LONG[3][20:], 0, "test"), (LONG[8] + " w7", 0, "train")],
+            "nearly the same as one to validate on",
+            (2, 0, 0),
+        ),
+        (
+            [(LONG[3] + " w7 w8", 0, "train"), (LONG[3][20:], 0, "test"), (LONG[8] + " w7", 0, "train")],
+            "nearly the same as one to test on",
+            (1, 1, 0),
+        ),
+        (
+            [(LONG[4] + " w7 w8 w9", 0, part) for part in ["train"] * 150 + ["val"] * 150],
+            "nearly the same as one to test on",
+            (150, 150, 0),
+        ),
+        ([(LONG[0], 0, "train"), (LONG[0], 0, "val")], "nearly the same as another of its part", (0, 0, 0)),
         ([("cafÃ© w1", 1, "train"), ("itâ€™s w2", 1, "train")], "words of a wrong encoding", (2, 0, 0)),
     ],
 )
