@@ -6,7 +6,7 @@ On the resemblance and containment of documents, 1997).
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +24,10 @@ FEWEST = 20  # reviews of a class in train, below which it is hardly learned
 LONGEST = 10_000  # words, above which a review is rather several
 SHINGLE, SKETCH, SHARED = 5, 16, 8  # words of a run, hashes that are kept of a review, and those that near ones share
 _COMMON = 100  # reviews with one hash, from which on it is a phrase that many use
+MARKUP, MOJIBAKE = "left over of markup (br, nbsp, ...)", "words of a wrong encoding"
 _MARKUP = frozenset(("br", "href", "nbsp", "amp", "quot", "lt", "gt"))  # words that tags and entities leave
 # UTF-8 that was read as Windows-1252, in lower case.
-_MOJIBAKE = re.compile("\u00e3[\u0080-\u00bf]|\u00e2\u20ac|\ufffd")
-_WRONG_ENCODING = "words of a wrong encoding"
+_IN_WORDS = re.compile("\u00e3[\u0080-\u00bf]|\u00e2\u20ac|\ufffd")
 _RNG = np.random.RandomState(20110621)  # its numbers stay the same in every version of NumPy
 _WEIGHTS = _RNG.randint(1, 2**62, size=SHINGLE, dtype=np.int64).astype(np.uint64) * np.uint64(2) + np.uint64(1)
 
@@ -81,22 +81,15 @@ def check_reviews(
     labels: NDArray[np.uint8],
     part: NDArray[np.uint8],
     words: Sequence[str],
-    is_wrongly_encoded: NDArray[np.bool_] | None = None,
+    known: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> list[Check]:
     """Count what is odd about reviews, each as its ids of the words, one after another in `ids`.
 
-    Of texts it is known `is_wrongly_encoded` [review]: a rule may leave no trace of that in words.
+    Of texts it is `known` by check what their words need not show [review]: a rule may leave no trace of it.
     """
     checked = Checked(ids, lengths, labels, part, words)
-    oddities = dict(_oddities(checked))
-    if is_wrongly_encoded is not None:
-        oddities[_WRONG_ENCODING] = is_wrongly_encoded
+    oddities = {**dict(_oddities(checked)), **(known or {})}
     return [_count(what, odd, part) for what, odd in oddities.items()]
-
-
-def is_mojibake(text: str) -> bool:
-    """Whether a text seems to have been read in a wrong encoding."""
-    return not text.isascii() and bool(_MOJIBAKE.search(text.lower()))
 
 
 def check_words(written: NDArray[np.int64], lengths: NDArray[np.int64], part: NDArray[np.uint8]) -> Check:
@@ -122,8 +115,8 @@ def _oddities(checked: Checked) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     yield "the same as one to validate on", is_in(keys, keys[checked.part == VALIDATION]) & (checked.part == TRAIN)
     yield "the same as one with another label", _contradicting(keys, checked.labels)
     yield from _near(checked, keys).items()
-    yield "left over of markup (br, nbsp, ...)", _containing(checked, lambda word: word in _MARKUP)
-    yield _WRONG_ENCODING, _containing(checked, lambda word: bool(_MOJIBAKE.search(word)))
+    yield MARKUP, _containing(checked, lambda word: word in _MARKUP)
+    yield MOJIBAKE, _containing(checked, lambda word: bool(_IN_WORDS.search(word)))
     yield f"of a class with fewer than {FEWEST} in train", _of_rare_class(checked)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_tune.data import imdb
-from sentiment_tune.data.checks import check_reviews, check_words, is_in, review_keys
+from sentiment_tune.data.checks import MARKUP, MOJIBAKE, check_reviews, check_words, is_in, review_keys
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews
 from sentiment_tune.data.folders import expand, files_in, open_files, open_folder
 from sentiment_tune.data.imdb import AUTO, FILMS, RANDOM, VALIDATIONS
@@ -220,8 +220,8 @@ def _convert(source: _Source, deduplicate: bool) -> Store:
         groups = None if raw.groups is None else raw.groups[keep]
         raw = replace(raw, labels=raw.labels[keep], remarks=[*raw.remarks, _left(keep)], groups=groups)
         reviews, part = reviews.where(keep), part[keep]
-    is_wrong = tokens.is_mojibake[keep] if tokens else None
-    checks = check_reviews(reviews.ids, reviews.lengths, raw.labels, part, words, is_wrong)
+    known = {MOJIBAKE: tokens.is_mojibake[keep], MARKUP: tokens.has_markup[keep]} if tokens else None
+    checks = check_reviews(reviews.ids, reviews.lengths, raw.labels, part, words, known)
     if tokens:
         checks.append(check_words(tokens.lengths[keep], reviews.lengths, part))
     rows = [asdict(check) for check in checks]

@@ -156,6 +156,13 @@ def _with_inner_apostrophes(text: str) -> str:
 _BY_RULE = {KERAS: _by_keras, UNICODE: _by_unicode, PUNCTUATION: _by_punctuation}
 
 
+def has_markup(text: str) -> bool:
+    """Whether tags or entities of HTML stand in a text."""
+    if "<" in text and _TAG.search(text.lower()):
+        return True
+    return "&" in text and any(html.unescape(entity) != entity for entity in _ENTITY.findall(text))
+
+
 def spaced(rule: str) -> Callable[[str], str]:
     """What a rule makes of a text: its words with blanks between, one or more."""
     return _BY_RULE[rule]

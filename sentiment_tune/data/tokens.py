@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_tune.data.checks import is_mojibake
 from sentiment_tune.data.corpus import EncodedReviews
-from sentiment_tune.data.rules import KERAS
+from sentiment_tune.data.mojibake import is_mojibake
+from sentiment_tune.data.rules import KERAS, has_markup
 from sentiment_tune.data.text import FIRST_WORD, PADDING, START, pieces, split_all, sums, to_text
 
 
@@ -17,16 +17,19 @@ class Tokens:
 
     def __init__(self, texts: Iterable[str], rule: str = KERAS):
         """Read the texts, some at a time, by a rule of `data.rules`."""
-        self._rule, wrong = rule, list[bool]()
+        self._rule, wrong, markup = rule, list[bool](), list[bool]()
         self._numbers: dict[bytes, int] = {}  # of each word, with the blank behind it
         self._pieces: deque[tuple[NDArray[np.int64], NDArray[np.int32]]] = deque()  # lengths of texts, their words
         for some in pieces(texts):
             wrong += map(is_mojibake, some)
+            markup += map(has_markup, some)
             self._pieces.append(self._read(some))
         self.lengths = np.concatenate([[], *(lengths for lengths, _ in self._pieces)]).astype(np.int64)
         """[text], in words."""
         self.is_mojibake = np.array(wrong, np.bool_)
         """[text], whether its encoding seems to be a wrong one."""
+        self.has_markup = np.array(markup, np.bool_)
+        """[text], whether tags or entities of HTML stand in it."""
 
     def _read(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         from pyarrow import compute

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import sentiment_tune as st
-from sentiment_tune.data.checks import FEWEST, UNKNOWN_WORDS, Check, check_reviews, review_keys
+from sentiment_tune.data.checks import FEWEST, MARKUP, MOJIBAKE, UNKNOWN_WORDS, Check, check_reviews, review_keys
 from sentiment_tune.data.corpus import EncodedReviews
 from sentiment_tune.data.load import DataConfig, load
-from sentiment_tune.data.rules import KERAS, PUNCTUATION, RULES, UNICODE
+from sentiment_tune.data.rules import RULES
 from sentiment_tune.data.store import TEST, TRAIN, VALIDATION
 from sentiment_tune.data.tables import write_table
 from support import artifact, ask, runs
@@ -87,11 +87,25 @@ def test_each_oddity_is_counted_in_its_part(
     assert (check.train, check.validation, check.test) == counts
 
 
-def test_markup_is_left_over_by_keras_rule_alone(tmp_path: Path) -> None:
-    rows = [("w1 <br /><br /> w2", 1, "train"), ("w1&nbsp;w2 <br>", 0, "test")]
-    for rule, counts in ((KERAS, (1, 0, 1)), (UNICODE, (0, 0, 0)), (PUNCTUATION, (0, 0, 0))):
-        check = checks_of(tmp_path, rows, rule)["left over of markup (br, nbsp, ...)"]
-        assert (check.train, check.validation, check.test) == counts
+MARKED = ["w1 <br /><br /> w2", "w1&nbsp;w2", "<p>w1</p>", '<A HREF="x">w1</a>', "w1 &amp; w2", "w1 &#39; w2", "<BR>"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_markup_is_counted_as_it_stands_in_texts_whatever_the_rule(rule: str, tmp_path: Path) -> None:
+    plain = ["w1 < w2 and w3 > w4", "w1 & w2; w3", "br nbsp amp", "w1 &word; w2", "I <3 w1", "<w1>"]
+    rows = [(f"{text} w{row}", 1, "train") for row, text in enumerate(MARKED)] + [("w1&nbsp;w2 <br>", 0, "test")]
+    check = checks_of(tmp_path, [*rows, *((text, 0, "train") for text in plain)], rule)[MARKUP]
+    assert (check.train, check.validation, check.test) == (len(MARKED), 0, 1)
+
+
+def test_of_ids_markup_and_a_wrong_encoding_are_told_by_their_words() -> None:
+    reviews = EncodedReviews.of([np.array([1, word], dtype=np.int32) for word in (3, 4, 5, 3)])
+    none = np.zeros(4, dtype=np.uint8)
+    checks = {
+        check.what: check
+        for check in check_reviews(reviews.ids, reviews.lengths, none, none, ["br", "caf\u00e3\u00a9", "fine"])
+    }
+    assert (checks[MARKUP].train, checks[MOJIBAKE].train) == (2, 1)
 
 
 def test_words_that_train_does_not_have_are_counted_in_each_part(tmp_path: Path) -> None:
