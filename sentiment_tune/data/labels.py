@@ -27,6 +27,7 @@ _NAMES = {"0": 0, "neg": 0, "negative": 0, "false": 0, "1": 1, "pos": 1, "positi
 _LARGEST = 10**15
 _NOTHING = ("NAType", "NaTType")  # of pandas
 _PRESETS = {"stars": "1,2=negative 4,5=positive"}
+_SIGNS = {"-1": 0, "1": 1}  # as two classes are spelled, too
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class Classes:
         keys = [_key_of_text(known) for known in self.names]
         if key in keys:
             return keys.index(key)
-        if self == SENTIMENT and key in _NAMES:
-            return _NAMES[key]
+        if self == SENTIMENT and key in _NAMES | _SIGNS:
+            return (_NAMES | _SIGNS)[key]
         raise unknown_name("class", name, self.names)
 
 
@@ -89,9 +90,11 @@ class LabelMap:
 
     Attributes:
         names: class by label, as its key.
+        needs_all: whether each of the labels has to be in the data; of a preset some of each class do.
     """
 
     names: Mapping[str, str]
+    needs_all: bool = True
 
     @classmethod
     def of(cls, given: str) -> "LabelMap":
@@ -104,13 +107,17 @@ class LabelMap:
         names: dict[str, str] = {}
         for labels, _, name in rules:
             for label in labels.split(","):
-                if not label.strip() or not name.strip():
+                if not label.strip() or not name.strip(" ,"):
                     raise wrong
+                if name.strip().endswith(","):
+                    raise InputError(
+                        f"labels cannot be {given!r:.100}: {name!r:.40} ends with a comma; part rules by blanks alone"
+                    )
                 if names.setdefault(_key_of_text(label), name.strip()) != name.strip():
                     raise InputError(f"labels cannot be {given!r:.100}: {label.strip()!r} is to be of two classes")
         if len({_key_of_text(name) for name in names.values()}) < 2:
             raise wrong
-        return cls(names)
+        return cls(names, given.strip().lower() not in _PRESETS)
 
 
 @dataclass
@@ -149,7 +156,11 @@ class LabelReader:
         return code
 
     def classes(self, origin: object) -> Classes:
-        """What the labels name; InputError if that are fewer than two or more than can be told apart."""
+        """What the labels name; InputError if that are fewer than two or more than can be told apart.
+
+        Or if a rule is of a label that there is not.
+        """
+        self._check_rules(origin)
         names = self._names()
         if len(names) > MOST:
             raise self._too_many(origin)
@@ -174,7 +185,8 @@ class LabelReader:
         """What was read otherwise than it is written, and what was dropped, with counts."""
         if self.given is None:
             return None
-        read = ", ".join(f"{self._spellings.get(key, key)} as {name}" for key, name in self.given.names.items())
+        spelled = ((self._spellings.get(key), name) for key, name in self.given.names.items())
+        read = ", ".join(f"{label} as {name}" for label, name in spelled if label is not None)
         dropped = ", ".join(f"{name!r:.40}" for name in [*self._dropped][:5])
         more = " and others" if len(self._dropped) > 5 else ""
         left = f"; {self._dropped.total():,} rows are left out, labelled {dropped}{more}" if dropped else ""
@@ -190,8 +202,8 @@ class LabelReader:
             return {
                 key: SENTIMENT.names[_NAMES[_key_of_text(name)]] if usual else name for key, name in spelled.items()
             }
-        if keys == {"-1", "1"}:
-            return {"-1": SENTIMENT.names[0], "1": SENTIMENT.names[1]}
+        if keys == _SIGNS.keys():
+            return {key: SENTIMENT.names[number] for key, number in _SIGNS.items()}
         if keys <= _NAMES.keys():
             return {key: SENTIMENT.names[_NAMES[key]] for key in keys}
         return self._spellings
@@ -202,6 +214,21 @@ class LabelReader:
         if all(_NUMBER.fullmatch(key) for key in names):
             return [names[key] for key in sorted(names, key=float)]
         return [names[key] for key in sorted(names)]
+
+    def _check_rules(self, origin: object) -> None:
+        """InputError naming a label that is to be read as a class and that no review has."""
+        rules = self.given.names if self.given is not None else {}
+        read = {name for key, name in rules.items() if key in self._codes}
+        missing = [key for key, name in rules.items() if key not in self._codes]
+        if self.given is not None and not self.given.needs_all:
+            missing = [key for key in missing if rules[key] not in read]
+        if missing:
+            there = sorted({*self._spellings.values(), *self._dropped})
+            more = ", ..." if len(there) > 10 else ""
+            raise InputError(
+                f"{origin}: no review is labelled {missing[0]!r:.40}, which --labels reads as "
+                f"{rules[missing[0]]!r:.40}; the labels are {', '.join(f'{one!r:.20}' for one in there[:10])}{more}"
+            )
 
     def _too_many(self, origin: object) -> InputError:
         some = ", ".join(f"{name!r:.20}" for name in [*self._spellings.values()][:3])

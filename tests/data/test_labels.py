@@ -20,6 +20,7 @@ from sentiment_tune.data.labels import (
 from sentiment_tune.data.load import DataConfig, encode_training_texts, load, load_texts
 from sentiment_tune.data.tables import write_table
 from sentiment_tune.errors import InputError
+from sentiment_tune.training.balance import class_weights
 
 STARS = Classes(("1", "2", "3", "4", "5"), ordered=True)
 
@@ -111,10 +112,54 @@ def test_labels_can_be_put_together(given: str, names: dict[str, str]) -> None:
     assert LabelMap.of(given).names == names
 
 
-@pytest.mark.parametrize("given", ["", "x", "1=a", "1=a 1=b", "1=", "=a 2=b", "1,=a 2=b", "1='a", "1=a 2=A"])
+@pytest.mark.parametrize(
+    "given",
+    ["", "x", "1=a", "1=a 1=b", "1=", "=a 2=b", "1,=a 2=b", "1='a", "1=a 2=A", "1=, 2=b", "1=a, 2=b", "1='a,' 2=b"],
+)
 def test_labels_that_cannot_be_put_together_are_refused(given: str) -> None:
     with pytest.raises(InputError, match="labels cannot be"):
         DataConfig(labels=given)
+
+
+@pytest.mark.parametrize(
+    ("given", "label"), [("1,2=bad 3=ok 45=good", "45"), ("1-2=bad 4-5=good", "1-2"), ("1,2,6=bad 4,5=good", "6")]
+)
+def test_a_rule_for_a_label_that_no_review_has_is_refused(given: str, label: str, tmp_path: Path) -> None:
+    told = rf"no review is labelled '{label}', which --labels reads as .*; the labels are '1', '2', '3', '4', '5'"
+    with pytest.raises(InputError, match=told):
+        load(DataConfig(str(starred(tmp_path / "a.csv")), labels=given), tmp_path / "cache")
+    with pytest.raises(InputError, match=told):
+        load_texts(
+            [f"word{row}" for row in range(200)],
+            [row % 5 + 1 for row in range(200)],
+            tmp_path / "cache",
+            DataConfig(labels=given),
+        )
+    assert not list((tmp_path / "cache").glob("*/about.json"))
+
+
+def test_a_label_of_any_part_is_enough_for_a_rule(tmp_path: Path) -> None:
+    starred(tmp_path / "a.csv")
+    write_table(tmp_path / "b.csv", ("text", "label"), [("film", label) for label in (1, 5, 6)])
+    config = DataConfig(str(tmp_path / "a.csv"), test=str(tmp_path / "b.csv"), labels="1,2=bad 4,5,6=good")
+    assert len(load(config, tmp_path / "cache").test) == 3
+
+
+def test_stars_need_only_some_labels_of_each_class(tmp_path: Path) -> None:
+    texts = [f"word{row}" for row in range(200)]
+    corpus = load_texts(texts, [row % 2 * 4 + 1 for row in range(200)], tmp_path, DataConfig(labels="stars"))
+    assert corpus.remarks == ["labels: 1 as negative, 5 as positive"]
+    with pytest.raises(InputError, match="no review is labelled '4', which --labels reads as 'positive'"):
+        load_texts(texts, [row % 3 + 1 for row in range(200)], tmp_path, DataConfig(labels="stars"))
+
+
+@pytest.mark.parametrize("spelling", ["-1", "-1.0", "0", "neg", "Negative", "false"])
+def test_a_class_of_two_is_weighted_by_any_of_its_spellings(spelling: str, tmp_path: Path) -> None:
+    texts = [f"word{row}" for row in range(200)]
+    corpus = load_texts(texts, [row % 2 * 2 - 1 for row in range(200)], tmp_path)
+    weights = class_weights(f"{spelling}=5 +1=2", corpus.train)
+    assert weights is not None
+    assert weights.tolist() == [5, 2]
 
 
 def test_what_is_not_named_is_left_out_and_told() -> None:
