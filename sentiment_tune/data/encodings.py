@@ -1,20 +1,21 @@
 """In which encoding a text file was saved, and its lines.
 
-UTF-8 and UTF-16 tell themselves. What is neither is Windows-1252 where that reads like a text of a Western language;
-of any other the user is asked, with what each reading makes of it.
+UTF-8 and UTF-16 tell themselves. What is neither is Windows-1252 where that reads like a text of a Western language and
+no other encoding like one of another language; else the user is asked, with what each reading makes of it.
 """
 
 import codecs
 import io
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import IO
 
+from sentiment_tune.data.alphabets import WESTERN, likelier
 from sentiment_tune.data.packing import DAMAGED
 from sentiment_tune.errors import InputError
 
-UTF8, WESTERN = "utf-8", "cp1252"
+UTF8 = "utf-8"
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16's, which begins it
@@ -30,6 +31,7 @@ _BLOCK = 2**20
 _SAMPLE = 2**16  # bytes that are looked at where a file is not UTF-8
 _FEW = 0.4  # share of letters that a Western language writes with accents, and more
 _WITHIN = "\u2018\u2019\u00b7"  # apostrophes and the middle dot
+_BLANKS = (b" ", b"\n", b"\t", b",", b";")
 _SHOWN = 12  # characters of a reading around the first that is in doubt
 
 Opened = Callable[[], AbstractContextManager[IO[bytes]]]  # the file, unpacked, from its beginning
@@ -97,11 +99,15 @@ def _first_not_utf8(start: bytes, file: IO[bytes]) -> tuple[bytes, int] | None:
 
 
 def _eight_bits(sample: bytes, line: int, origin: object) -> str:
-    """Windows-1252, if that reads like a text; else InputError with several readings of the sample."""
-    if _is_western(sample[:_SAMPLE]):
+    """Windows-1252, if that reads like a text and no other does; else InputError with readings of the sample."""
+    sample = sample[:_SAMPLE]
+    other = likelier(sample)
+    if other is None and _is_western(sample):
         return WESTERN
-    readings = "; ".join(f"--encoding {encoding} reads {text!r}" for encoding, text in _readings(sample[:_SAMPLE]))
-    raise InputError(f"{origin}, line {line}: this is not UTF-8; {readings or 'name another with --encoding'}")
+    place, likely = _in_doubt(sample, other)
+    readings = "; ".join(f"--encoding {encoding} reads {text!r}" for encoding, text in _readings(sample, place, likely))
+    line += sample.count(b"\n", 0, place)
+    raise InputError(f"{origin}, line {line}: this is not UTF-8; {readings}")
 
 
 def _is_western(sample: bytes) -> bool:
@@ -123,16 +129,30 @@ def _is_sign(character: str) -> bool:
     return not character.isascii() and character not in _WITHIN and unicodedata.category(character)[0] in "SNPC"
 
 
-def _readings(sample: bytes) -> list[tuple[str, str]]:
-    """Encodings that a library takes the bytes for, and the usual ones, with what each makes of the place in doubt."""
+def _in_doubt(sample: bytes, other: str | None) -> tuple[int, list[str]]:
+    """The first place that may be read in several ways, and the encodings that it may be in.
+
+    These are Windows-1252 and the other one where that is known, else what a library takes the bytes for.
+    """
+    beyond = [number for number, byte in enumerate(sample) if byte > 127]
+    if other is not None:
+        differs = {byte: _one(byte, other) != _one(byte, WESTERN) for byte in range(128, 256)}
+        return next(number for number in beyond if differs[sample[number]]), [other, WESTERN]
     from charset_normalizer import from_bytes
 
-    place = next(number for number, byte in enumerate(sample) if byte > 127)
-    begin = sample.rfind(b" ", 0, place) + 1
     found = [match.encoding for match in from_bytes(sample, cp_isolation=[*_OTHERS, WESTERN])]
-    likely = list(dict.fromkeys([*found[:2], "cp1250", WESTERN]))
+    return beyond[0], list(dict.fromkeys([*found[:2], "cp1250", WESTERN]))
+
+
+def _one(byte: int, encoding: str) -> str:
+    return bytes([byte]).decode(encoding, "replace")
+
+
+def _readings(sample: bytes, place: int, likely: Sequence[str]) -> list[tuple[str, str]]:
+    """What encodings make of the word at a place and of what follows it."""
+    begin = 1 + max(sample.rfind(blank, 0, place) for blank in _BLANKS)
     texts = {encoding: sample[begin : begin + 4 * _SHOWN].decode(encoding, "replace") for encoding in likely}
-    return [(encoding, text.partition("\n")[0].lstrip('"')[:_SHOWN]) for encoding, text in texts.items()]
+    return [(encoding, text.partition("\n")[0].lstrip('"')[:_SHOWN].rstrip()) for encoding, text in texts.items()]
 
 
 def decoded_lines(opened: Opened, encoding: str, origin: object) -> Iterator[str]:
