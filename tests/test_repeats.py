@@ -124,6 +124,17 @@ def test_a_lucky_seed_does_not_lead_over_a_better_mean(
     client.delete_run(one.run_id)
 
 
+def test_repeats_show_by_what_they_were_judged_and_begin_anew_with_the_first_seed(here: Path) -> None:
+    sizes = ("--vocabulary", "300", "--length", "60", "--epochs", "1", "--hidden", "8", "--embedding", "8")
+    out = ask("train", "--model", "embedding", "--data", "sample", *sizes, "--metric", "log_loss", "--seeds", "2").out
+    head, *rows = [line.split() for line in out.splitlines() if re.match(r" *(seed|[12]|mean) .* ", line)][-4:]
+    assert " ".join(head) == "seed validation test log loss, validation log loss, test run"
+    assert all(0.5 < float(row[3]) < 0.8 for row in rows[:2])
+    (another,) = [line for line in out.splitlines() if line.startswith("train another")]
+    assert another.endswith("--seeds 2")
+    assert "--seed " not in another
+
+
 def test_registering_repeats_registers_the_best_of_them(
     inside: tuple[str, st.TrainedRun, Repeated],
 ) -> None:

@@ -38,7 +38,7 @@ def trained(run: "TrainedRun", **given: "Value | None") -> None:
     once_more = ", then on train and validation," if run.settings["refit"] else ""
     best = ""
     if run.repeats is not None:
-        _repeated(run.repeats, str(run.repeats_run_id), run.settings.get("metric"))
+        _repeated(run.repeats, str(run.repeats_run_id), str(run.settings["metric"]))
         best = _which(run)
     seconds = f"trained{once_more} in {metrics['train_seconds']:.0f} s"
     terminal().print(
@@ -73,16 +73,19 @@ def _judged(run: "TrainedRun") -> str:
     return f" by {words_for(metric)} (validation {measured(metric, run.metrics['best_val_score']):.4f}{tested})"
 
 
-def _repeated(repeats: "DataFrame", run_id: str, metric: str | None) -> None:
+def _repeated(repeats: "DataFrame", run_id: str, metric: str) -> None:
     """What trainings with several seeds or folds came to, each and together."""
+    from sentiment_tune.evaluation.metrics import measured, words_for
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     kind = "fold" if "fold" in repeats else "seed"
     shown = {"validation": ACCURACIES[0], "test": ACCURACIES[1]}
-    if metric not in (None, "accuracy"):
-        name = metric.replace("_", " ")
-        shown |= {f"{name}, validation": "best_val_score", f"{name}, test": f"test_{metric}"}
+    if metric != "accuracy":
+        shown |= {f"{words_for(metric)}, validation": "best_val_score", f"{words_for(metric)}, test": f"test_{metric}"}
     shown = {title: name for title, name in shown.items() if name in repeats}
-    figures = repeats[list(shown.values())].abs()  # a loss judges by its negative
+    figures = repeats[list(shown.values())].copy()
+    if "best_val_score" in figures:
+        figures["best_val_score"] = measured(metric, figures["best_val_score"])
     for column in (kind, *shown, "run"):
         table.add_column(column, justify="right", no_wrap=True)
     for place, repeat in enumerate(repeats.to_dict("records")):
