@@ -610,7 +610,7 @@ def _tune(
     from sentiment_tune.tuning import backend, campaign
     from sentiment_tune.tuning.objectives import parse_limits, parse_objectives
     from sentiment_tune.tuning.ranges import parse_ranges, ranges_of
-    from sentiment_tune.tuning.search import StudyConfig, check_searched_once
+    from sentiment_tune.tuning.search import StudyConfig
     from sentiment_tune.tuning.warm_start import earlier_settings
 
     if options.top < 0 or options.seeds < 1:
@@ -619,7 +619,6 @@ def _tune(
     server.configure(options.tracking_uri)
     storage = options.storage or backend.default_storage()
     earlier = earlier_settings(options.from_study, storage) if options.from_study else ()
-    check_searched_once(options.search)
     ranges = ranges_of(parse_ranges(options.search), groups)
     searches = [
         StudyConfig(

@@ -27,19 +27,21 @@ def parse_ranges(given: Given | None) -> dict[str, str]:
             tuple of the lowest and the highest value, or a list of the values to try.
 
     Raises:
-        InputError: a text names no setting or no range.
+        InputError: a text names no setting or no range, or two name one.
     """
     if isinstance(given, Mapping):
         return {str(name): _as_text(bounds) for name, bounds in given.items()}
     if not isinstance(given, str | list | tuple | None):
         raise InputError(f"search cannot be {given!r:.100}: give NAME=LOW..HIGH, or ranges by name")
     texts = given.split() if isinstance(given, str) else [part for text in given or () for part in str(text).split()]
-    ranges = {}
+    ranges: dict[str, str] = {}
     for text in texts:
         name, equals, bounds = text.partition("=")
         if not (name and equals and bounds):
             raise InputError(f"search cannot be {text!r}: give NAME=LOW..HIGH or NAME=A,B,C")
-        ranges[name.replace("-", "_")] = bounds
+        if (name := name.replace("-", "_")) in ranges:
+            raise InputError(f"search cannot have {name!r} twice: give one range, or its values as {name}=A,B,C")
+        ranges[name] = bounds
     return ranges
 
 

@@ -199,15 +199,6 @@ class StudyConfig:
         return {name: _described(setting.bounds) for name, setting in self.space.items()}
 
 
-def check_searched_once(given: object) -> None:
-    """InputError for a setting that is searched twice, of which only the last would be heard; see `parse_ranges`."""
-    texts = [given] if isinstance(given, str) else given if isinstance(given, list | tuple) else ()
-    names = [word.partition("=")[0].replace("-", "_") for text in texts for word in str(text).split()]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"search cannot have {name!r} twice: give one range, or its values as {name}=A,B,C")
-
-
 def _parsed(setting: Setting, value: object) -> Value:
     """The value, or the default where it is none of the setting's."""
     try:
