@@ -115,10 +115,10 @@ def measure_overhead(source: str, model: str, trials: int) -> None:
         wall = tune(Path(folder), source, model, "--trials", str(trials))
         training = sum(training_seconds(Path(folder)))
         around = tune(Path(folder), source, model, "--trials", str(trials))  # nothing to do but start and report
-    rest = wall - training
+    rest, between = wall - training, wall - training - around
     print(
-        f"1. {model}, {trials} trials: {wall:.0f} s, of which {training:.0f} s training; the rest is {rest / wall:.1%}: "
-        f"start and report {around:.1f} s, and {(rest - around) / trials:.2f} s a trial, {(rest - around) / wall:.1%}",
+        f"1. {model}, {trials} trials: {wall:.0f} s, of which {training:.0f} s training; the rest {rest / wall:.1%}: "
+        f"start and report {around:.1f} s, and {between / trials:.2f} s a trial, {between / wall:.1%}",
         flush=True,
     )
 
