@@ -5,11 +5,13 @@ Cells stay as they stand in the file: `NA`, `null` and an empty cell of a CSV ar
 
 import csv
 import json
+import re
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
@@ -19,6 +21,7 @@ from sentiment_tune.data.packing import DAMAGED, archive_size, open_packed, too_
 from sentiment_tune.errors import InputError
 
 _ROWS = 2**14  # of a Parquet file, read together
+_SEPARATOR = re.compile('"?sep=(.)"?\\r?\\n?')
 LONGEST_CELL = 10_000_000  # characters of a CSV cell; a longer one comes from a quote that nobody closed
 
 Row = tuple[Any, ...]  # texts from CSV and TSV; whatever JSON, Parquet and spreadsheets hold from the others
@@ -86,6 +89,17 @@ class _Source:
         """Its lines as texts."""
         return encodings.decoded_lines(self.opened, self.encoding, self.origin)
 
+    @cached_property
+    def told_delimiter(self) -> str | None:
+        """What a first line `sep=;` says, which spreadsheets write and do not show."""
+        told = _SEPARATOR.fullmatch(next(self.lines(), ""))
+        return told[1] if told else None
+
+    @property
+    def above(self) -> int:
+        """Lines above the table."""
+        return int(self.told_delimiter is not None)
+
 
 @contextmanager
 def opened(path: Path, form: str, reading: Reading) -> Iterator[tuple[list[str], Iterator[Row], list[str], ClassNames]]:
@@ -106,7 +120,7 @@ def _read_csv(source: _Source, delimiter: str | None = None) -> Read:
     if source.reading.delimiter is not None:
         delimiter = delimiters.parse_delimiter(source.reading.delimiter)
     if delimiter is None:
-        delimiter = delimiters.find_delimiter(source.lines(), source.origin)
+        delimiter = source.told_delimiter or delimiters.find_delimiter(source.lines(), source.origin)
         if delimiter != delimiters.COMMA:
             source.found["delimiter"] = delimiters.shown(delimiter)
     return _table_of(source, _records(source, delimiter))
@@ -119,7 +133,7 @@ def _table_of(source: _Source, records: Generator[tuple[int, list[str]]]) -> Rea
     if names:
         return names, _rows(source, names, records)
     for line, cells in records:
-        if cells and line > 1:
+        if cells and line > 1 + source.above:
             raise _ragged(source, 1, 0, len(cells))  # nothing stands above the names
         if cells:
             return cells, _rows(source, cells, records)
@@ -147,13 +161,13 @@ def _ragged(source: _Source, line: int, cells: int, columns: int) -> InputError:
 
 def _records(source: _Source, delimiter: str) -> Generator[tuple[int, list[str]]]:
     """Cells of each row, behind the number of the line it starts in."""
-    reader = csv.reader(source.lines(), delimiter=delimiter, strict=True)
-    line = 1
+    reader = csv.reader(islice(source.lines(), source.above, None), delimiter=delimiter, strict=True)
+    line = 1 + source.above
     limit = csv.field_size_limit(LONGEST_CELL)  # csv knows one limit for all its readers only
     try:
         for cells in reader:
             yield line, cells
-            line = reader.line_num + 1
+            line = reader.line_num + 1 + source.above
     except csv.Error as error:
         raise InputError(f"{source.origin}, line {line}: {error}; quote fields, and double the quotes within") from None
     finally:

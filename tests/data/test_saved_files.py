@@ -113,6 +113,8 @@ GOOD: dict[str, tuple[str, bytes, list[tuple[Any, ...]], list[str]]] = {
         ROWS,
         ["Windows-1252", "semicolon"],
     ),
+    "semicolons that are told": ("a.csv", encoded("utf-8", "sep=;\r\n" + records(ROWS, ";")), ROWS, ["semicolon"]),
+    "commas that are told": ("a.csv", encoded("utf-8-sig", "sep=,\n" + records(ROWS)), ROWS, []),
     "tabs in a .csv": ("a.csv", encoded("utf-8", records(ROWS, "\t")), ROWS, ["tab"]),
     "pipes": ("a.csv", encoded("utf-8", records(ROWS, "|")), ROWS, ["pipe"]),
     "commas within": (
