@@ -252,6 +252,7 @@ def test_an_end_that_is_larger_than_that_of_an_earlier_study_takes_no_alias(here
     assert "@smallest" not in str(version.description)
 
 
+@pytest.mark.slow
 def test_what_exceeds_a_limit_is_not_trained_and_never_wins(here: Path) -> None:
     words = (
         "tune",
@@ -323,6 +324,7 @@ def test_a_study_whose_limit_nothing_keeps_ends_and_says_so(here: Path) -> None:
     assert f"that was seen {least:,.0f}: give more" in refusal
 
 
+@pytest.mark.slow
 def test_a_latency_that_was_luck_wins_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("tune", "--model", "embedding", *SMALL, "--vocabulary", "300", "--trials", "3", "--max-latency", "1s")
     latencies = iter([1500.0, 20.0])

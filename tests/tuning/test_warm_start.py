@@ -46,6 +46,7 @@ def test_what_is_taken_over_is_counted() -> None:
     assert told({"filters": 7}) == "nothing is taken over from x.json: the study begins with that anyway"
 
 
+@pytest.mark.slow
 def test_a_study_begins_with_the_best_of_another(here: Path) -> None:
     assert ask("tune", "--model", "embedding", *SMALL, "--trials", "3").code == 0
     best = max(study_of(here, "embedding-sample").get_trials(), key=lambda trial: (trial.value, -trial.number))
@@ -115,6 +116,7 @@ def test_what_holds_no_settings_is_one_line(source: str, told: str, here: Path) 
     assert not (here / "optuna.db").exists()
 
 
+@pytest.mark.slow
 def test_the_stored_studies_are_listed_exported_and_deleted(here: Path) -> None:
     empty = ask("studies")
     assert (empty.code, empty.out.strip()) == (0, "no study is stored here: sentiment-tune tune begins one")
