@@ -26,7 +26,7 @@ from sentiment_tune.tuning.front import choices, ends, front_of
 from sentiment_tune.tuning.objectives import measure_before, parse_limits, parse_objectives, peak_memory
 from sentiment_tune.tuning.ranges import parse_ranges, with_range, within
 from sentiment_tune.tuning.search import StudyConfig
-from support import artifact, ask, runs
+from support import SCRIPT, artifact, ask, ended, runs, started
 
 SMALL = ("--data", "sample", "--length", "60", "--epochs", "1", "--device", "cpu", "--seeds", "1")
 CONFIG = ExperimentConfig.of("embedding", {"data": "sample", "vocabulary": 300, "hidden": 8, "embedding": 8})
@@ -134,9 +134,10 @@ def test_the_peak_is_what_a_block_takes_and_gives_back() -> None:
 
 @pytest.mark.slow
 def test_equal_trainings_take_as_much_memory_whichever_is_the_first(here: Path) -> None:
-    fixed = ("--vocabulary", "10000", "--embedding", "100", "--hidden", "100", "--dropout", "0.1", "--top", "0")
-    words = (*SMALL, *fixed, "--trials", "5", "--study", "m", "--objectives", "accuracy,memory")
-    assert ask("tune", "--model", "cnn", *words, "--search", "learning-rate=1e-3,2e-3,3e-3,4e-3,5e-3").code == 0
+    sizes = "--vocabulary 10000 --embedding 100 --filters 100 --shortest 2 --branches 3 --hidden 100 --dropout 0.1"
+    words = (*SMALL, *sizes.split(), "--trials", "5", "--top", "0", "--objectives", "accuracy,memory")
+    rates = ("--search", "learning-rate=1e-3,2e-3,3e-3,4e-3,5e-3")
+    assert ended(started(here, SCRIPT, "tune", "--model", "cnn", *words, *rates)).code == 0
     (study,) = [run for run in runs(f"sqlite:///{here}/mlflow.db") if run.data.tags["stage"] == "study"]
     rows = csv.DictReader(io.StringIO(artifact(study, "study/trials.csv").decode()))
     taken = [float(row["memory"]) for row in rows]
