@@ -88,6 +88,8 @@ def main(
 ) -> None:
     """Measure and print a Markdown table."""
     if neighbours:
+        if not IDLE_THREADS.keys() <= os.environ.keys():  # which is read when torch is loaded, as it has been
+            os.execve(sys.executable, [sys.executable, *sys.argv], IDLE_THREADS | os.environ)
         measure_beside(networks.split(","), source, reviews, rounds, [int(count) for count in neighbours.split(",")])
         return
     corpus, names, ways = data.load(data.DataConfig(source)), networks.split(","), [*peers.split(","), OURS]
