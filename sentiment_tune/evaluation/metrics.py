@@ -106,12 +106,18 @@ def score_of(
     classes: Classes,
     threshold: float = THRESHOLD,
 ) -> float:
-    """What these answers are worth by a metric, more is better: of the loss it is the negative."""
+    """What these answers are worth by a metric, more is better: of the loss it is the negative.
+
+    Two classes part at the threshold, which the loss and the area under the curve do not know.
+    """
     if metric == LOG_LOSS:
         return -log_loss(logits, labels)
     if metric == ROC_AUC:
         return roc_auc(labels, logits)
-    return of_predictions(metric, logits, labels, classes, threshold)
+    predicted = classify(probabilities_of(logits), threshold)
+    if metric == ACCURACY:
+        return float((predicted == labels).mean())
+    return _of_predicted(metric, labels, predicted, classes)
 
 
 def measured(metric: str, score: float) -> float:
@@ -122,22 +128,6 @@ def measured(metric: str, score: float) -> float:
 def words_for(metric: str) -> str:
     """A metric's name as it stands in a text."""
     return metric.replace("_", " ")
-
-
-def of_predictions(
-    metric: str,
-    logits: NDArray[np.float64],
-    labels: NDArray[np.integer],
-    classes: Classes,
-    threshold: float = THRESHOLD,
-) -> float:
-    """What the classes that are predicted are worth by a metric, more is better; 0 by one that knows none."""
-    predicted = classify(probabilities_of(logits), threshold)
-    if metric == ACCURACY:
-        return float((predicted == labels).mean())
-    if metric in (LOG_LOSS, ROC_AUC):
-        return 0.0
-    return _of_predicted(metric, labels, predicted, classes)
 
 
 def _of_predicted(metric: str, labels: NDArray[np.integer], predicted: NDArray[np.int64], classes: Classes) -> float:

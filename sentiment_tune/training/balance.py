@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sentiment_tune.data.corpus import Reviews
 from sentiment_tune.data.labels import THRESHOLD, Classes, probabilities_of
 from sentiment_tune.errors import InputError
-from sentiment_tune.evaluation.metrics import of_predictions
+from sentiment_tune.evaluation.metrics import LOG_LOSS, ROC_AUC, score_of
 
 NO_WEIGHTS, BALANCED, AUTO = "none", "balanced", "auto"
 _WEIGHT = re.compile(r"(.+)=(\d{1,9}(?:\.\d{1,9})?)")
@@ -76,9 +76,11 @@ def find_threshold(metric: str, logits: NDArray[np.float64], reviews: Reviews) -
     Between two of their probabilities it stands in the middle; of equally good ones the nearest to 0.5 is taken.
     Metrics that know no predictions, of which the threshold makes none better, leave it at 0.5.
     """
+    if metric in (LOG_LOSS, ROC_AUC):
+        return THRESHOLD
     probabilities = np.unique(probabilities_of(logits))
     candidates = np.append((probabilities[1:] + probabilities[:-1]) / 2, THRESHOLD)
-    values = [of_predictions(metric, logits, reviews.labels, reviews.classes, float(one)) for one in _thin(candidates)]
+    values = [score_of(metric, logits, reviews.labels, reviews.classes, float(one)) for one in _thin(candidates)]
     best = [float(one) for one, value in zip(_thin(candidates), values, strict=True) if value == max(values)]
     return min(best, key=lambda one: math.fabs(one - THRESHOLD))
 

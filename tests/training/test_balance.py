@@ -9,7 +9,7 @@ from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.labels import SENTIMENT, Classes
 from sentiment_tune.errors import InputError
-from sentiment_tune.evaluation.metrics import METRICS, of_predictions
+from sentiment_tune.evaluation.metrics import METRICS, score_of
 from sentiment_tune.inference.predict import predict
 from sentiment_tune.training.balance import check_threshold, class_weights, find_threshold
 from sentiment_tune.training.config import TrainConfig
@@ -85,8 +85,8 @@ def test_the_threshold_is_the_best_there_is(metric: str) -> None:
     reviews = type(reviews)(reviews.ids, reviews.starts, reviews.lengths, labels)
     logits = rng.normal(-2, 1, 300) + 2 * labels
     threshold = find_threshold(metric, logits, reviews)
-    found = of_predictions(metric, logits, labels, SENTIMENT, threshold)
-    tried = [of_predictions(metric, logits, labels, SENTIMENT, one) for one in np.linspace(0, 1, 2001)]
+    found = score_of(metric, logits, labels, SENTIMENT, threshold)
+    tried = [score_of(metric, logits, labels, SENTIMENT, one) for one in np.linspace(0, 1, 2001)]
     assert found >= max(tried)
     assert (threshold == 0.5) == (metric in ("roc_auc", "log_loss"))
 
@@ -109,7 +109,7 @@ def test_epochs_are_judged_by_what_the_threshold_makes_of_them(given: str) -> No
     for epoch in fit(network, train, train, config, READING, 1):
         logits = predict(network, evaluation_batches(train, READING))
         threshold = find_threshold("macro_f1", logits, train) if given == "auto" else 0.9
-        worth = (of_predictions(name, logits, train.labels, SENTIMENT, threshold) for name in ("accuracy", "macro_f1"))
+        worth = (score_of(name, logits, train.labels, SENTIMENT, threshold) for name in ("accuracy", "macro_f1"))
         assert (epoch.val_accuracy, epoch.val_score) == tuple(worth)
         before += threshold != 0.5
     assert before
