@@ -29,6 +29,7 @@ _ASCII = (*b"\t\r\n", *range(0x20, 0x7F))
 _ASCII_LINE_ENDS = {pair for other in _ASCII for pair in ((0x0A, other), (other, 0x0A))}
 _BLOCK = 2**20
 _SAMPLE = 2**16  # bytes that are looked at where a file is not UTF-8
+_BEFORE = 2**10  # of them before that place
 _FEW = 0.4  # share of letters that a Western language writes with accents, and more
 _WITHIN = "\u2018\u2019\u00b7"  # apostrophes and the middle dot
 _BLANKS = (b" ", b"\n", b"\t", b",", b";")
@@ -83,14 +84,17 @@ def _without_mark(start: bytes) -> str | None:
 
 
 def _first_not_utf8(start: bytes, file: IO[bytes]) -> tuple[bytes, int] | None:
-    """Bytes around the first place of a file that is not UTF-8, from a line's beginning on, and the line's number."""
+    """Bytes around the first place of a file that is not UTF-8, from its line's beginning on, and the line's number.
+
+    Of a long line they begin nearer: an array of objects may be one line of a gigabyte.
+    """
     decoder, line, block = codecs.getincrementaldecoder(UTF8)(), 1, start
     while True:
         try:
             decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
             bytes_read: bytes = error.object
-            begin = bytes_read.rfind(b"\n", 0, error.start) + 1
+            begin = max(bytes_read.rfind(b"\n", 0, error.start) + 1, error.start - _BEFORE)
             return bytes_read[begin:] + file.read(_SAMPLE), line + bytes_read.count(b"\n", 0, error.start)
         if not block:
             return None

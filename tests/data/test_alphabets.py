@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import pytest
 
+from sentiment_tune.data.alphabets import _LANGUAGES
 from sentiment_tune.data.readers import Reading
 from sentiment_tune.data.tables import read_table
 from sentiment_tune.errors import InputError
@@ -162,3 +164,30 @@ def test_of_two_encodings_of_a_language_the_right_one_is_shown(language: str, tm
         )
     ):
         read_table(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "alphabet"),
+    [(name, alphabet) for name, alphabets in _LANGUAGES.items() for alphabet in alphabets],
+)
+def test_any_two_letters_of_a_language_are_read_or_asked_about(name: str, alphabet: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for one, other in combinations_with_replacement(alphabet.replace("i", "").encode(name), 2):
+        for content in (bytes([one, other]), b"text\nwords a" + bytes([one]) + b"a and b" + bytes([other]) + b"\n"):
+            path.write_bytes(content)
+            try:
+                assert read_table(path).found == ("encoding Windows-1252",)
+            except InputError as error:
+                assert re.search(r"--encoding \w+ reads .*--encoding cp1252 reads", str(error))
+
+
+def test_what_reads_the_same_is_not_asked_about(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("Ömer ve Lâle\n".encode("cp1254"))
+    assert read_table(tmp_path / "a.txt").rows == [("Ömer ve Lâle",)]
+
+
+def test_a_long_line_before_the_first_other_byte_decides_nothing(tmp_path: Path) -> None:
+    text = '[{"text": "' + "plain " * 30_000 + '"}, {"text": "Фильм очень плохой, не смотрите"}]'
+    (tmp_path / "a.json").write_bytes(text.encode("cp1251"))
+    with pytest.raises(InputError, match="--encoding cp1251 reads 'Фильм"):
+        read_table(tmp_path / "a.json")
