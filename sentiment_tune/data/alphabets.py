@@ -54,10 +54,10 @@ def likelier(sample: bytes) -> str | None:
 
 
 def _fit(counts: Mapping[int, int], encoding: str, letters: int) -> int:
-    """How many bytes beyond ASCII are letters of one language; 0 where a Western one reads them as well, or the same."""
+    """How many bytes beyond ASCII are letters of one language; 0 where a Western one reads them as well."""
     read = {byte: (_letter(byte, encoding), _letter(byte, WESTERN)) for byte in counts}
     if all(other == western for other, western in read.values()):
-        return 0  # of no one Western language perhaps, but there is nothing to ask
+        return 0  # perhaps of no one Western language, but there is nothing to ask
     chosen = {byte: counts[byte] for byte, (other, western) in read.items() if other.isalpha() or western.isalpha()}
     other, western = (
         max(sum(chosen[byte] for byte in chosen if read[byte][which] in alphabet) for alphabet in _LANGUAGES[name])

@@ -7,6 +7,7 @@ of more [review, class], in 0..1.
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -229,28 +230,31 @@ def accuracy_against_time(
 
 
 def accuracy_against_cost(
-    tried: tuple[ArrayLike, ArrayLike],
-    front: tuple[ArrayLike, ArrayLike],
+    tried: Mapping[int, tuple[float, float]],
+    front: Mapping[int, tuple[float, float]],
     texts: Sequence[str],
     cost: str,
     best_cost: str,
     measure: str = "validation accuracy",
     members: str = "front, mean of several seeds",
 ) -> Figure:
-    """Show what validation accuracy [share of reviews] costs [log scale]: all that was tried [trial], and the front.
+    """Show what validation accuracy [share of reviews] costs [log scale]: all that was tried, and the front.
 
-    Costs and accuracies of each. The texts [member] stand beside the front's points; a line joins those that no other
-    beats in both. The cost of the most accurate one is given as it is to be read, and `members` is what
-    the legend calls the front.
+    Cost and accuracy of each by its trial, which the group `trial-NUMBER` of its point in an SVG names. The texts
+    [member] stand beside the front's points; a line joins those that no other beats in both. The cost of the most
+    accurate one is given as it is to be read, and `members` is what the legend calls the front.
     """
-    costs, accuracies = (np.asarray(values, dtype=np.float64) for values in front)
+    costs, accuracies = np.array(list(front.values()), dtype=np.float64).T
     figure = _figure(9.6, 6.0, f"Best {measure}: {accuracies.max():.4f} with {best_cost}")
     axes = figure.subplots()
     unit = " [share of reviews]" if measure == "validation accuracy" else ""
     _style(axes, cost, measure + unit)
     _log_scale(axes)
-    axes.plot(*tried, "o", color=_BLUE, alpha=0.4, markersize=6, label="trial")
-    axes.plot(costs, accuracies, "o", color=_ORANGE, markersize=9, label=members)
+    for points, label, color, alpha, size in ((tried, "trial", _BLUE, 0.4, 6), (front, members, _ORANGE, 1.0, 9)):
+        draw = partial(axes.plot, color=color, alpha=alpha, marker="o", linestyle="none", markersize=size)
+        draw([], [], label=label)
+        for trial, (cost_of_it, accuracy) in points.items():
+            draw([cost_of_it], [accuracy], gid=f"trial-{trial}")
     order = np.lexsort((-accuracies, costs))
     highest = np.maximum.accumulate(accuracies[order])
     unbeaten = order[np.append(True, highest[1:] > highest[:-1])]

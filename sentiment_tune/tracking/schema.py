@@ -144,6 +144,5 @@ class Artifact:
     STUDY_PAGE = "study/study.html"
     STUDY_TRIALS = "study/trials.csv"
     STUDY_FRONT = "study/front.csv"
-    STUDY_FRONT_PAGE = "study/front.html"
     BEST_SETTINGS = "study/best_settings.json"
     MODEL = "model"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from sentiment_tune.tuning.objectives import ACCURACY, OBJECTIVES
@@ -40,8 +41,18 @@ def ends(chosen: "Mapping[str, Confirmation]") -> dict[str, str]:
 
 
 def _knee(front: "Sequence[Confirmation]") -> "Confirmation":
-    """The nearest to what nothing reaches, the best of everything: each objective from 0 to 1, costs by their logs."""
-    columns = [[-one.mean for one in front]]
-    columns += [[math.log(max(one.costs[name], 1e-9)) for one in front] for name in front[0].costs]
-    scaled = [[(value - min(column)) / ((max(column) - min(column)) or 1) for value in column] for column in columns]
-    return front[min(range(len(front)), key=lambda row: math.hypot(*(column[row] for column in scaled)))]
+    """The nearest to what nothing reaches, the best of everything: each objective from 0 to 1, costs by their logs.
+
+    All costs together count as much as accuracy, since one follows the other: two of them would outvote it. Of two
+    that are as near it is the more accurate.
+    """
+    losses = _scaled([-one.mean for one in front])
+    costs = [_scaled([math.log(max(one.costs[name], 1e-9)) for one in front]) for name in front[0].costs]
+    means = [mean(values) for values in zip(*costs, strict=True)]
+    return front[min(range(len(front)), key=lambda row: math.hypot(losses[row], means[row]))]
+
+
+def _scaled(values: Sequence[float]) -> list[float]:
+    """From 0 for the least to 1 for the greatest."""
+    least, greatest = min(values), max(values)
+    return [(value - least) / ((greatest - least) or 1) for value in values]

@@ -1,9 +1,7 @@
 """Pictures of a study."""
 
-import html
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -11,7 +9,7 @@ from matplotlib import pyplot, rc_context
 from matplotlib.figure import Figure
 from optuna import visualization
 from optuna.exceptions import ExperimentalWarning
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from sentiment_tune.evaluation.plots import accuracy_against_cost
 from sentiment_tune.tuning.objectives import OBJECTIVES, shown
@@ -37,31 +35,13 @@ def draw_front(
     measure: str,
 ) -> Figure:
     """The measure against one of a study's costs, whose values stand in that column of a trial's values."""
-    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
-    tried = [trial.values[column] for trial in trials], [trial.values[0] for trial in trials]
+    trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    tried = {trial.number: (trial.values[column], trial.values[0]) for trial in trials}
     names = [" ".join(name for name, other in chosen.items() if other.trial == one.trial) for one in front]
     how = "mean of several seeds" if front[0].is_confirmed else "of the trials, not trained again"
-    members = [one.costs[cost] for one in front], [one.mean for one in front]
-    best_cost = f"{cost} {shown(cost, members[0][0])}"
+    members = {one.trial: (one.costs[cost], one.mean) for one in front}
+    best_cost = f"{cost} {shown(cost, front[0].costs[cost])}"
     return accuracy_against_cost(tried, members, names, OBJECTIVES[cost].doc, best_cost, measure, f"front, {how}")
-
-
-def front_page(study: optuna.Study, costs: Sequence[str], measure: str) -> str:
-    """All trials and the front as a page that shows the settings of what is pointed at; plotly's code is in it once."""
-    parts: list[str] = []
-    for column, cost in enumerate(costs, 1):
-        figure = visualization.plot_pareto_front(
-            study,
-            targets=partial(_cost_and_accuracy, column=column),
-            target_names=[OBJECTIVES[cost].doc, measure],
-        )
-        figure.update_xaxes(type="log")
-        parts.append(figure.to_html(full_html=False, include_plotlyjs=not parts))
-    return f"<!doctype html><meta charset=utf-8><title>Front of {html.escape(study.study_name)}</title>{''.join(parts)}"
-
-
-def _cost_and_accuracy(trial: FrozenTrial, column: int) -> tuple[float, float]:
-    return trial.values[column], trial.values[0]
 
 
 def draw_study(study: optuna.Study, measure: str) -> Iterator[tuple[str, str, Figure]]:

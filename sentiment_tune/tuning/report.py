@@ -217,9 +217,6 @@ def log_front(
             picture = plots.draw_front(study, front, chosen, cost, column, search.drawn_measure)
             tracking.log_figure(f"front_{cost}", picture, Artifact.STUDY)
             drawn[f"{search.measure.capitalize()} against {cost}"] = svg(picture)
-        tracking.log_text(
-            plots.front_page(study, search.objectives[1:], search.drawn_measure), Artifact.STUDY_FRONT_PAGE
-        )
     return drawn
 
 
@@ -283,7 +280,6 @@ def log_page(
         trials=rows,
         front=front_rows(front, chosen or {}, search.metric) if front else None,
         unconfirmed="" if not front or front[0].is_confirmed else UNCONFIRMED,
-        front_page=Artifact.STUDY_FRONT_PAGE.rpartition("/")[2],
         pictures=pictures.items(),
     )
     tracking.log_text(page, Artifact.STUDY_PAGE)

@@ -176,9 +176,10 @@ def test_any_two_letters_of_a_language_are_read_or_asked_about(name: str, alphab
         for content in (bytes([one, other]), b"text\nwords a" + bytes([one]) + b"a and b" + bytes([other]) + b"\n"):
             path.write_bytes(content)
             try:
-                assert read_table(path).found == ("encoding Windows-1252",)
+                said = ", ".join(read_table(path).found)
             except InputError as error:
-                assert re.search(r"--encoding \w+ reads .*--encoding cp1252 reads", str(error))
+                said = str(error)
+            assert re.search(r"^encoding Windows-1252$|--encoding \w+ reads .*--encoding cp1252 reads", said)
 
 
 def test_what_reads_the_same_is_not_asked_about(tmp_path: Path) -> None:

@@ -149,12 +149,14 @@ def test_accuracy_against_time_names_every_run_and_its_champions() -> None:
     [([200_000, 3_000_000], ["200,000", "500,000", "1,000,000", "2,000,000"]), ([0.02, 5], ["0.1", "1"])],
 )
 def test_costs_are_written_out(costs: list[float], shown: list[str]) -> None:
-    figure = plots.accuracy_against_cost((costs, [0.8, 0.9]), (costs, [0.8, 0.9]), ["a", "b"], "cost", "cost 5")
+    points = {3: (costs[0], 0.8), 5: (costs[1], 0.9)}
+    figure = plots.accuracy_against_cost(points, points, ["a", "b"], "cost", "cost 5")
     figure.draw_without_rendering()
     axis = figure.axes[0].xaxis
     labels = {text.get_text() for text in (*axis.get_majorticklabels(), *axis.get_minorticklabels())}
     assert set(shown) <= labels
     assert not any("e" in label for label in labels)
+    assert [plots.svg(figure).count(f'id="trial-{trial}"') for trial in (3, 4, 5)] == [2, 0, 2]
 
 
 def test_the_names_of_neighbours_do_not_overlap() -> None:
