@@ -19,7 +19,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cached_property, partial
 
 KERAS, UNICODE, PUNCTUATION = RULES = ("keras", "unicode", "punctuation")
 MARKS = '.,!?;:()"'  # that are words by the rule PUNCTUATION
@@ -43,6 +43,7 @@ _SAME_MARKS = {
     "\u061f": "?",
     "\u061b": ";",
 }
+_BEYOND_ASCII = re.compile("[^\0-\x7f]+")
 _JOINER = "\u200d"
 _SKIN, _FLAG = "\U0001f3fb-\U0001f3ff", "\U0001f1e6-\U0001f1ff"
 _EMOJI = "\u2190-\u21ff\u2300-\u23ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\U0001f000-\U0001faff"
@@ -84,6 +85,16 @@ class _Characters(dict[int, str | None]):
         self[code] = kept = _kept(chr(code))
         return kept
 
+    @cached_property
+    def _bytes(self) -> bytes:
+        """The same of ASCII, each of which becomes another of it; all other bytes stay."""
+        return "".join(self[code] or "" for code in range(128)).encode() + bytes(range(128, 256))
+
+    def change(self, text: str) -> str:
+        """What `text.translate` makes of it, at ten times its speed where most is ASCII."""
+        text = text.encode("utf-8", "surrogatepass").translate(self._bytes).decode("utf-8", "surrogatepass")
+        return text if text.isascii() else _BEYOND_ASCII.sub(lambda some: some[0].translate(self), text)
+
 
 def _kept(character: str) -> str | None:
     """A character of a word or an emoji itself, None for one that is not seen, a blank for what separates."""
@@ -104,12 +115,12 @@ def _by_keras(text: str) -> str:
 
 
 def _by_unicode(text: str) -> str:
-    text = _composed(text).translate(_WORDS)
+    text = _WORDS.change(_composed(text))
     return _with_inner_apostrophes(_with_words_alone(text).replace("''", "  "))
 
 
 def _by_punctuation(text: str) -> str:
-    text = _composed(text).translate(_WORDS_AND_MARKS).replace("''", '"')
+    text = _WORDS_AND_MARKS.change(_composed(text)).replace("''", '"')
     for mark in MARKS:
         text = text.replace(mark, f" {mark} ")
     return _with_inner_apostrophes(_with_words_alone(text))
@@ -145,7 +156,7 @@ def _with_words_alone(text: str) -> str:
         return text
     if _JOINER in text:
         text = _LONE_JOINER.sub("", text)
-    return _ALONE.sub(r" \g<0> ", text)
+    return _BEYOND_ASCII.sub(lambda some: _ALONE.sub(r" \g<0> ", some[0]), text)
 
 
 def _with_inner_apostrophes(text: str) -> str:

@@ -3,10 +3,10 @@
 Cells stay as they stand in the file: `NA`, `null` and an empty cell of a CSV are texts like any other.
 """
 
-import csv
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -26,6 +26,7 @@ from sentiment_tune.errors import InputError
 
 STANDARD = Path("-")  # the standard input or output
 _TOGETHER = 2**14  # rows of a Parquet file that are written together
+_QUOTE = '"'
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 # Columns by the names that people give them, in place of one of our own that is not there.
 USUAL = {
@@ -264,21 +265,31 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with open_packed(path, "wb") as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
-        _write_records(csv.writer(text, delimiter=_DELIMITERS[_form(path)]), columns, rows)
+        text.writelines(_records(columns, rows, _DELIMITERS[_form(path)], "\r\n"))
 
 
 def _write_stdout(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     text = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
     try:
-        _write_records(csv.writer(text, lineterminator="\n"), columns, rows)
+        text.writelines(_records(columns, rows, ",", "\n"))
     finally:
         text.detach()  # else the standard output closes with it
 
 
-def _write_records(writer: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([json.dumps(cell, default=_plain) if isinstance(cell, dict | list) else cell for cell in row])
+def _records(columns: Sequence[str], rows: Iterable[Sequence[Any]], delimiter: str, line_end: str) -> Iterator[str]:
+    """Lines of CSV, as `csv.writer` has them at a tenth of the speed: it looks at each character by itself."""
+    needs_quotes = re.compile(f'[{delimiter}"\r\n]').search
+    for row in chain([columns], rows):
+        texts = [cell if isinstance(cell, str) else _csv_text(cell) for cell in row]
+        cells = [f'"{text.replace(_QUOTE, 2 * _QUOTE)}"' if needs_quotes(text) else text for text in texts]
+        yield ('""' if cells == [""] else delimiter.join(cells)) + line_end
+
+
+def _csv_text(cell: Any) -> str:
+    """What stands in a table of text for a cell that is none."""
+    if isinstance(cell, dict | list):
+        return json.dumps(cell, default=_plain)
+    return "" if cell is None else str(cell)
 
 
 def _write_jsonl(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -18,7 +18,7 @@ from sentiment_tune.config import ExperimentConfig, read_settings
 from sentiment_tune.data import sample
 from sentiment_tune.data.imdb import AUTO, RANDOM
 from sentiment_tune.data.load import DataConfig, load, load_texts
-from sentiment_tune.data.rules import KERAS, MARKS, PUNCTUATION, RULES, UNICODE
+from sentiment_tune.data.rules import _WORDS, _WORDS_AND_MARKS, KERAS, MARKS, PUNCTUATION, RULES, UNICODE
 from sentiment_tune.data.store import store_folder, store_key
 from sentiment_tune.data.tables import write_table
 from sentiment_tune.data.text import Tally, Vocabulary, split
@@ -89,6 +89,12 @@ def test_a_long_text_is_read_as_its_parts_are(rule: str) -> None:
     part, odd = "café cafe\u0301 ｶﾞ映画 <br /> it’s ", "a" + "\u0301\u0316" * 2000
     assert split(part * 300, rule) == split(part, rule) * 300
     assert split(f"{odd} {part}", rule)[1:] == split(part, rule)
+
+
+@given(text=TEXTS | st.text(st.characters(exclude_categories=())))
+def test_characters_are_changed_one_by_one(text: str) -> None:
+    for characters in (_WORDS, _WORDS_AND_MARKS):
+        assert characters.change(text) == text.translate(characters)
 
 
 @NEW

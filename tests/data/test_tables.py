@@ -74,6 +74,27 @@ def test_what_csv_writes_is_what_we_read(
     assert read_table(path).rows == rows
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.lists(st.lists(cells | st.none() | st.booleans() | st.integers() | st.floats(), max_size=3), max_size=6),
+    suffix=st.sampled_from([".csv", ".tsv"]),
+)
+@example(rows=[[""], [None], [], ["", ""], [np.float64(0.1), np.float32(0.1)]], suffix=".csv")
+def test_tables_are_written_as_the_library_writes_them(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[Any]], suffix: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"written{suffix}"
+    write_table(path, COLUMNS, rows)
+    expected = io.StringIO(newline="")
+    csv.writer(expected, delimiter="," if suffix == ".csv" else "\t").writerows([COLUMNS, *rows])
+    assert path.read_bytes().decode() == expected.getvalue()
+
+
+def test_on_the_standard_output_all_that_ends_a_line_elsewhere_is_in_quotes(capfdbinary: Any) -> None:
+    write_table(None, COLUMNS, [["a\rb", 1], ["c\nd", 2]])
+    assert capfdbinary.readouterr().out == b'text,label\n"a\rb",1\n"c\nd",2\n'
+
+
 @settings(max_examples=100, deadline=None)
 @given(texts=st.lists(cells, max_size=6))
 def test_a_single_column_keeps_its_empty_texts(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
