@@ -12,7 +12,6 @@ from sentiment_tune.data.tables import read_table, write_table
 from support import ask
 
 pytestmark = [pytest.mark.spark, pytest.mark.filterwarnings("ignore")]  # of what is Spark's and MLflow's
-TEXTS = 3_000  # of the 25,000 test texts: with all of them Spark's Python processes would take minutes
 ANSWER = "probability double, label string"
 CHAMPION = "models:/sentiment@champion"
 
@@ -52,7 +51,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def registered(spark: Any, imdb_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]:
-    """A champion that has read IMDB once, and the first test texts."""
+    """A champion that has read IMDB once, and the test texts."""
     import mlflow
 
     folder = tmp_path_factory.mktemp("champion")
@@ -62,7 +61,7 @@ def registered(spark: Any, imdb_folder: Path, tmp_path_factory: pytest.TempPathF
         small: dict[str, Any] = {"epochs": 1, "embedding": 16, "schedule": "constant"}
         run = st.train("embedding", str(imdb_folder / "imdb.npz"), tracking_uri=address, progress=False, **small)
         st.register(run, tracking_uri=address)
-        rows = read_table(imdb_folder / "imdb_test.csv.xz").column("text", "--text")[:TEXTS]
+        rows = read_table(imdb_folder / "imdb_test.csv.xz").column("text", "--text")
         yield Registered(spark, rows, folder)
         mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
 
@@ -79,7 +78,7 @@ def test_spark_gets_the_probabilities_of_score(registered: Registered) -> None:
     score = mlflow.pyfunc.spark_udf(registered.spark, CHAMPION, result_type=ANSWER, env_manager="local")
     read = registered.spark.read.parquet(str(registered.folder / "texts.parquet")).repartition(4)
     found = {row.id: row.answer for row in read.select("id", score("text").alias("answer")).collect()}
-    assert len(found) == len(scored) == TEXTS
+    assert len(found) == len(scored) == 25_000
     assert max(abs(found[row[0]].probability - row[2]) for row in scored) <= 1e-6
     assert [found[row[0]].label for row in scored] == [row[3] for row in scored]
     assert max(row[2] for row in scored) - min(row[2] for row in scored) > 0.5  # else all would be near
