@@ -6,6 +6,7 @@ no other encoding like one of another language; else the user is asked, with wha
 
 import codecs
 import io
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ from sentiment_tune.data.packing import DAMAGED
 from sentiment_tune.errors import InputError
 
 UTF8 = "utf-8"
+_BYTES = "latin-1"  # in which each byte is a character
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16's, which begins it
@@ -24,15 +26,18 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _NAMES = {WESTERN: "Windows-1252", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-16": "UTF-16", "utf-32": "UTF-32"}
-_OTHERS = ("cp1250", "cp1251", "cp1253", "cp1254", "koi8_r", "mac_roman", "shift_jis", "gb18030", "big5", "euc_kr")
+_CR = b"\r"
+_MAC = "mac_roman"
+_OTHERS = ("cp1250", "cp1251", "cp1253", "cp1254", "koi8_r", _MAC, "shift_jis", "gb18030", "big5", "euc_kr")
 _ASCII = (*b"\t\r\n", *range(0x20, 0x7F))
 _ASCII_LINE_ENDS = {pair for other in _ASCII for pair in ((0x0A, other), (other, 0x0A))}
 _BLOCK = 2**20
 _SAMPLE = 2**16  # bytes that are looked at where a file is not UTF-8
 _BEFORE = 2**10  # of them before that place
 _FEW = 0.4  # share of letters that a Western language writes with accents, and more
+_INNER_CAPITAL = re.compile("[a-z\u00df-\u00ff][\u00c0-\u00de\u0160\u0178\u017d]")
 _WITHIN = "\u2018\u2019\u00b7"  # apostrophes and the middle dot
-_BLANKS = (b" ", b"\n", b"\t", b",", b";")
+_BLANKS = (b" ", b"\n", _CR, b"\t", b",", b";")
 _SHOWN = 12  # characters of a reading around the first that is in doubt
 
 Opened = Callable[[], AbstractContextManager[IO[bytes]]]  # the file, unpacked, from its beginning
@@ -63,10 +68,11 @@ def find_encoding(opened: Opened, origin: object) -> str:
                     return encoding
             if b"\0" in start and (wide := _without_mark(start)):
                 return wide
-            doubtful = _first_not_utf8(start, file)
+            end = _CR if re.match(rb"[^\r\n]*\r[^\n]", start) else b"\n"
+            doubtful = _first_not_utf8(start, file, end)
     except (*DAMAGED, OSError):
         return UTF8  # it is for its reader to say what is wrong
-    return UTF8 if doubtful is None else _eight_bits(*doubtful, origin)
+    return UTF8 if doubtful is None else _eight_bits(*doubtful, end, origin)
 
 
 def _without_mark(start: bytes) -> str | None:
@@ -83,10 +89,10 @@ def _without_mark(start: bytes) -> str | None:
     return "utf-16-be" if even > odd else "utf-16-le"
 
 
-def _first_not_utf8(start: bytes, file: IO[bytes]) -> tuple[bytes, int] | None:
+def _first_not_utf8(start: bytes, file: IO[bytes], end: bytes) -> tuple[bytes, int] | None:
     """Bytes around the first place of a file that is not UTF-8, from its line's beginning on, and the line's number.
 
-    Of a long line they begin nearer: an array of objects may be one line of a gigabyte.
+    Of a long line they begin nearer: an array of objects may be one line of a gigabyte. Lines have that end.
     """
     decoder, line, block = codecs.getincrementaldecoder(UTF8)(), 1, start
     while True:
@@ -94,35 +100,42 @@ def _first_not_utf8(start: bytes, file: IO[bytes]) -> tuple[bytes, int] | None:
             decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
             bytes_read: bytes = error.object
-            begin = max(bytes_read.rfind(b"\n", 0, error.start) + 1, error.start - _BEFORE)
-            return bytes_read[begin:] + file.read(_SAMPLE), line + bytes_read.count(b"\n", 0, error.start)
+            begin = max(bytes_read.rfind(end, 0, error.start) + 1, error.start - _BEFORE)
+            return bytes_read[begin:] + file.read(_SAMPLE), line + bytes_read.count(end, 0, error.start)
         if not block:
             return None
-        line += block.count(b"\n")
+        line += block.count(end)
         block = file.read(_BLOCK)
 
 
-def _eight_bits(sample: bytes, line: int, origin: object) -> str:
+def _eight_bits(sample: bytes, line: int, end: bytes, origin: object) -> str:
     """Windows-1252, if that reads like a text and no other does; else InputError with readings of the sample."""
     sample = sample[:_SAMPLE]
     other = likelier(sample)
-    if other is None and _is_western(sample):
-        return WESTERN
+    if other is None:
+        if _is_western(sample, WESTERN):
+            return WESTERN
+        other = _MAC if _is_western(sample, _MAC) else None
     place, likely = _in_doubt(sample, other)
     readings = "; ".join(f"--encoding {encoding} reads {text!r}" for encoding, text in _readings(sample, place, likely))
-    line += sample.count(b"\n", 0, place)
+    line += sample.count(end, 0, place)
     raise InputError(f"{origin}, line {line}: this is not UTF-8; {readings}")
 
 
-def _is_western(sample: bytes) -> bool:
-    """Whether Windows-1252 makes words of the bytes: few letters with accents, and no sign within a word."""
+def _is_western(sample: bytes, encoding: str) -> bool:
+    """Whether an encoding makes words of the bytes: few letters with accents, within words no signs and no capitals.
+
+    Capitals are what Windows-1252 makes of the quotes of Mac Roman, and of many of its letters with accents.
+    """
     try:
-        text = sample.decode(WESTERN)
+        text = sample.decode(encoding)
     except UnicodeDecodeError:
         return False
     letters = [character for character in text if character.isalpha()]
     foreign = sum(not character.isascii() for character in letters)
-    return foreign <= _FEW * len(letters) and not any(
+    if foreign > _FEW * len(letters):
+        return False
+    return not _INNER_CAPITAL.search(text) and not any(
         one.isalpha() and other.isalpha() and _is_sign(between)
         for one, between, other in zip(text, text[1:], text[2:], strict=False)
     )
@@ -156,18 +169,25 @@ def _readings(sample: bytes, place: int, likely: Sequence[str]) -> list[tuple[st
     """What encodings make of the word at a place and of what follows it."""
     begin = 1 + max(sample.rfind(blank, 0, place) for blank in _BLANKS)
     texts = {encoding: sample[begin : begin + 4 * _SHOWN].decode(encoding, "replace") for encoding in likely}
-    return [(encoding, text.partition("\n")[0].lstrip('"')[:_SHOWN].rstrip()) for encoding, text in texts.items()]
+    return [(encoding, re.split("[\r\n]", text)[0].lstrip('"')[:_SHOWN].rstrip()) for encoding, text in texts.items()]
 
 
-def decoded_lines(opened: Opened, encoding: str, origin: object) -> Iterator[str]:
-    """Lines with their ends, LF alone being one; InputError names the line that cannot be read."""
+def ends_in_cr(opened: Opened, encoding: str) -> bool:
+    """Whether a file's first line ends in a CR alone, as spreadsheets on a Mac save tables, and LF within cells."""
+    try:
+        with opened() as file:
+            end = re.search("[\r\n]", file.read(_SAMPLE).decode(encoding, "ignore"))
+    except (*DAMAGED, OSError):
+        return False  # it is for its reader to say what is wrong
+    return end is not None and end[0] == "\r" and end.string[end.end() : end.end() + 1] not in ("", "\n")
+
+
+def decoded_lines(opened: Opened, encoding: str, origin: object, end: str = "\n") -> Iterator[str]:
+    """Lines with their ends, of which there is one kind; InputError names the line that cannot be read."""
     number = 0
     try:
         with opened() as file:
-            lines = (
-                _wide_lines(file, encoding) if encoding[:6] in ("utf-16", "utf-32") else _narrow_lines(file, encoding)
-            )
-            for line in lines:
+            for line in (_wide_lines if encoding[:6] in ("utf-16", "utf-32") else _narrow_lines)(file, encoding, end):
                 number += 1
                 yield line
     except UnicodeError:
@@ -181,14 +201,20 @@ def decoded_lines(opened: Opened, encoding: str, origin: object) -> Iterator[str
         raise InputError(f"cannot read {origin}: {error.strerror or error}") from None
 
 
-def _narrow_lines(file: IO[bytes], encoding: str) -> Iterator[str]:
+def _narrow_lines(file: IO[bytes], encoding: str, end: str) -> Iterator[str]:
     """Decoded one by one, so that an error knows its line."""
     first, rest = ("utf-8-sig", UTF8) if encoding in (UTF8, "utf-8-sig") else (encoding, encoding)
-    for number, line in enumerate(file):
+    for number, line in enumerate(file if end == "\n" else _lines_of_bytes(file, end)):
         yield line.decode(rest if number else first)
 
 
-def _wide_lines(file: IO[bytes], encoding: str) -> Iterator[str]:
-    with io.TextIOWrapper(file, encoding, newline="\n") as text:
+def _lines_of_bytes(file: IO[bytes], end: str) -> Iterator[bytes]:
+    with io.TextIOWrapper(file, _BYTES, newline=end) as lines:
+        for line in lines:
+            yield line.encode(_BYTES)
+
+
+def _wide_lines(file: IO[bytes], encoding: str, end: str) -> Iterator[str]:
+    with io.TextIOWrapper(file, encoding, newline=end) as text:
         for number, line in enumerate(text):
             yield line.removeprefix("\ufeff") if number == 0 else line

@@ -21,7 +21,7 @@ from sentiment_tune.data.packing import DAMAGED, archive_size, open_packed, too_
 from sentiment_tune.errors import InputError
 
 _ROWS = 2**14  # of a Parquet file, read together
-_SEPARATOR = re.compile('"?sep=(.)"?\\r?\\n?')
+_SEPARATOR = re.compile('"?sep=(.)"?[\\r\\n]*')
 LONGEST_CELL = 10_000_000  # characters of a CSV cell; a longer one comes from a quote that nobody closed
 
 Row = tuple[Any, ...]  # texts from CSV and TSV; whatever JSON, Parquet and spreadsheets hold from the others
@@ -87,7 +87,14 @@ class _Source:
 
     def lines(self) -> Iterator[str]:
         """Its lines as texts."""
-        return encodings.decoded_lines(self.opened, self.encoding, self.origin)
+        return encodings.decoded_lines(self.opened, self.encoding, self.origin, self._line_end)
+
+    @cached_property
+    def _line_end(self) -> str:
+        if encodings.ends_in_cr(self.opened, self.encoding):
+            self.found["line ends"] = "CR"
+            return "\r"
+        return "\n"
 
     @cached_property
     def told_delimiter(self) -> str | None:

@@ -302,25 +302,47 @@ def _write_jsonl(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any
 
 
 def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows piece by piece where their columns are of texts and decimals; of others a later row may tell more."""
+    """Write rows piece by piece; what columns are of whose first rows are no texts and decimals, all rows tell."""
     import pyarrow
     from pyarrow import parquet
 
     left = iter(rows)
-    later: Iterator[Any] = iter(())
     try:
         first = _arrow(list(islice(left, _TOGETHER)), columns)
         pieces = iter(lambda: list(islice(left, _TOGETHER)), [])
         if set(first.schema.types) <= {pyarrow.string(), pyarrow.float64()}:
-            later = (_arrow(some, columns, first.schema.types) for some in pieces)
+            schema = first.schema
+            tables: Iterator[Any] = chain([first], (_arrow(some, columns, schema.types) for some in pieces))
         else:
-            every = [first, *(_arrow(some, columns) for some in pieces)]
-            first = pyarrow.concat_tables(every, promote_options="permissive")
-        with path.open("wb") as file, parquet.ParquetWriter(file, first.schema) as writer:
-            for table in chain([first], later):
+            every = chain([first], (_arrow(some, columns) for some in pieces))
+            schema, tables = _of_one_schema(every, path.with_name("pieces"))
+        with path.open("wb") as file, parquet.ParquetWriter(file, schema) as writer:
+            for table in tables:
                 writer.write_table(table)
     except (pyarrow.ArrowException, OverflowError) as error:  # the second of a whole number of more than 64 bits
         raise _UnfitError(f"Parquet wants columns of one type ({_first_line(error)}); write a .csv or .jsonl") from None
+
+
+def _of_one_schema(tables: Iterable[Any], kept: Path) -> tuple[Any, Iterator[Any]]:
+    """The schema that all tables fit into, and the tables in it, which are kept in a file until it is known."""
+    import pyarrow
+    from pyarrow import ipc
+
+    schema: Any = None
+    with kept.open("wb") as file:
+        for table in tables:
+            schema = pyarrow.unify_schemas([schema or table.schema, table.schema], promote_options="permissive")
+            with ipc.new_stream(file, table.schema) as writer:
+                writer.write_table(table)
+
+    def promoted() -> Iterator[Any]:
+        with kept.open("rb") as file:
+            while file.tell() < kept.stat().st_size:
+                with ipc.open_stream(file) as reader:
+                    parts = [schema.empty_table(), reader.read_all()]
+                yield pyarrow.concat_tables(parts, promote_options="permissive")
+
+    return schema, promoted()
 
 
 def _arrow(rows: Sequence[Sequence[Any]], columns: Sequence[str], types: Sequence[Any] | None = None) -> Any:
