@@ -1,5 +1,6 @@
 """Scoring tables of any length: rows go through in pieces, and come out as they went in, with two columns behind."""
 
+import os
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -147,9 +148,16 @@ class Scoring:
 
 
 def targets_in(folder: Path, sources: Sequence[Path]) -> dict[Path, Path]:
-    """Where each file's scores go in a folder, which is made: in its own form if that can be written, else as CSV."""
+    """Where each file's scores go in a folder, which is made: in its own form if that can be written, else as CSV.
+
+    Files of one name in several folders, such as those of partitions, go into folders of the same names.
+    """
+    several = len({source.name for source in sources}) < len(sources)
+    above = Path(os.path.commonpath([source.parent.resolve() for source in sources])) if several else None
     targets = {
-        source: folder / (source.name if source.name.lower().endswith(WRITTEN) else f"{stem(source)}.csv")
+        source: folder
+        / (source.parent.resolve().relative_to(above) if above else "")
+        / (source.name if source.name.lower().endswith(WRITTEN) else f"{stem(source)}.csv")
         for source in sources
     }
     inputs = {source.resolve() for source in sources}
@@ -159,7 +167,8 @@ def targets_in(folder: Path, sources: Sequence[Path]) -> dict[Path, Path]:
     if twice := [target for target, times in named.items() if times > 1]:
         raise InputError(f"{twice[0]} would be of {named[twice[0]]} inputs: give names that differ")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for one in {target.parent for target in targets.values()} | {folder}:
+            one.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror or error}") from None
     return targets

@@ -214,7 +214,17 @@ def test_each_file_has_a_target_of_its_own_and_a_shard_is_its_share(tmp_path: Pa
     assert [len(shard) for shard in shards] == [3, 2]
     assert {**shards[0], **shards[1]} == targets == bulk.shard_of(targets, None)
     with pytest.raises(InputError, match="would be of 2 inputs"):
-        bulk.targets_in(tmp_path, [Path("a/x.csv"), Path("b/x.csv")])
+        bulk.targets_in(tmp_path, [Path("a/x.csv"), Path("a/x.txt")])
+    partitions = [Path("in", "day=1", "x.csv"), Path("in", "day=2", "x.csv"), Path("in", "day=2", "y.txt")]
+    targets = bulk.targets_in(tmp_path / "by_day", partitions)
+    assert [str(target.relative_to(tmp_path / "by_day")) for target in targets.values()] == [
+        "day=1/x.csv",
+        "day=2/x.csv",
+        "day=2/y.csv",
+    ]
+    assert all(target.parent.is_dir() for target in targets.values())
+    targets = bulk.targets_in(tmp_path, [Path("..", "x.csv"), Path("in", "x.csv").absolute()])
+    assert all(tmp_path in target.resolve().parents for target in targets.values())
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write into"):
         bulk.targets_in(tmp_path / "file" / "folder", [Path("a.csv")])
