@@ -36,6 +36,7 @@ _SAMPLE = 2**16  # bytes that are looked at where a file is not UTF-8
 _BEFORE = 2**10  # of them before that place
 _FEW = 0.4  # share of letters that a Western language writes with accents, and more
 _INNER_CAPITAL = re.compile("[a-z\u00df-\u00ff][\u00c0-\u00de\u0160\u0178\u017d]")
+_QUOTED = re.compile('"[^"]*"?')
 _WITHIN = "\u2018\u2019\u00b7"  # apostrophes and the middle dot
 _BLANKS = (b" ", b"\n", _CR, b"\t", b",", b";")
 _SHOWN = 12  # characters of a reading around the first that is in doubt
@@ -68,7 +69,7 @@ def find_encoding(opened: Opened, origin: object) -> str:
                     return encoding
             if b"\0" in start and (wide := _without_mark(start)):
                 return wide
-            end = _CR if re.match(rb"[^\r\n]*\r[^\n]", start) else b"\n"
+            end = _CR if _cr_ends_lines(start.decode(_BYTES)) else b"\n"
             doubtful = _first_not_utf8(start, file, end)
     except (*DAMAGED, OSError):
         return UTF8  # it is for its reader to say what is wrong
@@ -172,14 +173,19 @@ def _readings(sample: bytes, place: int, likely: Sequence[str]) -> list[tuple[st
     return [(encoding, re.split("[\r\n]", text)[0].lstrip('"')[:_SHOWN].rstrip()) for encoding, text in texts.items()]
 
 
-def ends_in_cr(opened: Opened, encoding: str) -> bool:
-    """Whether a file's first line ends in a CR alone, as spreadsheets on a Mac save tables, and LF within cells."""
+def cr_ends_lines(opened: Opened, encoding: str) -> bool:
+    """Whether a file's lines end in CR alone, as spreadsheets on a Mac save tables."""
     try:
         with opened() as file:
-            end = re.search("[\r\n]", file.read(_SAMPLE).decode(encoding, "ignore"))
+            return _cr_ends_lines(file.read(_SAMPLE).decode(encoding, "ignore"))
     except (*DAMAGED, OSError):
         return False  # it is for its reader to say what is wrong
-    return end is not None and end[0] == "\r" and end.string[end.end() : end.end() + 1] not in ("", "\n")
+
+
+def _cr_ends_lines(sample: str) -> bool:
+    if "\n" in sample:  # which may stand within cells
+        sample = _QUOTED.sub("", sample)
+    return "\r" in sample and "\n" not in sample
 
 
 def decoded_lines(opened: Opened, encoding: str, origin: object, end: str = "\n") -> Iterator[str]:

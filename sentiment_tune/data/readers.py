@@ -91,7 +91,7 @@ class _Source:
 
     @cached_property
     def _line_end(self) -> str:
-        if encodings.ends_in_cr(self.opened, self.encoding):
+        if encodings.cr_ends_lines(self.opened, self.encoding):
             self.found["line ends"] = "CR"
             return "\r"
         return "\n"

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sentiment_tune.data.text import PADDING
-from sentiment_tune.models.layers import Logits, Words, word_vectors
+from sentiment_tune.models.layers import Logits, mean_of_words, sum_of_present_words, word_vectors
 from sentiment_tune.models.ngrams import NGramVectors
 from sentiment_tune.space import Doc, Hidden, Range, Rate
 from sentiment_tune.space import Embedding as EmbeddingSize
@@ -35,9 +34,7 @@ class Feedforward(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits [batch], or [batch, class], of word ids [batch, word], 0 after a review's end."""
-        words = Words.of(self.words, ids)
-        present = (words.counts(ids != PADDING) > 0).to(words.vectors.dtype)  # [batch, distinct word]
-        hidden = functional.relu(words.sums(self.dropout(present)) + self.bias)
+        hidden = functional.relu(sum_of_present_words(self.words, ids, self.dropout) + self.bias)
         return self.output(self.dropout(hidden))
 
 
@@ -84,6 +81,5 @@ class Embedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Logits [batch], or [batch, class], of word ids [batch, word], 0 after a review's end."""
         vectors, rows = (self.embedding, ids) if self.phrases is None else self.phrases(ids)
-        average = Words.of(vectors, rows).mean(rows != PADDING)
-        hidden = functional.relu(self.hidden(self.dropout(average)))
+        hidden = functional.relu(self.hidden(self.dropout(mean_of_words(vectors, rows))))
         return self.output(self.dropout(hidden))

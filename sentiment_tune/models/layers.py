@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from sentiment_tune.data.text import PADDING
 from sentiment_tune.models import kernels
-from sentiment_tune.models.kernels.products import weighted_sums
+from sentiment_tune.models.kernels.bags import sums_of_words
 
 
 class Words(NamedTuple):
@@ -67,23 +67,39 @@ class Words(NamedTuple):
             placed = placed.gather(1, order.unsqueeze(-1).expand_as(placed))
         return Words(self.vectors, self.indices.gather(1, order), placed)
 
-    def counts(self, mask: Tensor) -> Tensor:
-        """How often each distinct word stands in each review: mask [batch, word] -> [batch, distinct word]."""
-        zeros = self.vectors.new_zeros(self.indices.shape[0], self.vectors.shape[0])
-        return zeros.scatter_add(1, self.indices, mask.to(zeros.dtype))
 
-    def sums(self, amounts: Tensor) -> Tensor:
-        """The vectors, each as often as amounts [batch, distinct word] say: [batch, feature]."""
-        if kernels.apply_to(self.vectors) and not amounts.requires_grad:
-            return weighted_sums(amounts, self.vectors)
-        return amounts @ self.vectors
+def mean_of_words(embedding: nn.Embedding, ids: Tensor) -> Tensor:
+    """The mean of the vectors of each review's words, zeros if it has none: ids [batch, word] -> [batch, feature]."""
+    if kernels.apply_to(ids):
+        is_word = ids != PADDING
+        lengths = is_word.sum(1)
+        sums = sums_of_words(embedding.weight, ids.masked_select(is_word), lengths)
+        return sums / lengths.clamp(min=1).unsqueeze(1)
+    if torch.compiler.is_exporting():
+        counts = _counts(embedding, ids)
+        return counts @ embedding.weight / counts.sum(1, keepdim=True).clamp(min=1)
+    return functional.embedding_bag(ids, embedding.weight, mode="mean", padding_idx=PADDING)
 
-    def mean(self, mask: Tensor) -> Tensor:
-        """The mean of a review's vectors, zeros if it has no word: mask [batch, word] -> [batch, feature]."""
-        if kernels.apply_to(self.vectors) or torch.compiler.is_exporting():
-            counts = self.counts(mask)  # [batch, distinct word]
-            return self.sums(counts) / counts.sum(1, keepdim=True).clamp(min=1)
-        return functional.embedding_bag(self.indices, self.vectors, mode="mean", padding_idx=PADDING)
+
+def sum_of_present_words(embedding: nn.Embedding, ids: Tensor, dropout: nn.Dropout) -> Tensor:
+    """The sum of the vectors of the distinct words of a review, some of which drop out.
+
+    ids [batch, word] -> [batch, feature].
+    """
+    if not kernels.apply_to(ids):
+        return dropout((_counts(embedding, ids) > 0).to(embedding.weight.dtype)) @ embedding.weight
+    is_present = torch.zeros(len(ids), embedding.num_embeddings, dtype=torch.bool).scatter_(1, ids, True)
+    is_present[:, PADDING] = False
+    reviews, words = is_present.nonzero(as_tuple=True)
+    lengths = torch.bincount(reviews, minlength=len(ids))
+    amounts = dropout(embedding.weight.new_ones(len(words))) if dropout.training else None
+    return sums_of_words(embedding.weight, words, lengths, amounts)
+
+
+def _counts(embedding: nn.Embedding, ids: Tensor) -> Tensor:
+    """How often each word of a table stands in each review: ids [batch, word] -> [batch, table's word]."""
+    zeros = embedding.weight.new_zeros(len(ids), embedding.num_embeddings)
+    return zeros.scatter_add(1, ids, (ids != PADDING).to(zeros.dtype))
 
 
 class Logits(nn.Linear):

@@ -225,4 +225,10 @@ def excess(parameters: Sequence[Tensor], largest: float) -> Tensor:
 
 def total_norm(tensors: Iterable[Tensor]) -> Tensor:
     """The norm of tensors as if they were one, the same for any number of threads: no block is shared by several."""
-    return nn.utils.get_total_norm([block for tensor in tensors for block in torch.split(tensor.flatten(), _BLOCK)])
+    norms = []
+    for tensor in tensors:
+        whole = tensor.numel() // _BLOCK * _BLOCK
+        numbers = tensor.flatten()
+        norms += [torch.linalg.vector_norm(numbers[:whole].reshape(-1, _BLOCK), dim=1)] if whole else []
+        norms += [torch.linalg.vector_norm(numbers[whole:]).reshape(1)] if whole < len(numbers) else []
+    return torch.linalg.vector_norm(torch.cat(norms))

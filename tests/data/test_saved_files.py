@@ -138,6 +138,8 @@ GOOD: dict[str, tuple[str, bytes, list[tuple[Any, ...]], list[str]]] = {
     "a mac's tabs": ("a.tsv", encoded("utf-16", records(PLAIN, "\t", end="\r")), PLAIN, ["UTF-16, line ends CR"]),
     "a mac's lines": ("a.txt", b"fine\rdull", [("fine",), ("dull",)], ["line ends CR"]),
     "a mac's lines of json": ("a.jsonl", lines_of_json(PLAIN).replace("\n", "\r").encode(), PLAIN, ["line ends CR"]),
+    "a cr within a line": ("a.txt", b"fine\rfilm\ndull\n", [("fine\rfilm",), ("dull",)], []),
+    "a cr within a cell": ("a.csv", b'"te\rxt",label\n"a\rb",1\n', [("a\rb", "1")], []),
     "lines of json, windows": ("a.jsonl", lines_of_json(PLAIN).replace("\n", "\r\n").encode(), PLAIN, []),
     "lines of json called json": ("a.json", lines_of_json(ROWS).encode(), ROWS, []),
     "an array": ("a.json", json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in ROWS]).encode(), ROWS, []),

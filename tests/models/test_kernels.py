@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sentiment_tune.models import kernels
 from sentiment_tune.models.convolutional import Phrases
 from sentiment_tune.models.kernels import recurrent
+from sentiment_tune.models.kernels.bags import sums_of_words
 from sentiment_tune.models.kernels.filters import filter_answers, largest_answers, largest_of_words
 from sentiment_tune.models.kernels.recurrent import KERNELS, run_cell
 from sentiment_tune.models.layers import Words, max_over_time
@@ -96,7 +97,22 @@ def test_the_largest_answer_stands_where_torch_finds_it(words: int) -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
-@over([case for case in CASES if case[0] in ("cnn", *RECURRENT)])
+@torch.enable_grad()
+def test_sums_of_words_and_their_gradient_are_those_of_torch() -> None:
+    with seeded(1):
+        table, amounts = torch.randn(20, 4, dtype=torch.double, requires_grad=True), torch.rand(9, dtype=torch.double)
+    words, lengths = torch.tensor([3, 3, 19, 5, 0, 3, 7, 7, 5]), torch.tensor([4, 0, 2, 3])
+    places = torch.repeat_interleave(torch.arange(4), lengths)
+    for given in (None, amounts):
+        weighted = table[words] * (1 if given is None else given.unsqueeze(1))
+        expected = torch.zeros(4, 4, dtype=torch.double).index_add(0, places, weighted)
+        sums = sums_of_words(table, words, lengths, given)
+        torch.testing.assert_close(sums, expected)
+        gradients = [torch.autograd.grad(one.cos().sum(), table)[0] for one in (sums, expected)]
+        torch.testing.assert_close(*gradients)
+
+
+@over([case for case in CASES if case[0] in ("feedforward", "embedding", "cnn", *RECURRENT)])
 @torch.enable_grad()
 def test_a_network_without_kernels_is_the_same(name: str, variant: dict[str, Value]) -> None:
     network, ids = trained(name, bool(variant)).eval(), padded(toy(count=16).reviews)

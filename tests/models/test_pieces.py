@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sentiment_tune.inference.threads import most_threads
 from sentiment_tune.models import registry as models
 from sentiment_tune.models.kernels import pieces
-from sentiment_tune.models.kernels.products import linear, summed, weighted_sums
+from sentiment_tune.models.kernels.products import linear, summed
 from sentiment_tune.space import Value, resolve
 from sentiment_tune.training.loop import seeded
 from sentiment_tune.training.step import adversarial_perturbation, embedding_tables, total_norm
@@ -120,8 +120,6 @@ def test_long_products_and_their_gradients_are_those_of_torch() -> None:
         a, b = (torch.randn(5000, columns, dtype=torch.double, requires_grad=True) for columns in (3, 4))
         weight, bias = (torch.randn(*shape, dtype=torch.double, requires_grad=True) for shape in ((3, 5), (5,)))
     torch.testing.assert_close(summed(a, b), a.t() @ b)
-    torch.testing.assert_close(weighted_sums(a.detach().t(), b), a.t() @ b)
     small = a[:6].detach().requires_grad_()
     assert torch.autograd.gradcheck(linear, (small, weight, bias))
     assert torch.autograd.gradcheck(linear, (small, weight))
-    assert torch.autograd.gradcheck(lambda vectors: weighted_sums(a[6:12].detach().t(), vectors), small)

@@ -22,35 +22,11 @@ def summed(a: Tensor, b: Tensor) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
 
-def weighted_sums(amounts: Tensor, vectors: Tensor) -> Tensor:
-    """Products of amounts [batch, long] and vectors [long, feature]; only the vectors get a gradient."""
-    with torch.autocast("cpu", enabled=False):  # which is a thread's own matter
-        sums: Tensor = WeightedSums.apply(amounts, vectors)  # type: ignore[no-untyped-call]
-    return sums
-
-
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Products of x [long, feature] and weight [feature, output], with the bias [output]."""
     with torch.autocast("cpu", enabled=False):
         y: Tensor = Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return y
-
-
-class WeightedSums(Function):
-    """amounts times vectors, over words."""
-
-    @staticmethod
-    def forward(ctx: Any, amounts: Tensor, vectors: Tensor) -> Tensor:
-        """The sums [batch, feature]."""
-        ctx.save_for_backward(amounts)
-        return summed(amounts.t(), vectors)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradient of the vectors."""
-        (amounts,) = ctx.saved_tensors
-        return None, amounts.t() @ grad_output
 
 
 class Linear(Function):
