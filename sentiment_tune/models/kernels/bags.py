@@ -1,11 +1,12 @@
 """Sums of the vectors of each review's words, on a CPU.
 
-torch sums them at memory's speed, but for the gradient it sorts the words. How often each word stands in each review is
-a matrix, and its product with the reviews' gradients is that of the words: made of those words alone that there are.
+torch sums them at memory's speed. The gradient of a word is a sum too, of its reviews' gradients, and is computed the
+same way; torch's own sorts the words for it more slowly and adds row by row.
 """
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -31,7 +32,7 @@ class SumsOfWords(Function):
     def forward(ctx: Any, table: Tensor, words: Tensor, lengths: Tensor, amounts: Tensor | None) -> Tensor:
         """The sums."""
         ctx.save_for_backward(words, lengths, amounts)
-        ctx.shape = table.shape
+        ctx.rows = len(table)
         starts = lengths.cumsum(0) - lengths
         return functional.embedding_bag(words, table, starts, mode="sum", per_sample_weights=amounts)
 
@@ -40,12 +41,24 @@ class SumsOfWords(Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient of the table."""
         words, lengths, amounts = ctx.saved_tensors
-        present = torch.zeros(ctx.shape[0], dtype=torch.bool).index_fill_(0, words, True)
-        distinct = present.nonzero().squeeze(1)  # faster than torch.unique, which sorts
-        reviews = torch.arange(len(lengths)).repeat_interleave(lengths, output_size=len(words))
-        places = (present.cumsum(0) - 1)[words] + reviews * len(distinct)
-        if amounts is None:
-            amounts = grad_output.new_ones(len(words))
-        matrix = grad_output.new_zeros(len(lengths) * len(distinct)).scatter_add_(0, places, amounts)
-        gradient = matrix.reshape(len(lengths), -1).t() @ grad_output  # [distinct word, feature]
-        return grad_output.new_zeros(ctx.shape).index_copy_(0, distinct, gradient), None, None, None
+        order, starts = in_order(words, ctx.rows)
+        reviews = torch.arange(len(lengths)).repeat_interleave(lengths, output_size=len(words))[order]
+        amounts = None if amounts is None else amounts[order]
+        gradient = functional.embedding_bag(
+            reviews, grad_output.contiguous(), starts, mode="sum", per_sample_weights=amounts
+        )
+        return gradient, None, None, None
+
+
+def in_order(words: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The places [occurrence] of words below `count`, of each word one after another, and where each word's begin.
+
+    They are sorted digit by digit of 16 bits: NumPy sorts so short numbers by counting them, in a fifth of the time
+    that torch takes for long ones.
+    """
+    numbers = words.numpy()
+    order = np.argsort(numbers.astype(np.uint16), kind="stable")
+    while (numbers := numbers >> 16).any():
+        order = order[np.argsort(numbers[order].astype(np.uint16), kind="stable")]
+    lengths = torch.bincount(words, minlength=count)
+    return torch.from_numpy(order), lengths.cumsum(0) - lengths
