@@ -98,7 +98,7 @@ def sum_of_present_words(embedding: nn.Embedding, ids: Tensor, dropout: nn.Dropo
 
 def _counts(embedding: nn.Embedding, ids: Tensor) -> Tensor:
     """How often each word of a table stands in each review: ids [batch, word] -> [batch, table's word]."""
-    zeros = embedding.weight.new_zeros(len(ids), embedding.num_embeddings)
+    zeros = embedding.weight.new_zeros(ids.shape[0], embedding.num_embeddings)
     return zeros.scatter_add(1, ids, (ids != PADDING).to(zeros.dtype))
 
 
