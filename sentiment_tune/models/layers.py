@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from sentiment_tune.data.text import PADDING
 from sentiment_tune.models import kernels
-from sentiment_tune.models.kernels.bags import sums_of_words
+from sentiment_tune.models.kernels.bags import distinct_words, sums_of_words
 
 
 class Words(NamedTuple):
@@ -88,10 +88,8 @@ def sum_of_present_words(embedding: nn.Embedding, ids: Tensor, dropout: nn.Dropo
     """
     if not kernels.apply_to(ids):
         return dropout((_counts(embedding, ids) > 0).to(embedding.weight.dtype)) @ embedding.weight
-    is_present = torch.zeros(len(ids), embedding.num_embeddings, dtype=torch.bool).scatter_(1, ids, True)
-    is_present[:, PADDING] = False
-    reviews, words = is_present.nonzero(as_tuple=True)
-    lengths = torch.bincount(reviews, minlength=len(ids))
+    is_word = ids != PADDING
+    words, lengths = distinct_words(ids.masked_select(is_word), is_word.sum(1), embedding.num_embeddings)
     amounts = dropout(embedding.weight.new_ones(len(words))) if dropout.training else None
     return sums_of_words(embedding.weight, words, lengths, amounts)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sentiment_tune.models import kernels
 from sentiment_tune.models.convolutional import Phrases
 from sentiment_tune.models.kernels import recurrent
-from sentiment_tune.models.kernels.bags import sums_of_words
+from sentiment_tune.models.kernels.bags import distinct_words, sums_of_words
 from sentiment_tune.models.kernels.filters import filter_answers, largest_answers, largest_of_words
 from sentiment_tune.models.kernels.recurrent import KERNELS, run_cell
 from sentiment_tune.models.layers import Words, max_over_time
@@ -110,6 +110,16 @@ def test_sums_of_words_and_their_gradient_are_those_of_torch() -> None:
         torch.testing.assert_close(sums, expected)
         gradients = [torch.autograd.grad(one.cos().sum(), table)[0] for one in (sums, expected)]
         torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("count", [20, 10**6])
+def test_distinct_words_are_those_of_each_review_once(count: int) -> None:
+    words, lengths = torch.tensor([3, 17, 3, 17, 0, 3, count - 1, 7]), torch.tensor([4, 0, 3, 1, 0])
+    found, counts = distinct_words(words, lengths, count)
+    expected = [torch.unique(some) for some in words.split_with_sizes(lengths.tolist())]
+    assert counts.tolist() == [len(some) for some in expected]
+    assert found.tolist() == torch.cat(expected).tolist()
+    assert [one.numel() for one in distinct_words(words[:0], lengths * 0, count)] == [0, 5]
 
 
 @over([case for case in CASES if case[0] in ("feedforward", "embedding", "cnn", *RECURRENT)])
