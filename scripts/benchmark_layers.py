@@ -23,17 +23,18 @@ from sentiment_tune.build import build_network
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus, Reviews
 from sentiment_tune.data.load import DataConfig, load
-from sentiment_tune.models import convolutional, kernels, recurrent
+from sentiment_tune.models import convolutional, kernels, layers, recurrent
 from sentiment_tune.process import keep_freed_memory
 from sentiment_tune.training.loop import fit
 
 ALL = "all"
 USERS: dict[str, tuple[str, ...]] = {  # the networks that use each kernel
+    "sums of words": ("feedforward", "embedding"),
     "convolution": ("cnn", "cnn_lstm"),
     "recurrent cell": ("rnn", "gru"),
     ALL: ("cnn", "rnn", "gru", "cnn_lstm"),
 }
-CALLERS: dict[str, ModuleType] = {"convolution": convolutional, "recurrent cell": recurrent}
+CALLERS: dict[str, ModuleType] = {"sums of words": layers, "convolution": convolutional, "recurrent cell": recurrent}
 
 
 @click.command()
