@@ -92,7 +92,7 @@ def score(
         if source in (None, "", "-"):
             _check_lines(source, asked, column)
         if source and folders.is_pattern(from_home(source)):
-            _score_files(score_one, display, folders.expand(from_home(source)), target, shard)
+            _score_files(score_one, display, from_home(source), target, shard)
         elif shard:
             raise InputError(f"--shard {shard} goes with several inputs: give a pattern, as --input 'part-*.parquet'")
         elif source not in (None, "", "-"):
@@ -201,16 +201,18 @@ def _score_lines(
 def _score_files(
     score_one: Callable[[Path, Path], None],
     display: "ScoringDisplay",
-    sources: Sequence[Path],
+    pattern: Path,
     folder: Path | None,
     shard: str | None,
 ) -> None:
     """Score each of several files into one of its own in a folder; those that are there already are finished."""
+    from sentiment_tune.data import folders
     from sentiment_tune.inference.bulk import shard_of, targets_in
 
+    sources = folders.expand(pattern)
     if folder is None:
         raise InputError(f"{len(sources)} inputs need a folder for what comes of them: name it with --output")
-    targets = shard_of(targets_in(folder, sources), shard)
+    targets = shard_of(targets_in(folder, sources, folders.above(pattern)), shard)
     left = {source: target for source, target in targets.items() if not target.exists()}
     if len(left) < len(targets):
         display.tell(f"{len(targets) - len(left)} of {len(targets)} are in {folder} already")

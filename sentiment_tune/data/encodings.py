@@ -35,8 +35,8 @@ _BLOCK = 2**20
 _SAMPLE = 2**16  # bytes that are looked at where a file is not UTF-8
 _BEFORE = 2**10  # of them before that place
 _FEW = 0.4  # share of letters that a Western language writes with accents, and more
-_INNER_CAPITAL = re.compile("[a-z\u00df-\u00ff][\u00c0-\u00de\u0160\u0178\u017d]")
-_QUOTED = re.compile('"[^"]*"?')
+_INNER_CAPITAL = re.compile("[a-z\u00df-\u00ff][\u00c0-\u00d6\u00d8-\u00de\u0160\u0178\u017d]")
+_QUOTED = re.compile(r'(?<![^\r\n,;\t|])"(?:[^"]|"")*(?:"|\Z)')  # cells
 _WITHIN = "\u2018\u2019\u00b7"  # apostrophes and the middle dot
 _BLANKS = (b" ", b"\n", _CR, b"\t", b",", b";")
 _SHOWN = 12  # characters of a reading around the first that is in doubt
@@ -69,7 +69,7 @@ def find_encoding(opened: Opened, origin: object) -> str:
                     return encoding
             if b"\0" in start and (wide := _without_mark(start)):
                 return wide
-            end = _CR if _cr_ends_lines(start.decode(_BYTES)) else b"\n"
+            end = _CR if _cr_ends_lines(start.decode(_BYTES), has_quotes=True) else b"\n"
             doubtful = _first_not_utf8(start, file, end)
     except (*DAMAGED, OSError):
         return UTF8  # it is for its reader to say what is wrong
@@ -114,9 +114,10 @@ def _eight_bits(sample: bytes, line: int, end: bytes, origin: object) -> str:
     sample = sample[:_SAMPLE]
     other = likelier(sample)
     if other is None:
-        if _is_western(sample, WESTERN):
+        is_mac = _is_western(sample, _MAC) and not _INNER_CAPITAL.search(sample.decode(_MAC))
+        if _is_western(sample, WESTERN) and not (is_mac and _may_be_mac(sample, end)):
             return WESTERN
-        other = _MAC if _is_western(sample, _MAC) else None
+        other = _MAC if is_mac else None
     place, likely = _in_doubt(sample, other)
     readings = "; ".join(f"--encoding {encoding} reads {text!r}" for encoding, text in _readings(sample, place, likely))
     line += sample.count(end, 0, place)
@@ -124,10 +125,7 @@ def _eight_bits(sample: bytes, line: int, end: bytes, origin: object) -> str:
 
 
 def _is_western(sample: bytes, encoding: str) -> bool:
-    """Whether an encoding makes words of the bytes: few letters with accents, within words no signs and no capitals.
-
-    Capitals are what Windows-1252 makes of the quotes of Mac Roman, and of many of its letters with accents.
-    """
+    """Whether an encoding makes words of the bytes: few letters with accents, and no sign within a word."""
     try:
         text = sample.decode(encoding)
     except UnicodeDecodeError:
@@ -136,10 +134,15 @@ def _is_western(sample: bytes, encoding: str) -> bool:
     foreign = sum(not character.isascii() for character in letters)
     if foreign > _FEW * len(letters):
         return False
-    return not _INNER_CAPITAL.search(text) and not any(
+    return not any(
         one.isalpha() and other.isalpha() and _is_sign(between)
         for one, between, other in zip(text, text[1:], text[2:], strict=False)
     )
+
+
+def _may_be_mac(sample: bytes, end: bytes) -> bool:
+    """Whether lines end as a Mac ends them, or Windows-1252 makes capitals within words, as of Mac Roman's quotes."""
+    return end == _CR or _INNER_CAPITAL.search(sample.decode(WESTERN, "replace")) is not None
 
 
 def _is_sign(character: str) -> bool:
@@ -173,17 +176,18 @@ def _readings(sample: bytes, place: int, likely: Sequence[str]) -> list[tuple[st
     return [(encoding, re.split("[\r\n]", text)[0].lstrip('"')[:_SHOWN].rstrip()) for encoding, text in texts.items()]
 
 
-def cr_ends_lines(opened: Opened, encoding: str) -> bool:
-    """Whether a file's lines end in CR alone, as spreadsheets on a Mac save tables."""
+def cr_ends_lines(opened: Opened, encoding: str, has_quotes: bool) -> bool:
+    """Whether a file's lines end in CR alone, as spreadsheets on a Mac save tables; LF may stand in quoted cells."""
     try:
         with opened() as file:
-            return _cr_ends_lines(file.read(_SAMPLE).decode(encoding, "ignore"))
+            return _cr_ends_lines(file.read(_SAMPLE).decode(encoding, "ignore"), has_quotes)
     except (*DAMAGED, OSError):
         return False  # it is for its reader to say what is wrong
 
 
-def _cr_ends_lines(sample: str) -> bool:
-    if "\n" in sample:  # which may stand within cells
+def _cr_ends_lines(sample: str, has_quotes: bool) -> bool:
+    sample = sample.removesuffix("\r")  # whose LF may stand behind the sample
+    if has_quotes and "\n" in sample:
         sample = _QUOTED.sub("", sample)
     return "\r" in sample and "\n" not in sample
 

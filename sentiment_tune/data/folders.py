@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,12 @@ def expand(path: Path) -> list[Path]:
     if not files:
         raise InputError(f"cannot read {path}: no file's name fits this pattern")
     return files
+
+
+def above(pattern: Path) -> Path:
+    """The folder that all files lie below that a pattern can fit."""
+    fixed = takewhile(lambda part: not glob.has_magic(part), pattern.parts)
+    return Path(*fixed)
 
 
 def files_in(folder: Path) -> list[Path]:

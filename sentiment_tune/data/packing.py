@@ -79,7 +79,7 @@ def _exceeds(path: Path, limit: int) -> bool:
     left = limit
     with open_packed(path, "rb") as file:
         while block := file.read(_BLOCK):
-            left -= len(block) + _ROW * block.count(b"\n")
+            left -= len(block) + _ROW * max(block.count(b"\n"), block.count(b"\r"))
             if left < 0:
                 return True
     return False

@@ -70,6 +70,7 @@ class _Source:
     stack: ExitStack  # of what is open until all rows are read
     found: dict[str, str] = field(default_factory=dict)  # for a line that says how it is read, by what is found
     class_names: ClassNames = field(default_factory=dict)
+    has_quotes: bool = False  # around cells
 
     @property
     def opened(self) -> encodings.Opened:
@@ -91,7 +92,7 @@ class _Source:
 
     @cached_property
     def _line_end(self) -> str:
-        if encodings.cr_ends_lines(self.opened, self.encoding):
+        if encodings.cr_ends_lines(self.opened, self.encoding, self.has_quotes):
             self.found["line ends"] = "CR"
             return "\r"
         return "\n"
@@ -124,6 +125,7 @@ def opened(path: Path, form: str, reading: Reading) -> Iterator[tuple[list[str],
 
 
 def _read_csv(source: _Source, delimiter: str | None = None) -> Read:
+    source.has_quotes = True
     if source.reading.delimiter is not None:
         delimiter = delimiters.parse_delimiter(source.reading.delimiter)
     if delimiter is None:
@@ -176,7 +178,10 @@ def _records(source: _Source, delimiter: str) -> Generator[tuple[int, list[str]]
             yield line, cells
             line = reader.line_num + 1 + source.above
     except csv.Error as error:
-        raise InputError(f"{source.origin}, line {line}: {error}; quote fields, and double the quotes within") from None
+        reason = "a CR within a field" if "new-line" in str(error) else error
+        raise InputError(
+            f"{source.origin}, line {line}: {reason}; quote fields, and double the quotes within"
+        ) from None
     finally:
         csv.field_size_limit(limit)
 

@@ -1,6 +1,5 @@
 """Scoring tables of any length: rows go through in pieces, and come out as they went in, with two columns behind."""
 
-import os
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -147,16 +146,15 @@ class Scoring:
         return text_in(cell, f"{self._table.origin}, row {row}", self.column)
 
 
-def targets_in(folder: Path, sources: Sequence[Path]) -> dict[Path, Path]:
+def targets_in(folder: Path, sources: Sequence[Path], root: Path) -> dict[Path, Path]:
     """Where each file's scores go in a folder, which is made: in its own form if that can be written, else as CSV.
 
-    Files of one name in several folders, such as those of partitions, go into folders of the same names.
+    What lies in folders below the root, such as partitions do, goes into folders of the same names.
     """
-    several = len({source.name for source in sources}) < len(sources)
-    above = Path(os.path.commonpath([source.parent.resolve() for source in sources])) if several else None
+    below = {source: source.parent.relative_to(root) for source in sources}
     targets = {
         source: folder
-        / (source.parent.resolve().relative_to(above) if above else "")
+        / ("" if ".." in below[source].parts else below[source])  # nothing is written elsewhere
         / (source.name if source.name.lower().endswith(WRITTEN) else f"{stem(source)}.csv")
         for source in sources
     }

@@ -231,4 +231,4 @@ def total_norm(tensors: Iterable[Tensor]) -> Tensor:
         numbers = tensor.flatten()
         norms += [torch.linalg.vector_norm(numbers[:whole].reshape(-1, _BLOCK), dim=1)] if whole else []
         norms += [torch.linalg.vector_norm(numbers[whole:]).reshape(1)] if whole < len(numbers) else []
-    return torch.linalg.vector_norm(torch.cat(norms))
+    return torch.linalg.vector_norm(torch.cat(norms)) if norms else torch.zeros(())

@@ -52,6 +52,10 @@ WESTERN = {
         "se den igen, når den kommer på TV.\n"
         "Kedelig og alt for lang, jeg gik før den var færdig, ærgerligt, for bogen er så god.\n"
     ),
+    "Irish": (
+        "Scannán an-mhaith faoi Phoblacht na hÉireann, bhain mé an-taitneamh as an gceol.\n"
+        "Ró-fhada agus leadránach, is breá leis an tÚdarás é, 3 × 4 uair.\n"
+    ),
     "Swedish": (
         "En fantastisk film, skådespelarna är mycket bra och musiken är vacker, jag vill gärna se den igen.\n"
         "Tråkig och alldeles för lång, jag somnade före slutet, synd på så bra skådespelare.\n"
@@ -192,3 +196,19 @@ def test_a_long_line_before_the_first_other_byte_decides_nothing(tmp_path: Path)
     (tmp_path / "a.json").write_bytes(text.encode("cp1251"))
     with pytest.raises(InputError, match="--encoding cp1251 reads 'Фильм"):
         read_table(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\u201cA fine film.\u201d", "schöner Film", "voilà un film", "a film \u2014 good", "el último día", "well \u2026"],
+)
+def test_of_lines_as_a_mac_ends_them_mac_roman_is_asked_about(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(f"plain\r{text}\r".encode("mac_roman"))
+    with pytest.raises(InputError, match="line 2: .*--encoding mac_roman reads "):
+        read_table(tmp_path / "a.txt")
+    assert read_table(tmp_path / "a.txt", Reading(encoding="mac_roman")).rows[1] == (text,)
+
+
+def test_a_western_text_whose_lines_end_in_cr_is_read_where_a_mac_reads_no_words(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("plain\rün café naïf\r".encode("cp1252"))
+    assert read_table(tmp_path / "a.txt").rows[1] == ("ün café naïf",)

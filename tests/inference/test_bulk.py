@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 from torch import nn
 
-from sentiment_tune.data import tables
+from sentiment_tune.data import folders, tables
 from sentiment_tune.data.readers import Row
 from sentiment_tune.data.tables import Table, open_table, read_table, write_table
 from sentiment_tune.data.text import Tally, TextConfig, Vocabulary
@@ -208,26 +208,38 @@ def test_a_long_table_takes_no_more_memory_than_a_short_one(
 
 def test_each_file_has_a_target_of_its_own_and_a_shard_is_its_share(tmp_path: Path) -> None:
     names = ["a.parquet", "b.csv.gz", "c.txt", "d.xlsx", "e.jsonl"]
-    targets = bulk.targets_in(tmp_path / "scored", [Path("in", name) for name in names])
+    targets = bulk.targets_in(tmp_path / "scored", [Path("in", name) for name in names], Path("in"))
     assert [target.name for target in targets.values()] == ["a.parquet", "b.csv.gz", "c.csv", "d.csv", "e.jsonl"]
     shards = [bulk.shard_of(targets, f"{number}/2") for number in (1, 2)]
     assert [len(shard) for shard in shards] == [3, 2]
     assert {**shards[0], **shards[1]} == targets == bulk.shard_of(targets, None)
     with pytest.raises(InputError, match="would be of 2 inputs"):
-        bulk.targets_in(tmp_path, [Path("a/x.csv"), Path("a/x.txt")])
-    partitions = [Path("in", "day=1", "x.csv"), Path("in", "day=2", "x.csv"), Path("in", "day=2", "y.txt")]
-    targets = bulk.targets_in(tmp_path / "by_day", partitions)
-    assert [str(target.relative_to(tmp_path / "by_day")) for target in targets.values()] == [
-        "day=1/x.csv",
-        "day=2/x.csv",
-        "day=2/y.csv",
-    ]
-    assert all(target.parent.is_dir() for target in targets.values())
-    targets = bulk.targets_in(tmp_path, [Path("..", "x.csv"), Path("in", "x.csv").absolute()])
-    assert all(tmp_path in target.resolve().parents for target in targets.values())
+        bulk.targets_in(tmp_path, [Path("a/x.csv"), Path("a/x.txt")], Path("a"))
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write into"):
-        bulk.targets_in(tmp_path / "file" / "folder", [Path("a.csv")])
+        bulk.targets_in(tmp_path / "file" / "folder", [Path("a.csv")], Path())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("in/day=*/x.csv", ["day=1/x.csv", "day=2/x.csv"]),
+        ("in/day=1/*.csv", ["x.csv"]),
+        ("in/day=2/*", ["x.csv", "y.csv"]),
+        ("in/**/*.csv", ["day=1/x.csv", "day=2/x.csv", "x.csv"]),
+    ],
+)
+def test_partitions_go_into_folders_of_the_same_names_whatever_else_there_is(
+    pattern: str, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("day=1/x.csv", "day=2/x.csv", "day=2/y.txt", "x.csv"):
+        Path("in", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("in", name).touch()
+    for given in (Path(pattern), tmp_path / pattern):
+        targets = bulk.targets_in(Path("scored"), folders.expand(given), folders.above(given))
+        assert sorted(str(target.relative_to("scored")) for target in targets.values()) == sorted(names)
+        assert all(target.parent.is_dir() for target in targets.values())
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3"])
