@@ -54,7 +54,7 @@ WESTERN = {
     ),
     "Irish": (
         "Scannán an-mhaith faoi Phoblacht na hÉireann, bhain mé an-taitneamh as an gceol.\n"
-        "Ró-fhada agus leadránach, is breá leis an tÚdarás é, 3 × 4 uair.\n"
+        "Ró-fhada agus leadránach, is breá leis an tÚdarás é, 3 \u00d7 4 uair.\n"
     ),
     "Swedish": (
         "En fantastisk film, skådespelarna är mycket bra och musiken är vacker, jag vill gärna se den igen.\n"
@@ -204,7 +204,7 @@ def test_a_long_line_before_the_first_other_byte_decides_nothing(tmp_path: Path)
 )
 def test_of_lines_as_a_mac_ends_them_mac_roman_is_asked_about(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(f"plain\r{text}\r".encode("mac_roman"))
-    with pytest.raises(InputError, match="line 2: .*--encoding mac_roman reads "):
+    with pytest.raises(InputError, match=r"line 2: .*--encoding mac_roman reads "):
         read_table(tmp_path / "a.txt")
     assert read_table(tmp_path / "a.txt", Reading(encoding="mac_roman")).rows[1] == (text,)
 
