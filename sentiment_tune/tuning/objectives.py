@@ -13,8 +13,8 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -172,20 +172,20 @@ class Peak:
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """A block whose memory is measured: the GPU's, or what the process takes beyond what it had at the beginning."""
+    """A block whose memory is measured: what is allocated beyond what was at the beginning, on the GPU or the CPU."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         peak = Peak(_base=torch.cuda.memory_allocated(device))
         yield peak
         peak.see(torch.cuda.max_memory_allocated(device))
         return
-    _give_memory_back()
-    process, ended = psutil.Process(), threading.Event()
-    peak = Peak(_base=process.memory_info().rss)
+    gc.collect()
+    allocated, ended = _allocated(), threading.Event()
+    peak = Peak(_base=allocated())
 
     def look() -> None:
         while not ended.wait(_SAMPLE):
-            peak.see(process.memory_info().rss)
+            peak.see(allocated())
 
     looking = threading.Thread(target=look, daemon=True)
     looking.start()
@@ -194,14 +194,34 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
     finally:
         ended.set()
         looking.join()
-        peak.see(process.memory_info().rss)
+        peak.see(allocated())
 
 
-def _give_memory_back() -> None:
-    """Return to the system what earlier trials have freed, or this one would seem to take nothing."""
-    gc.collect()
-    with suppress(OSError, AttributeError):  # only glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
+def _allocated() -> Callable[[], float]:
+    """What tells how many bytes of this process are allocated.
+
+    Where glibc does not know them it is all that the process has, which holds what earlier trials have freed, too: of
+    equal trainings one seems to take half as much again as another.
+    """
+    try:
+        mallinfo = ctypes.CDLL(None).mallinfo2
+    except (OSError, AttributeError):
+        process = psutil.Process()
+        return lambda: float(process.memory_info().rss)
+    mallinfo.restype = _Mallinfo
+    return lambda: float((now := mallinfo()).uordblks + now.hblkhd)
+
+
+class _Mallinfo(ctypes.Structure):
+    """What glibc tells of its memory, `mallinfo2` of malloc.h: `uordblks` and `hblkhd` are the bytes in use."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
 
 
 def excess(limits: Mapping[str, float], measured: Mapping[str, float]) -> str | None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ def test_the_peak_is_what_a_block_takes_and_gives_back() -> None:
     for _ in range(2):
         with peak_memory(torch.device("cpu")) as peak:
             taken = np.ones(8_000_000)
+            time.sleep(0.1)  # several looks
             del taken
         assert peak.bytes > 30_000_000
 
@@ -142,7 +144,7 @@ def test_equal_trainings_take_as_much_memory_whichever_is_the_first(here: Path) 
     rows = csv.DictReader(io.StringIO(artifact(study, "study/trials.csv").decode()))
     taken = [float(row["memory"]) for row in rows]
     assert len(taken) == 5
-    assert max(taken) < 1.4 * min(taken)
+    assert max(taken) < 1.1 * min(taken)
 
 
 # ---- the front
