@@ -149,7 +149,8 @@ class Scoring:
 def targets_in(folder: Path, sources: Sequence[Path], root: Path) -> dict[Path, Path]:
     """Where each file's scores go in a folder, which is made: in its own form if that can be written, else as CSV.
 
-    What lies in folders below the root, such as partitions do, goes into folders of the same names.
+    What lies in folders below the root, such as partitions do, goes into folders of the same names. InputError where
+    two would go into one file, where that is an input, and where nothing can be written.
     """
     below = {source: source.parent.relative_to(root) for source in sources}
     targets = {

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -200,12 +200,14 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
 def _allocated() -> Callable[[], float]:
     """What tells how many bytes of this process are allocated.
 
-    Where glibc does not know them it is all that the process has, which holds what earlier trials have freed, too: of
-    equal trainings one seems to take half as much again as another.
+    Where no glibc of 2.33 or later tells it, it is all that the process has, once what was freed has been given back:
+    of equal trainings one seems to take half as much again as another.
     """
     try:
         mallinfo = ctypes.CDLL(None).mallinfo2
     except (OSError, AttributeError):
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)  # of an older glibc
         process = psutil.Process()
         return lambda: float(process.memory_info().rss)
     mallinfo.restype = _Mallinfo
