@@ -8,7 +8,7 @@ import codecs
 import io
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import IO
 
@@ -192,7 +192,7 @@ def _cr_ends_lines(sample: str, has_quotes: bool) -> bool:
     return "\r" in sample and "\n" not in sample
 
 
-def decoded_lines(opened: Opened, encoding: str, origin: object, end: str = "\n") -> Iterator[str]:
+def decoded_lines(opened: Opened, encoding: str, origin: object, end: str = "\n") -> Generator[str]:
     """Lines with their ends, of which there is one kind; InputError names the line that cannot be read."""
     number = 0
     try:

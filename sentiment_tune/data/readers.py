@@ -87,8 +87,9 @@ class _Source:
         return found
 
     def lines(self) -> Iterator[str]:
-        """Its lines as texts."""
-        return encodings.decoded_lines(self.opened, self.encoding, self.origin, self._line_end)
+        """Its lines as texts, of a file that is closed with the source where they are not all asked for."""
+        lines = encodings.decoded_lines(self.opened, self.encoding, self.origin, self._line_end)
+        return self.stack.enter_context(closing(lines))
 
     @cached_property
     def _line_end(self) -> str:
@@ -243,7 +244,8 @@ def _read_parquet(source: _Source) -> Read:
     from pyarrow import parquet
 
     with _explained(source, (pyarrow.ArrowException, ValueError, OSError), "Parquet file"):
-        file = source.stack.enter_context(parquet.ParquetFile(source.path))
+        bytes_of = source.stack.enter_context(pyarrow.OSFile(str(source.path)))  # a path stays open where it is refused
+        file = source.stack.enter_context(parquet.ParquetFile(bytes_of))
     if not file.schema_arrow.names:
         raise InputError(f"{source.origin} is empty: it has no columns")
     source.class_names |= class_names(file.schema_arrow.metadata)

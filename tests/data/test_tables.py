@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -29,6 +30,7 @@ ROWS: list[list[Any]] = [["a fine film", "1"], ["", "NA"], ['"q", a\r\nb\x00', "
 def refusal(path: Path) -> str:
     with pytest.raises(InputError) as caught:
         read_table(path)
+    assert str(path) not in {file.path for file in psutil.Process().open_files()}  # while the error is still held
     message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message
