@@ -161,6 +161,7 @@ def train_ours(
     way: str, network: str, source: str, reviews: int, epochs: int, seed: int
 ) -> Iterator[tuple[float, float]]:
     """Seconds and validation accuracy of each epoch."""
+    keep_freed_memory()  # as the command does
     sizes = SIZES[network] | ({"segment": 0} if way == WHOLE else {})
     training = AS_PEERS | ({"learning_rate": CNN_RATE} if network == "cnn" else {})
     config = ExperimentConfig.of(network, {**training, "data": source, "epochs": epochs, "seed": seed, **sizes})

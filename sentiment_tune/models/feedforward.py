@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sentiment_tune.models.layers import Logits, mean_of_words, sum_of_present_words, word_vectors
+from sentiment_tune.models.layers import Dropout, Logits, mean_of_words, sum_of_present_words, word_vectors
 from sentiment_tune.models.ngrams import NGramVectors
 from sentiment_tune.space import Doc, Hidden, Range, Rate
 from sentiment_tune.space import Embedding as EmbeddingSize
@@ -29,7 +29,7 @@ class Feedforward(nn.Module):
         super().__init__()
         self.words = word_vectors(vocabulary, hidden, noise=(3 * vocabulary) ** -0.5)  # the weights of each input
         self.bias = nn.Parameter(torch.zeros(hidden))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = Logits(hidden, classes)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class Embedding(nn.Module):
         if self.phrases is None:
             self.embedding = word_vectors(vocabulary, embedding)
         self.hidden = nn.Linear(embedding, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = Logits(hidden, classes)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:

@@ -12,7 +12,7 @@ from sentiment_tune.data.text import PADDING
 from sentiment_tune.models import kernels
 from sentiment_tune.models.convolutional import Filters, FilterWidth, Phrases
 from sentiment_tune.models.kernels.recurrent import has_kernel, run_cell
-from sentiment_tune.models.layers import Logits, Words, max_over_time, word_vectors
+from sentiment_tune.models.layers import Dropout, Logits, Words, max_over_time, word_vectors
 from sentiment_tune.models.linear import Beside, LinearBeside, OwnShare
 from sentiment_tune.space import Choice, Doc, Embedding, Range, Rate, Value
 
@@ -107,7 +107,7 @@ class Stack(nn.Module):
             nn.ModuleList(Direction(cell, self.width if layer else features, hidden, back) for back in directions)
             for layer in range(layers)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, words: Words, mask: Tensor) -> Tensor:
         """States [batch, word, width] of the last layer, for words, mask [batch, word]."""
@@ -170,7 +170,7 @@ class RNN(nn.Module):
         self.segment = segment
         self.embedding = word_vectors(vocabulary, embedding)
         self.states = Stack(self.cell, embedding, hidden, layers, bidirectional, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = Logits(self.states.width, classes)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
@@ -245,7 +245,7 @@ class CNNLSTM(nn.Module):
         self.embedding = word_vectors(vocabulary, embedding)
         self.phrases = Phrases(embedding, filters, width)
         self.states = Stack(nn.LSTM, filters, hidden, layers, bidirectional, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = Logits(self.states.width, classes)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:

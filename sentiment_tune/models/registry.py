@@ -93,7 +93,9 @@ def create_network(name: str, vocabulary: int, settings: Mapping[str, Value], cl
     """
     try:
         network = _build(name, vocabulary, settings, classes)
-        logits = network(torch.ones(2, 3, dtype=torch.int64))
+        with torch.no_grad():
+            logits = network.eval()(torch.ones(2, 3, dtype=torch.int64))  # in training it would draw random numbers
+        network.train()
     except (TypeError, ValueError, RuntimeError, IndexError, KeyError) as error:
         if isinstance(error, InputError):
             raise

@@ -10,9 +10,10 @@ from sentiment_tune.models import kernels
 from sentiment_tune.models.convolutional import Phrases
 from sentiment_tune.models.kernels import recurrent
 from sentiment_tune.models.kernels.bags import distinct_words, sums_of_words
+from sentiment_tune.models.kernels.dropout import dropout
 from sentiment_tune.models.kernels.filters import filter_answers, largest_answers, largest_of_words
 from sentiment_tune.models.kernels.recurrent import KERNELS, run_cell
-from sentiment_tune.models.layers import Words, max_over_time
+from sentiment_tune.models.layers import Dropout, Words, max_over_time
 from sentiment_tune.models.recurrent import Cell
 from sentiment_tune.space import Value
 from sentiment_tune.training.loop import seeded
@@ -120,6 +121,59 @@ def test_distinct_words_are_those_of_each_review_once(count: int) -> None:
     assert counts.tolist() == [len(some) for some in expected]
     assert found.tolist() == torch.cat(expected).tolist()
     assert [one.numel() for one in distinct_words(words[:0], lengths * 0, count)] == [0, 5]
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.3, 0.99])
+@pytest.mark.parametrize("count", [0, 1, 3, 5, 100_000])  # random numbers are drawn four at a time
+@torch.enable_grad()
+def test_dropout_keeps_the_share_and_the_sum_of_features_that_torch_keeps(count: int, rate: float) -> None:
+    features = torch.ones(1, count, dtype=torch.double, requires_grad=True)
+    with seeded(1):
+        kept = dropout(features, rate)
+    assert kept.shape == features.shape
+    (gradient,) = torch.autograd.grad(kept.sum(), features)
+    torch.testing.assert_close(gradient, kept.detach())
+    scale = 2**16 / (2**16 - round(rate * 2**16))
+    assert set(kept.unique().tolist()) <= {0.0, scale}
+    if count > 1000:
+        assert kept.mean().item() == pytest.approx(1, abs=4 * (rate / (1 - rate) / count) ** 0.5)
+        together = (kept[0, :-1] > 0) & (kept[0, 1:] > 0)  # neighbours know nothing of each other
+        assert together.double().mean().item() == pytest.approx((1 - rate) ** 2, abs=4 * 0.5 / count**0.5)
+
+
+def test_a_layer_of_dropout_is_torchs_where_it_drops_nothing_or_all() -> None:
+    features = torch.randn(3, 4)
+    assert Dropout(0.0)(features) is features
+    assert Dropout(0.5).eval()(features) is features
+    assert not Dropout(1.0)(features).any()
+    with seeded(1), kernels.disabled():
+        answers = Dropout(0.5)(features)
+    with seeded(1):
+        torch.testing.assert_close(answers, nn.functional.dropout(features, 0.5), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 4])  # of a review
+@torch.enable_grad()
+def test_the_maximum_over_time_and_its_gradient_are_those_of_each_review_by_itself(rows: int) -> None:
+    with seeded(1):
+        features = torch.randn(3 * rows, 5, 7, dtype=torch.double).round(decimals=1).requires_grad_()
+        mask = torch.rand(3 * rows, 5) < 0.7
+    mask[rows : 2 * rows] = False  # a review without a word
+    mask[0] |= mask.any()
+    largest = max_over_time(features, mask, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(max_over_time(features, mask, 3), largest, rtol=0, atol=0)
+    (gradient,) = torch.autograd.grad((largest * torch.arange(1.0, 8)).sum(), features)
+    for review in range(3):
+        own = slice(review * rows, (review + 1) * rows)
+        words = features[own][mask[own]]
+        expected = words.amax(0) if len(words) else torch.zeros(7, dtype=torch.double)
+        torch.testing.assert_close(largest[review], expected, rtol=0, atol=0)
+        taught = gradient[own].flatten(0, 1)
+        assert ((taught != 0).sum(0) == (1 if len(words) else 0)).all()  # one word for each feature, of equal ones too
+        torch.testing.assert_close(taught.sum(0), torch.arange(1.0, 8).double() * (1 if len(words) else 0))
+        assert not gradient[own][~mask[own]].any()
+        assert (features[own].flatten(0, 1)[taught != 0] == expected.expand_as(taught)[taught != 0]).all()
 
 
 @over([case for case in CASES if case[0] in ("feedforward", "embedding", "cnn", *RECURRENT)])

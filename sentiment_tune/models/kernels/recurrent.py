@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from sentiment_tune.models.kernels import pieces, products
+from sentiment_tune.models.kernels.bags import in_order
 
 ROWS = 160  # of a piece, about
 UNIT = 16  # rows that MKL computes together: pieces of whole ones are computed as all rows would be
@@ -50,8 +52,12 @@ def run_cell(cell: nn.RNNBase, vectors: Tensor, indices: Tensor) -> Tensor:
 
 
 def _grad_x(indices: Tensor, grad_gates: Tensor, words: int) -> Tensor:
-    """Gradient of the table [distinct word, gate]: the sum over a word's places of grad_gates [step, row, gate]."""
-    return torch.ops.aten.embedding_dense_backward(grad_gates, indices, words, -1, False)
+    """Gradient of the table [distinct word, gate]: the sum over a word's places of grad_gates [step, row, gate].
+
+    That of torch's own lookup sorts the words more slowly and adds one by one.
+    """
+    order, starts = in_order(indices.flatten(), words)
+    return functional.embedding_bag(order, grad_gates.flatten(0, 1), starts, mode="sum")
 
 
 def _grad_weight(grad_gates: Tensor, h: Tensor) -> Tensor:
