@@ -2,9 +2,10 @@
 
     python scripts/benchmark_layers.py --data PATH/imdb.npz
 
-Seconds of the processor, one thread, or with `--threads 2` of the clock; networks and training at their defaults, the same weights. A row turns one kernel
-off, the others stay on, and the last rows turn all of them off; on and off take turns, epoch by epoch, after one of
-each that does not count. A kernel that gains less than 1.15 times wherever it is used has no place in the package.
+Seconds of the processor, one thread, or of the clock with `--threads 2`; networks and training at their defaults, the
+same weights. A row turns one kernel off, the others stay on, and the last rows turn all of them off; on and off take
+turns, epoch by epoch, after one of each that does not count. A kernel that gains less than 1.15 times wherever it is
+used has no place in the package.
 """
 
 import time
