@@ -73,9 +73,9 @@ def classify(probabilities: NDArray[np.floating], threshold: float = THRESHOLD) 
 
 def probabilities_of(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probabilities in the shape of the logits: of the second of two classes [review], or of each [review, class]."""
-    from scipy.special import expit, softmax  # slow to import
-
-    return expit(logits) if logits.ndim == 1 else softmax(logits, axis=1)
+    if logits.ndim == 1:
+        return np.exp(-np.logaddexp(0, -logits))
+    return np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
 
 
 def both_columns(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ADDED = ("probability", "label")
-ROWS = 4096  # that are scored together
+ROWS = 2048  # that are scored together
 ERROR, SKIP, KEEP = "error", "skip", "keep"  # what becomes of a row whose text is missing
 MISSING = (ERROR, SKIP, KEEP)
 

@@ -8,12 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import cache, partial
+from functools import cache
 from multiprocessing import connection
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-import pyarrow
 import torch
 
 from sentiment_tune import process, signals
@@ -30,13 +29,13 @@ class Crew(Generic[T]):
     """Processes that score side by side. Whatever ends this one ends them, and one that dies ends the scoring."""
 
     def __init__(self, load: Callable[[], Score[T]], count: int):
-        """`load` is called in each of the processes; it travels there, so it is no lambda."""
+        """`load` is called once in each of the processes; it travels there, so it is no lambda."""
         if not 1 <= count <= MOST:
             raise InputError(f"workers cannot be {count}: give a number from 1 to {MOST}")
-        self._score, self._count = partial(_score, load), count
+        self._count = count
         self._others = multiprocessing.active_children()
         spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's and MLflow's threads half
-        self._pool = ProcessPoolExecutor(count, spawn, initializer=_begin)
+        self._pool = ProcessPoolExecutor(count, spawn, initializer=_begin, initargs=(load,))
 
     def __enter__(self) -> "Crew[T]":
         return self
@@ -63,7 +62,7 @@ class Crew(Generic[T]):
     def _begin(self, piece: Sequence[str]) -> Future[T]:
         try:
             with signals.held_back(), signals.unbroken(), process.importing_nothing_from_here():
-                return self._pool.submit(self._score, piece)
+                return self._pool.submit(_score, piece)
         except BrokenProcessPool:
             raise self._death() from None
 
@@ -83,20 +82,24 @@ class Crew(Generic[T]):
         )
 
 
-@cache
-def _loaded(load: Callable[[], Score[T]]) -> Score[T]:
-    return load()
+_own = list[Callable[[], Score[Any]]]()  # of a worker: what has loaded the model once it has been called
 
 
-def _score(load: Callable[[], Score[T]], texts: Sequence[str]) -> T:
-    return _loaded(load)(texts)
+def _score(texts: Sequence[str]) -> Any:
+    return _own[0]()(texts)
 
 
-def _begin() -> None:
-    """What a worker does first: it leaves Ctrl-C to the process that began it, and ends with that one."""
+def _begin(load: Callable[[], Score[Any]]) -> None:
+    """What a worker does first: it leaves Ctrl-C to the process that began it, and ends with that one.
+
+    The model is loaded for the first piece: an error here would be told by nobody.
+    """
+    _own.append(cache(load))
     for name in ("SIGINT", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    import pyarrow  # slow to import, for those who score without workers
+
     process.prepare()
     torch.set_num_threads(1)
     pyarrow.set_cpu_count(1)

@@ -29,7 +29,7 @@ from sentiment_tune.tracking.logged_models import record_files
 from sentiment_tune.tracking.text_model import ANSWER, PARAMETERS, TextModel
 
 EXAMPLE = ["a fine film", "a dull one"]
-NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "scipy", "torch")
+NEEDED = ("mlflow", "numpy", "pandas", "safetensors", "torch")
 SIZE = "bytes"  # in the model's metadata
 _EXPORT = "network"
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,11 @@ def load(score: "Score[T]") -> "Score[T]":
     return score
 
 
+def load_and_tell(loads: Path) -> "Score[NDArray[np.float64]]":
+    (loads / f"{os.getpid()}-{time.monotonic_ns()}").touch()
+    return letters
+
+
 def workers() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children(recursive=True):
@@ -66,6 +72,14 @@ def test_each_worker_has_one_thread_and_is_another_process() -> None:
         answers = [answer.tolist() for answer in crew.map([[""]] * 8)]
     assert {threads for threads, _ in answers} == {1.0}
     assert os.getpid() not in {int(process) for _, process in answers}
+
+
+def test_each_worker_loads_the_model_once(tmp_path: Path) -> None:
+    with Crew(partial(load_and_tell, tmp_path), 2) as crew:
+        assert len(list(crew.map([["some"]] * 20))) == 20
+    processes = [path.name.partition("-")[0] for path in tmp_path.iterdir()]
+    assert 1 <= len(processes) <= 2
+    assert len(set(processes)) == len(processes)
 
 
 @pytest.mark.parametrize(("text", "told"), [("die", "one of 2 workers died"), ("refuse", "^refused$")])

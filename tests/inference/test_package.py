@@ -120,7 +120,7 @@ def test_a_folder_is_scored_with_by_the_command_without_mlflow(tmp_path: Path) -
     code = (
         "import sys; from sentiment_tune.cli.main import run; "
         f"sys.argv = ['sentiment-tune', 'score', '--model', {str(tmp_path / 'model')!r}, 'a fine film']; run(); "
-        "assert 'mlflow' not in sys.modules"
+        "assert not {'mlflow', 'scipy', 'pyarrow'} & set(sys.modules)"  # what is slow to import
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert answer.stdout.endswith("a fine film\n")

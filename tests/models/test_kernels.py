@@ -134,7 +134,7 @@ def test_dropout_keeps_the_share_and_the_sum_of_features_that_torch_keeps(count:
     (gradient,) = torch.autograd.grad(kept.sum(), features)
     torch.testing.assert_close(gradient, kept.detach())
     scale = 2**16 / (2**16 - round(rate * 2**16))
-    assert set(kept.unique().tolist()) <= {0.0, scale}
+    assert set(kept.flatten().tolist()) <= {0.0, scale}
     if count > 1000:
         assert kept.mean().item() == pytest.approx(1, abs=4 * (rate / (1 - rate) / count) ** 0.5)
         together = (kept[0, :-1] > 0) & (kept[0, 1:] > 0)  # neighbours know nothing of each other
