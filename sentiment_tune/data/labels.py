@@ -73,9 +73,10 @@ def classify(probabilities: NDArray[np.floating], threshold: float = THRESHOLD) 
 
 def probabilities_of(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probabilities in the shape of the logits: of the second of two classes [review], or of each [review, class]."""
-    if logits.ndim == 1:
-        return np.exp(-np.logaddexp(0, -logits))
-    return np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):  # what is no number stays none, without a warning
+        if logits.ndim == 1:
+            return np.exp(-np.logaddexp(0, -logits))
+        return np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
 
 
 def both_columns(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit, softmax
 
 from sentiment_tune.data.labels import (
     SENTIMENT,
@@ -35,6 +36,14 @@ def test_probabilities_of_any_number_of_classes_add_up() -> None:
     two, many = probabilities_of(np.array([-3.0, 0.0, 900.0])), probabilities_of(np.array([[1e3, 0, -5.0]]))
     assert two.tolist() == pytest.approx([1 / (1 + np.e**3), 0.5, 1])
     assert [both_columns(one).sum(1).tolist() for one in (two, many)] == [[1, 1, 1], [1]]
+
+
+def test_probabilities_are_those_of_scipy_at_any_logit() -> None:
+    logits = np.concatenate([np.random.default_rng(1).normal(0, 30, 1000), [0.0, 800.0, -700.0, -1e9, np.inf, -np.inf]])
+    np.testing.assert_allclose(probabilities_of(logits), expit(logits), rtol=1e-12, atol=1e-320)
+    of_five = logits[:1000].reshape(200, 5)
+    np.testing.assert_allclose(probabilities_of(of_five), softmax(of_five, axis=1), rtol=1e-12, atol=1e-320)
+    assert np.isnan(probabilities_of(np.array([np.nan]))).all()
 
 
 def test_labels_of_every_kind_of_number_are_understood() -> None:

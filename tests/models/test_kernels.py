@@ -123,7 +123,7 @@ def test_distinct_words_are_those_of_each_review_once(count: int) -> None:
     assert [one.numel() for one in distinct_words(words[:0], lengths * 0, count)] == [0, 5]
 
 
-@pytest.mark.parametrize("rate", [0.01, 0.3, 0.99])
+@pytest.mark.parametrize("rate", [0.01, 0.3, 0.99, 0.999999])
 @pytest.mark.parametrize("count", [0, 1, 3, 5, 100_000])  # random numbers are drawn four at a time
 @torch.enable_grad()
 def test_dropout_keeps_the_share_and_the_sum_of_features_that_torch_keeps(count: int, rate: float) -> None:
@@ -133,7 +133,8 @@ def test_dropout_keeps_the_share_and_the_sum_of_features_that_torch_keeps(count:
     assert kept.shape == features.shape
     (gradient,) = torch.autograd.grad(kept.sum(), features)
     torch.testing.assert_close(gradient, kept.detach())
-    scale = 2**16 / (2**16 - round(rate * 2**16))
+    rate = min(round(rate * 2**16), 2**16 - 1) / 2**16
+    scale = 1 / (1 - rate)
     assert set(kept.flatten().tolist()) <= {0.0, scale}
     if count > 1000:
         assert kept.mean().item() == pytest.approx(1, abs=4 * (rate / (1 - rate) / count) ** 0.5)

@@ -13,9 +13,9 @@ BITS = 16
 def dropout(features: Tensor, rate: float) -> Tensor:
     """Features of which each is 0 with probability `rate`, below 1, and the others are as much larger.
 
-    The probability is a multiple of 2 to the power of -16, the nearest.
+    The probability is a multiple of 2 to the power of -16 below 1, the nearest.
     """
-    dropped = round(rate * 2**BITS)
+    dropped = min(round(rate * 2**BITS), 2**BITS - 1)
     random = torch.empty(-(-features.numel() * BITS // 64), dtype=torch.int64).random_(-(2**63), None)
     stays = random.view(torch.int16)[: features.numel()].view(features.shape) >= dropped - 2 ** (BITS - 1)
     return features * stays.to(features.dtype).mul_(2**BITS / (2**BITS - dropped))
