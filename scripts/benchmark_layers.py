@@ -5,7 +5,7 @@
 Seconds of the processor, one thread, or of the clock with `--threads 2`; networks and training at their defaults, the
 same weights. A row turns one kernel off, the others stay on, and the last rows turn all of them off; on and off take
 turns, epoch by epoch, after one of each that does not count. A kernel that gains less than 1.15 times wherever it is
-used has no place in the package.
+used has no place in the package, unless docs/benchmarks.md says why.
 """
 
 import time

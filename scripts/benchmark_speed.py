@@ -258,7 +258,7 @@ def race(source: str, epoch_seconds: float, rounds: int) -> None:
     wall = []
     for _ in range(rounds):
         started = time.perf_counter()
-        subprocess.run([sys.executable, __file__, "race", source], check=True)
+        subprocess.run([sys.executable, __file__, "race", source], env=IDLE_THREADS | os.environ, check=True)
         wall.append(time.perf_counter() - started)
     theirs = EPOCHS_TO_BEST * epoch_seconds
     print(
@@ -269,6 +269,7 @@ def race(source: str, epoch_seconds: float, rounds: int) -> None:
 
 def train_to_best(source: str) -> None:
     """Train until the test accuracy, looked at after each epoch as the notebook did, is the notebook's best."""
+    keep_freed_memory()  # as the command does
     config = ExperimentConfig.of("embedding", {"data": source})
     corpus = data.load(config.data)
     for epoch in fit(build_network(config, corpus), corpus.train, corpus.test, config.training, config.text, 1):

@@ -118,12 +118,16 @@ def _tested_runs(digest: str | None, above: Mapping[str, str]) -> list[FinishedR
 
 
 def _ranked(runs: Sequence[FinishedRun], repeats: Mapping[str, Mapping[str, float]]) -> list[FinishedRun]:
-    """The best by validation first: by the mean of its repeats, and among them by its own."""
+    """The best by validation first: by the mean of its repeats, among them by its own; of equal ones the earlier.
+
+    They come the newest first.
+    """
 
     def key(run: FinishedRun) -> tuple[float, float]:
         return -_of_repeats(run, repeats.get(str(run.parent), {}), Metric.MEAN, run.score), -run.score
 
-    return sorted(runs, key=key)
+    earlier_first = runs[::-1]
+    return sorted(earlier_first, key=key)
 
 
 def _of_repeats(run: FinishedRun, repeats: Mapping[str, float], which: str, single: float) -> float:

@@ -88,8 +88,16 @@ class _Source:
 
     def lines(self) -> Iterator[str]:
         """Its lines as texts, of a file that is closed with the source where they are not all asked for."""
-        lines = encodings.decoded_lines(self.opened, self.encoding, self.origin, self._line_end)
-        return self.stack.enter_context(closing(lines))
+        return self.stack.enter_context(closing(self._lines()))
+
+    def _lines(self) -> Generator[str]:
+        return encodings.decoded_lines(self.opened, self.encoding, self.origin, self._line_end)
+
+    @cached_property
+    def delimiter(self) -> str:
+        """The delimiter that is found, or told in the file."""
+        with closing(self._lines()) as lines:
+            return self.told_delimiter or delimiters.find_delimiter(lines, self.origin)
 
     @cached_property
     def _line_end(self) -> str:
@@ -101,7 +109,8 @@ class _Source:
     @cached_property
     def told_delimiter(self) -> str | None:
         """What a first line `sep=;` says, which spreadsheets write and do not show."""
-        told = _SEPARATOR.fullmatch(next(self.lines(), ""))
+        with closing(self._lines()) as lines:
+            told = _SEPARATOR.fullmatch(next(lines, ""))
         return told[1] if told else None
 
     @property
@@ -130,7 +139,7 @@ def _read_csv(source: _Source, delimiter: str | None = None) -> Read:
     if source.reading.delimiter is not None:
         delimiter = delimiters.parse_delimiter(source.reading.delimiter)
     if delimiter is None:
-        delimiter = source.told_delimiter or delimiters.find_delimiter(source.lines(), source.origin)
+        delimiter = source.delimiter
         if delimiter != delimiters.COMMA:
             source.found["delimiter"] = delimiters.shown(delimiter)
     return _table_of(source, _records(source, delimiter))
@@ -297,7 +306,7 @@ def _read_spreadsheet(source: _Source) -> Read:
 
     check_archive(source.path, source.reading.unpack_limit)
     with _explained(source, (CalamineError, OSError), "spreadsheet"):
-        book = CalamineWorkbook.from_path(str(source.path))
+        book = source.stack.enter_context(closing(CalamineWorkbook.from_path(str(source.path))))
         sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
     name = _sheet(source, {name: rows for name, rows in sheets.items() if any(map(any, rows))}, list(sheets))
     rows = [tuple(None if cell == "" else cell for cell in row) for row in sheets[name]]

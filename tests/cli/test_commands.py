@@ -78,7 +78,7 @@ class Lost(Tiny):
 
     def forward(self, ids):
         answers = super().forward(ids)
-        return answers if self.training or self.epochs < 2 else answers * float("nan")
+        return answers if self.training or self.epochs < 3 else answers * float("nan")  # one is before the first
 
 
 class Leaving(Tiny):

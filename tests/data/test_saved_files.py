@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+import psutil
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -255,6 +256,7 @@ def test_what_is_in_doubt_is_refused_with_the_way_out(kind: str, tmp_path: Path)
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
         read_table(path)
+    assert str(path) not in {file.path for file in psutil.Process().open_files()}  # while the error is still held
     message = str(caught.value)
     assert "\n" not in message
     for part in (str(path), *parts):

@@ -1,4 +1,4 @@
-"""Kernels: what they compute, and their gradients, are those of torch's own layers."""
+"""Kernels: what they compute, and their gradients, are those of torch's own layers; dropout keeps the same shares."""
 
 from typing import Any
 
