@@ -71,7 +71,7 @@ def test_raw_texts_score_as_their_ids(scored: Scored) -> None:
     )
     np.testing.assert_allclose(probabilities, expit(scored.logits), rtol=1e-12)
     assert ((probabilities > 0.5) == scored.labels).mean() == accuracy
-    assert accuracy > 0.75
+    assert accuracy > 0.7
 
 
 def test_a_review_scores_the_same_alone(scored: Scored) -> None:
