@@ -41,12 +41,12 @@ class Scored(NamedTuple):
 
 @pytest.fixture(scope="module")
 def scored(imdb_folder: Path) -> Scored:
-    """A small network after one epoch on 4,000 reviews, and what it says of the whole test split."""
+    """A small network after two epochs on 4,000 reviews, and what it says of the whole test split."""
     corpus = load(DataConfig(str(imdb_folder / "imdb.npz")))
     few, text_config = corpus.train.take(slice(4_000)), TextConfig(length=250)
     with seeded(1):
         network = models.create_network("embedding", text_config.vocabulary, {"embedding": 16, "hidden": 8})
-    training = TrainConfig(epochs=1, learning_rate=0.02, schedule="constant")
+    training = TrainConfig(epochs=2, learning_rate=0.02, schedule="constant")
     list(fit(network, few, corpus.validation, training, text_config, 1))
     order = np.arange(25_000)
     shuffling = np.random.RandomState(SHUFFLE_SEED)
@@ -71,7 +71,7 @@ def test_raw_texts_score_as_their_ids(scored: Scored) -> None:
     )
     np.testing.assert_allclose(probabilities, expit(scored.logits), rtol=1e-12)
     assert ((probabilities > 0.5) == scored.labels).mean() == accuracy
-    assert accuracy > 0.7
+    assert accuracy > 0.75
 
 
 def test_a_review_scores_the_same_alone(scored: Scored) -> None:
