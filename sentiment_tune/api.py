@@ -704,19 +704,20 @@ def load_model(uri: str | None = None, *, trust_code: bool = False, tracking_uri
     from pathlib import Path
 
     from sentiment_tune.data.tables import is_folder
+    from sentiment_tune.inference import addresses
     from sentiment_tune.inference.package import load_folder
 
     if uri and is_folder(Path(uri)):
         return Model(load_folder(Path(uri), trust_code))
-    from sentiment_tune.tracking import logged_models, registry, server  # load MLflow, which a folder does not need
+    question = addresses.ask(uri, tracking_uri)
+    model = None if trust_code else addresses.recall(question)
+    if model is None:
+        from sentiment_tune.tracking import lookup  # loads MLflow, which neither of the other ways needs
 
-    server.connect(tracking_uri, make=False)
-    if uri:
-        return Model(logged_models.load(uri, trust_code))
-    chosen = registry.default_model()
-    model = Model(logged_models.load(chosen.uri, trust_code))
-    print(chosen, file=sys.stderr)
-    return model
+        model = lookup.find_model(uri, trust_code, tracking_uri, question)
+    if model.said:
+        print(model.said, file=sys.stderr)
+    return Model(model.package)
 
 
 @checked

@@ -100,7 +100,7 @@ def let_idle_threads_sleep() -> None:
 
 def collect_garbage_seldom() -> None:
     """Look through objects less often: imports make a million that stay, which costs a second at start and end."""
-    gc.set_threshold(10_000)
+    gc.set_threshold(1_000_000)
     atexit.register(gc.freeze)
 
 

@@ -60,17 +60,18 @@ def record_files(folder: Path, model_id: str | None) -> None:
 
 
 def load(uri: str, trust_code: bool = False) -> ModelPackage:
-    """The model at `models:/...`, `runs:/...` or in a folder, held to what was logged; InputError if it is another.
+    """The model at `models:/...`, `runs:/...` or in a folder, held to what was logged; InputError if it is another."""
+    return load_found(find(uri), trust_code)
 
-    Code that was logged with it runs only where it is trusted, and nothing else has its name.
-    """
-    model = find(uri)
+
+def load_found(model: LoggedModel, trust_code: bool = False) -> ModelPackage:
+    """The same of a model that was found; code that was logged with it runs only where it is trusted."""
     if model.is_folder:
-        return load_folder(Path(uri), trust_code)
+        return load_folder(Path(model.uri), trust_code)
     if model.local is not None and not trust_code:
-        return load_package(data_folder(model.local, uri), digests=_digests_of_data(model, model.local))
+        return load_package(data_folder(model.local, model.uri), digests=digests_of_data(model, model.local))
     with fetched(model) as folder:
-        return load_package(data_folder(folder, uri), Trust(folder / "code") if trust_code else None)
+        return load_package(data_folder(folder, model.uri), Trust(folder / "code") if trust_code else None)
 
 
 def find(uri: str) -> LoggedModel:
@@ -132,7 +133,7 @@ def fetched(model: LoggedModel) -> Iterator[Path]:
         yield folder
 
 
-def _digests_of_data(model: LoggedModel, folder: Path) -> dict[str, str] | None:
+def digests_of_data(model: LoggedModel, folder: Path) -> dict[str, str] | None:
     """The recorded digests of the four data files, by name; None where nothing is recorded."""
     if model.digest is None:
         return None
