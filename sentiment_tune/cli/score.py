@@ -172,7 +172,7 @@ def _check_lines(source: str | None, reading: "Reading", column: str) -> None:
 
     if column != "text":
         raise InputError(f"--column {column} is of a table: give it with --input FILE")
-    check_heeded("-" if source else "", "the standard input" if source else "texts that are given here", reading)
+    check_heeded(["-"] if source else [], "the standard input" if source else "texts that are given here", reading)
 
 
 def _score_lines(
@@ -236,7 +236,7 @@ def _score_table(
     from sentiment_tune.data import readers, tables
     from sentiment_tune.inference.bulk import Scoring, rows_in, score_parquet
 
-    readers.check_heeded(readers.form_of(source.name) or ".zip", source, reading)
+    readers.check_heeded([readers.form_of(source.name) or ".zip"], source, reading)
     with tables.open_table(source, reading) as (table, rows):
         table.name_of(column, "--column")  # before a model is loaded
         if table.found:

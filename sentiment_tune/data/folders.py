@@ -6,15 +6,16 @@ unsupervised is left out. Of a data set of a hub one configuration, a folder of 
 
 import glob
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
-from sentiment_tune.data.readers import ClassNames, Reading, Row, class_names, class_names_in
+from sentiment_tune.data.readers import ClassNames, Reading, Row, class_names, class_names_in, is_litter
 from sentiment_tune.data.splits import PART_NAMES
 from sentiment_tune.data.tables import Table, is_table, open_table, read_table
 from sentiment_tune.errors import InputError
@@ -22,7 +23,7 @@ from sentiment_tune.errors import InputError
 _PARTED = "split"  # the column that says which part of the data a row belongs to
 _LEFT_OUT = ("unsup", "unsupervised")  # folders and files of reviews without a label, as IMDB has them
 # Of `save_to_disk` of Hugging Face's datasets.
-_SAVED, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
+_SAVED, _STATE, _INFO, _ARROW = "dataset_dict.json", "state.json", "dataset_info.json", ".arrow"
 
 
 def is_pattern(path: Path) -> bool:
@@ -52,25 +53,43 @@ def above(pattern: Path) -> Path:
 
 def files_in(folder: Path) -> list[Path]:
     """The files of a folder that its reviews come from; InputError where it is none that can be read."""
-    return _files_and_left(folder)[0]
+    return [*_contents(folder).files]
 
 
-def _files_and_left(folder: Path) -> tuple[list[Path], list[str]]:
-    """The same, and the names of what is left out since its reviews have no label."""
-    if not (tables := _saved(folder)) and (texts := list(_texts(folder))):
-        return texts, [name for name in _LEFT_OUT if any(folder.glob(f"**/{name}"))]
-    tables = tables or _tables(folder)
-    if not any(_part_of(file, folder) for file in tables):
-        files, left = tables, set[str | None]()
-    else:
+def descriptions_of(files: Sequence[Path]) -> list[Path]:
+    """What stands beside the files of a saved data set and says how to read them."""
+    beside = {file.with_name(_INFO) for file in files if file.suffix == _ARROW}
+    return sorted(file for file in beside if file.is_file())
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What a folder holds: tables, or files of one text each, with the part of the data that each is of."""
+
+    files: Mapping[Path, str | None]
+    left: Sequence[str]  # names of what is left out
+    are_texts: bool = False
+
+
+def _contents(folder: Path) -> _Contents:
+    saved = _saved(folder)
+    if not saved and (texts := _texts(folder)) is not None:
+        return texts
+    tables = saved or _tables(folder)
+    parts = {file: _part_of(file, folder) for file in tables}
+    left = set[str | None]()
+    if any(parts.values()):
         kinds = {file: _named(file, folder, (*PART_NAMES, *_LEFT_OUT)) for file in tables}
-        files, left = [file for file in tables if kinds[file] not in _LEFT_OUT], {*kinds.values()} & {*_LEFT_OUT}
-    if not files:
+        parts = {file: part for file, part in parts.items() if kinds[file] not in _LEFT_OUT}
+        left = {*kinds.values()} & {*_LEFT_OUT}
+    elif ends := _parts_at_the_end(tables):
+        parts |= ends
+    if not parts:
         raise InputError(
             f"{folder} holds no reviews: it needs folders of texts by class, such as train/pos and train/neg, or "
             "tables, such as train.csv and test.csv"
         )
-    return files, [name for name in _LEFT_OUT if name in left]
+    return _Contents(parts, [name for name in _LEFT_OUT if name in left])
 
 
 @contextmanager
@@ -79,25 +98,27 @@ def open_folder(folder: Path, reading: Reading) -> Iterator[tuple[Table, Iterato
 
     It has a column `split` where the folder's names say which part each review belongs to.
     """
-    files, left = _files_and_left(folder)
-    found = tuple(f"without {name!r}" for name in left)
-    if files[0].suffix == ".txt":
-        table, rows = _text_files(folder, files, reading)
-        yield replace(table, found=found), rows
+    contents = _contents(folder)
+    left = [f"without {name!r}" for name in contents.left]
+    if contents.are_texts:
+        yield _text_files(folder, contents.files, reading, left)
         return
-    parts = [_part_of(file, folder) for file in files]
+    files, parts = [*contents.files], [*contents.files.values()]
     if any(parts) and not all(parts):
         unnamed = files[parts.index(None)].name
-        raise InputError(f"{folder} holds {unnamed!r} beside files of a part: name it train, validation or test too")
-    openings = [partial(_open_part, *each, reading) for each in zip(files, parts, strict=True)]
-    with _merged(openings, folder) as (table, rows):
-        yield replace(table, found=(*table.found, *found)), rows
+        raise InputError(
+            f"{folder} holds {unnamed!r} beside files of a part: name it train, validation or test too, or move it "
+            "elsewhere"
+        )
+    openings = [partial(_open_part, *each, reading) for each in contents.files.items()]
+    with _merged(openings, folder, left) as merged:
+        yield merged
 
 
 @contextmanager
 def open_files(files: Sequence[Path], origin: Path, reading: Reading) -> Iterator[tuple[Table, Iterator[Row]]]:
     """The rows of several tables, one after another, as of `open_table`; InputError where their columns differ."""
-    with _merged([partial(open_table, file, reading) for file in files], origin) as merged:
+    with _merged([partial(open_table, file, reading) for file in files], origin, []) as merged:
         yield merged
 
 
@@ -105,34 +126,74 @@ _Opening = Callable[[], AbstractContextManager[tuple[Table, Iterator[Row]]]]
 
 
 @contextmanager
-def _merged(openings: Sequence[_Opening], origin: Path) -> Iterator[tuple[Table, Iterator[Row]]]:
-    """Tables as one; each is opened when the rows of those before it have been read."""
-    with openings[0]() as (first, rows), closing(_rows_like(first, openings[1:])) as others:
-        table = replace(first, origin=origin if len(openings) > 1 else first.origin)
-        yield table, chain(rows, others)
+def _merged(openings: Sequence[_Opening], origin: Path, found: list[str]) -> Iterator[tuple[Table, Iterator[Row]]]:
+    """Tables as one; each is opened when the rows of those before it have been read.
+
+    What is found out of them comes behind what is there already.
+    """
+    with openings[0]() as (first, rows):
+        if len(openings) == 1:
+            yield replace(first, found=(*first.found, *found)), rows
+            return
+        several = _Several()
+        table = replace(first, origin=origin, found=found, places=several.place)
+        with closing(_all_rows(first, rows, openings[1:], several)) as every:
+            yield table, chain(every, several.tell(found))
 
 
-def _rows_like(first: Table, openings: Sequence[_Opening]) -> Generator[Row]:
+@dataclass
+class _Several:
+    """Files that are read as one table, and how many rows stand before those of each."""
+
+    tables: list[tuple[int, Table]] = field(default_factory=list)
+
+    def place(self, number: int) -> str:
+        """How errors call a row of all."""
+        return next(table.place(number - before) for before, table in reversed(self.tables) if number > before)
+
+    def tell(self, found: list[str]) -> Iterator[Row]:
+        """No row, behind the last; what was found out of the files, and of which, is known then."""
+        of = dict[str, list[str]]()
+        for _, table in self.tables:
+            for one in table.found:
+                of.setdefault(one, []).append(Path(table.origin).name)
+        for one, names in of.items():
+            some = names[0] if len(names) == 1 else f"{len(names):,} of {len(self.tables):,} files"
+            found.append(one if len(names) == len(self.tables) else f"{one} in {some}")
+        yield from ()
+
+
+def _all_rows(first: Table, rows: Iterator[Row], openings: Sequence[_Opening], several: _Several) -> Generator[Row]:
+    several.tables.append((0, first))
+    count = 0
+    for row in rows:
+        count += 1
+        yield row
     for opening in openings:
-        with opening() as (table, rows):
-            other = set(table.columns) ^ set(first.columns)
-            if other:
-                raise InputError(
-                    f"{table.origin} and {first.origin} differ in {min(other)!r}: give tables of equal columns"
-                )
-            if table.class_names != first.class_names:
-                raise InputError(
-                    f"{table.origin} and {first.origin} name the classes of their numbers differently: give tables "
-                    "that name the same ones in the same order"
-                )
+        with opening() as (table, others):
+            _check_alike(first, table)
+            several.tables.append((count, table))
             order = [table.columns.index(name) for name in first.columns]
-            yield from (tuple(row[index] for index in order) for row in rows)
+            for row in others:
+                count += 1
+                yield tuple(row[index] for index in order)
+
+
+def _check_alike(first: Table, table: Table) -> None:
+    """InputError where a table has other columns than the first, or calls their classes otherwise."""
+    if other := set(table.columns) ^ set(first.columns):
+        raise InputError(f"{table.origin} and {first.origin} differ in {min(other)!r}: give tables of equal columns")
+    if table.class_names != first.class_names:
+        raise InputError(
+            f"{table.origin} and {first.origin} name the classes of their numbers differently: give tables that name "
+            "the same ones in the same order"
+        )
 
 
 @contextmanager
 def _open_part(file: Path, part: str | None, reading: Reading) -> Iterator[tuple[Table, Iterator[Row]]]:
     """One file of a folder, with the part that its name says in a column where it has none."""
-    opening = _open_arrow(file) if file.suffix == ".arrow" else open_table(file, reading)
+    opening = _open_arrow(file) if file.suffix == _ARROW else open_table(file, reading)
     with opening as (table, rows):
         if part is None or _PARTED in table.columns:
             yield table, rows
@@ -154,31 +215,64 @@ def _named(file: Path, folder: Path, names: Sequence[str]) -> str | None:
     return None
 
 
-def _texts(folder: Path) -> Iterator[Path]:
-    """Files of one text each, in folders of classes, which may be in folders of parts."""
-    for place in (folder, *_subfolders(folder)):
-        if place != folder and place.name.lower() not in PART_NAMES:
-            continue
-        classes = [one for one in _subfolders(place) if one.name.lower() not in (*PART_NAMES, *_LEFT_OUT)]
-        for one in classes:
-            yield from sorted(one.glob("*.txt"))
+def _parts_at_the_end(tables: Sequence[Path]) -> dict[Path, str]:
+    """The part of each table, where a word anywhere in the name of each says one, and not the same of all."""
+    words = {file: re.split(r"[\W_]+", file.name.lower()) for file in tables}
+    parts = {file: next((word for word in words[file] if word in PART_NAMES), "") for file in tables}
+    return parts if all(parts.values()) and len(set(parts.values())) > 1 else {}
+
+
+def _texts(folder: Path) -> _Contents | None:
+    """Files of one text each, in folders of classes, which may be in folders of parts; None where there are none.
+
+    InputError where a folder beside those of classes may be a part or a class.
+    """
+    here = _classes_in(folder)
+    parts = {place.name: _classes_in(place) for place in _subfolders(folder) if place.name.lower() in PART_NAMES}
+    if any(parts.values()):
+        files: dict[Path, str | None] = {
+            file: part for part, classes in parts.items() for some in classes.values() for file in some
+        }
+        left = [*here]
+    else:
+        files, left = dict.fromkeys(file for some in here.values() for file in some), []
+        if doubtful := next((name for name in here if name in parts), None):
+            raise InputError(
+                f"{folder} holds {doubtful!r}, which may be a part of the data or a class: put folders of classes "
+                f"into it, or call it otherwise, such as {doubtful}_class"
+            )
+    if not files:
+        return None
+    return _Contents(files, [*(name for name in _LEFT_OUT if any(folder.glob(f"**/{name}"))), *left], are_texts=True)
+
+
+def _classes_in(place: Path) -> dict[str, list[Path]]:
+    """Files of texts by the folder that they are in, which names their class."""
+    every = {one.name: sorted(one.glob("*.txt")) for one in _subfolders(place) if one.name.lower() not in _LEFT_OUT}
+    kept = {name: [file for file in files if not is_litter(file.name)] for name, files in every.items()}
+    return {name: files for name, files in kept.items() if files}
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
+    return sorted(one for one in folder.iterdir() if one.is_dir() and not is_litter(f"{one.name}/"))
 
 
-def _text_files(folder: Path, files: Sequence[Path], reading: Reading) -> tuple[Table, Iterator[Row]]:
+def _text_files(
+    folder: Path, files: Mapping[Path, str | None], reading: Reading, found: list[str]
+) -> tuple[Table, Iterator[Row]]:
     """Texts of files, labelled by their folders."""
-    parts = [_part_of(file.parent, folder) for file in files]
-    columns = ("text", "label", _PARTED) if all(parts) else ("text", "label")
+    several, has_parts, paths = _Several(), all(files.values()), [*files]
 
     def rows() -> Iterator[Row]:
-        for file, part in zip(files, parts, strict=True):
-            row = ("\n".join(read_table(file, reading).column("text", "--text")), file.parent.name)
-            yield (*row, part) if all(parts) else row
+        for number, (file, part) in enumerate(files.items()):
+            table = read_table(file, reading)
+            several.tables.append((number, replace(table, rows=[])))
+            row = ("\n".join(table.column("text", "--text")), file.parent.name)
+            yield (*row, part) if has_parts else row
+        yield from several.tell(found)
 
-    return Table(folder, columns, []), rows()
+    columns = ("text", "label", _PARTED) if has_parts else ("text", "label")
+    return Table(folder, columns, [], found, places=lambda number: str(paths[number - 1])), rows()
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -203,12 +297,14 @@ def _tables_of(place: Path) -> list[Path]:
     if files := _tables_in(place):
         return files
     parts = [one for one in _subfolders(place) if _named(one, place, (*PART_NAMES, *_LEFT_OUT))]
-    return [file for one in parts for file in _tables_in(one) if file.suffix != ".txt"]
+    return [file for one in parts for file in _tables_in(one)]
 
 
 def _tables_in(place: Path) -> list[Path]:
-    files = sorted(one for one in place.iterdir() if one.is_file() and is_table(one) and one.suffix != ".json")
-    return [file for file in files if not file.name.startswith(".")]
+    """Tables in a folder; beside them texts are notes, and JSON without a part in its name describes the data."""
+    files = sorted(one for one in place.iterdir() if one.is_file() and is_table(one) and not is_litter(one.name))
+    kept = [file for file in files if not file.name.lower().endswith((".txt", ".txt.gz", ".txt.xz"))]
+    return [file for file in kept if file.suffix.lower() != ".json" or _part_of(file, place)]
 
 
 def _saved(folder: Path) -> list[Path]:

@@ -138,7 +138,7 @@ class LabelReader:
         """A code [row] of each cell, of which none is left out; InputError names the first row without a label."""
         return np.array([self.code(cell, f"{origin}, row {row}") for row, cell in enumerate(cells, 1)], dtype=np.int64)
 
-    def code(self, cell: Any, where: str) -> int | None:
+    def code(self, cell: Any, where: object) -> int | None:
         """The code of a label, None of one that is left out; InputError names where there is none."""
         spelling = _spelling(cell)
         if not spelling:
@@ -239,19 +239,25 @@ class LabelReader:
         )
 
 
-def name_of_code(cell: Any, names: Sequence[str], where: str) -> Any:
-    """The name that a number stands for, by its place from 0, None for -1, which is no label; of others the cell.
+def name_of_code(cell: Any, names: Sequence[str], where: object) -> Any:
+    """The name that a number stands for, by its place from 0, however the number is written; of others the cell.
 
-    InputError names where there is a number that stands for none.
+    InputError names where there is a number that stands for none; -1 is how a review without a label is marked.
     """
-    if not isinstance(cell, int) or cell == -1:
-        return None if cell == -1 else cell
-    if not 0 <= cell < len(names):
+    spelling = _spelling(cell)
+    if not spelling or not _NUMBER.fullmatch(spelling) or spelling in names:
+        return cell
+    if spelling == "-1":
         raise InputError(
-            f"{where}: the label {cell} is none of the {len(names):,} classes that the data name: correct it, or "
+            f"{where}: no label, for -1 is how data sets mark reviews without one: name the files of those that have one "
+            "with --data and --test, or remove these rows"
+        )
+    if not (code := float(spelling)).is_integer() or not 0 <= code < len(names):
+        raise InputError(
+            f"{where}: the label {spelling} is none of the {len(names):,} classes that the data name: correct it, or "
             "remove the row"
         )
-    return names[cell]
+    return names[int(code)]
 
 
 def parse_labels(cells: Sequence[Any], origin: object) -> tuple[NDArray[np.uint8], Classes]:

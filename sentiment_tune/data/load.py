@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from sentiment_tune.data import imdb
 from sentiment_tune.data.checks import MARKUP, MOJIBAKE, check_reviews, check_words, is_in, review_keys
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews
-from sentiment_tune.data.folders import expand, files_in, open_files, open_folder
+from sentiment_tune.data.folders import above, descriptions_of, expand, files_in, is_pattern, open_files, open_folder
 from sentiment_tune.data.imdb import AUTO, FILMS, RANDOM, VALIDATIONS
 from sentiment_tune.data.labels import SENTIMENT, Classes, LabelMap, LabelReader, name_of_code
 from sentiment_tune.data.packing import parse_size
-from sentiment_tune.data.readers import SUFFIXES, Reading, Row
+from sentiment_tune.data.readers import SUFFIXES, Reading, Row, check_heeded, form_of
 from sentiment_tune.data.rules import KERAS, RULES, UNICODE
 from sentiment_tune.data.splits import (
     check_groups,
@@ -48,7 +48,18 @@ from sentiment_tune.data.store import (
     store_key,
     write_store,
 )
-from sentiment_tune.data.tables import Columns, Table, check_is_file, from_home, is_folder, is_table, stem, text_in
+from sentiment_tune.data.tables import (
+    Columns,
+    Place,
+    Table,
+    check_is_file,
+    from_home,
+    is_folder,
+    is_table,
+    is_usual,
+    stem,
+    text_in,
+)
 from sentiment_tune.data.tokens import Tokens
 from sentiment_tune.errors import InputError
 from sentiment_tune.space import unknown_name
@@ -292,13 +303,15 @@ def _npz(path: Path, config: DataConfig) -> _Source:
 
 def _table(path: Path, config: DataConfig) -> _Source:
     sources = [path, *_test_files(config)]
-    hashes = [_hash_file(file) for source in sources for file in _files(source)]
+    for source in sources:
+        _check_heeded(source, config.reading)
+    identities = [_identity(source) for source in sources]
     reading = asdict(config.reading) | {"unpack_limit": None}
     said = reading | {"group": config.group}
     if config.labels is not None:
         said |= {"labels": config.labels}
-    told = [said] if any(said.values()) else []  # keys of before there was anything to say
-    key = store_key("table", hashes, config.text, config.label, config.split, *told)
+    told = [said] if any(said.values()) else []
+    key = store_key("table", identities, config.text, config.label, config.split, *told)
 
     def read() -> RawReviews:
         return _read_sources(sources, config)
@@ -376,6 +389,23 @@ def _files(path: Path) -> list[Path]:
     return files_in(path) if is_folder(path) else expand(path)
 
 
+def _identity(source: Path) -> list[object]:
+    """What tells a source from all that would be read otherwise: its form, and names and contents of its files.
+
+    Folders' names are labels, files' names say which part of the data or which form they are.
+    """
+    files = _files(source)
+    root = source if is_folder(source) else above(source) if is_pattern(source) else source.parent
+    hashes = [(str(file.relative_to(root)), _hash_file(file)) for file in (*files, *descriptions_of(files))]
+    return [source.name, is_folder(source), is_pattern(source), hashes]
+
+
+def _check_heeded(source: Path, reading: Reading) -> None:
+    """InputError for what is said of how files are read that none of this source's leaves to be said."""
+    forms = {form_of(file.name) or "" for file in _files(source)}
+    check_heeded({"-"} if is_folder(source) and forms == {".txt"} else forms, source, reading)
+
+
 def _open(source: Path, reading: Reading) -> AbstractContextManager[tuple[Table, Iterator[Row]]]:
     """The table of a source, which may be several files or a folder, as of `open_table`."""
     return open_folder(source, reading) if is_folder(source) else open_files(expand(source), source, reading)
@@ -410,13 +440,14 @@ def _columns(
     label_name = table.name_of(config.label, "--label or label=")
     label, class_names = table.columns.index(label_name), table.class_names.get(label_name)
     names = [table.name_of(config.group, "--group or group=")] if config.group is not None else []
-    names += [config.split] if config.split in table.columns else []
+    names += [split] if (split := _split_column(table, config)) else []
     kept = Columns.of(table, names)
     places = [(table.columns.index(name), kept.cells[name]) for name in names]
 
     def texts(place: int) -> Iterator[str]:
+        where = Place(table)
         for number, row in enumerate(rows, 1):
-            where = f"{table.origin}, row {number}"
+            where.number = number
             cell = row[label] if class_names is None else name_of_code(row[label], class_names, where)
             code = labels.code(cell, where)
             if code is None:
@@ -444,10 +475,9 @@ def _read_tables(
         groups = parse_groups(cells)
         if missing := sum(map(is_missing, cells)):
             told.append(f"{config.group}: {missing:,} of {len(cells):,} rows have no value, each is a group of its own")
-    parts = _read_parts(tables, labels, config.split, groups)
+    parts = _read_parts(tables, labels, config, groups)
     if groups is not None:
-        numbers = [number for table in tables for number in table.numbers]
-        check_groups(parts, groups, numbers, cells, tables[0].origin)
+        check_groups(parts, groups, cells, (Place(table, number) for table in tables for number in table.numbers))
     _check_classes(tables, labels, parts, classes)
     told += [remark] if (remark := reader.remark()) else []
     remarks = [*_remarks(tables, config), *told]
@@ -477,7 +507,7 @@ def _check_classes(
         table, places = next((one, some == rare) for one, some in zip(tables, labels, strict=True) if rare in some)
         number, count = table.numbers[int(np.flatnonzero(places)[0])], int((every == rare).sum())
         raise InputError(
-            f"{table.origin}, row {number}: {classes.names[rare]!r:.40} is the label of {count:,} "
+            f"{table.place(number)}: {classes.names[rare]!r:.40} is the label of {count:,} "
             f"{'review' if count == 1 else 'reviews'}, of which too few are left to train on: correct it, give more, "
             "or leave it out with --labels"
         )
@@ -493,19 +523,31 @@ def _remarks(tables: Sequence[Table], config: DataConfig) -> Iterator[str]:
             some = [f"{code} as {name!r:.40}" for code, name in enumerate(class_names[:5])]
             taken.append(f"labels by the names that it tells: {', '.join([*some, '...'][: len(class_names)])}")
         if found := [*table.found, *taken]:
-            yield f"{table.origin}: {', '.join(found)}"
+            yield f"{Path(table.origin).name or table.origin}: {', '.join(found)}"
 
 
 def _read_parts(
-    tables: Sequence[Columns], labels: Sequence[NDArray[np.uint8]], column: str, groups: NDArray[np.int64] | None
+    tables: Sequence[Columns], labels: Sequence[NDArray[np.uint8]], config: DataConfig, groups: NDArray[np.int64] | None
 ) -> NDArray[np.uint8]:
     """Part [review] by the second table, else by the split column, else by drawing a share for the test."""
     if len(tables) == 2:
         return train_then_test(*map(len, labels))
     (table,) = tables
-    if column == DataConfig.split and column not in table.columns:
+    column = _split_column(table, config)
+    if column is None:
         return draw_test(labels[0], groups)
-    return parse_parts(table.column(column, "--split or split="), table.numbers, table.origin)
+    cells = table.column(column, "--split or split=")
+    return parse_parts(cells, (Place(table, number) for number in table.numbers))
+
+
+def _split_column(table: Table, config: DataConfig) -> str | None:
+    """The column that says which part a row belongs to, found as those of texts and labels are, or None.
+
+    InputError where one is named that is not there.
+    """
+    if config.split == DataConfig.split and not any(is_usual(column, config.split) for column in table.columns):
+        return None
+    return table.name_of(config.split, "--split or split=")
 
 
 def _hash_file(path: Path) -> str:

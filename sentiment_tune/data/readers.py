@@ -25,8 +25,18 @@ _SEPARATOR = re.compile('"?sep=(.)"?[\\r\\n]*')
 LONGEST_CELL = 10_000_000  # characters of a CSV cell; a longer one comes from a quote that nobody closed
 
 Row = tuple[Any, ...]  # texts from CSV and TSV; whatever JSON, Parquet and spreadsheets hold from the others
-Read = tuple[list[str], Iterable[Row]]  # columns, and rows that are read as they are asked for
 ClassNames = dict[str, tuple[str, ...]]  # by column: what the numbers in it, from 0, stand for
+
+
+@dataclass(frozen=True)
+class Read:
+    """A table of a file."""
+
+    columns: Sequence[str]
+    rows: Iterable[Row]  # which are read as they are asked for
+    found: Sequence[str] = ()  # what was found out of how it was saved
+    class_names: ClassNames = field(default_factory=dict)
+    places: Callable[[int], str] | None = None  # of rows that are not to be found by their numbers, from 1
 
 
 @dataclass(frozen=True)
@@ -53,10 +63,11 @@ class Reading:
         return [name.strip() for name in (self.columns or "").split(",")] if self.columns is not None else []
 
 
-def check_heeded(form: str, origin: object, reading: Reading) -> None:
-    """InputError for what the user says of a file that its form leaves nothing to say of; lines have the form `-`."""
+def check_heeded(forms: Iterable[str], origin: object, reading: Reading) -> None:
+    """InputError for what the user says of files that their forms leave nothing to say of; lines have the form `-`."""
+    heeded = {name for form in forms for name in _HEEDED.get(form, ())}
     for name in ("encoding", "delimiter", "columns", "sheet"):
-        if getattr(reading, name) is not None and name not in _HEEDED.get(form, ()):
+        if getattr(reading, name) is not None and name not in heeded:
             raise InputError(f"--{name} has no effect on {origin}: leave it out")
 
 
@@ -120,18 +131,16 @@ class _Source:
 
 
 @contextmanager
-def opened(path: Path, form: str, reading: Reading) -> Iterator[tuple[list[str], Iterator[Row], list[str], ClassNames]]:
-    """Columns, rows, what was found out of a file in that form, and the names of classes that it tells.
-
-    InputError says where it is not as it should be.
+def opened(path: Path, form: str, reading: Reading) -> Iterator[Read]:
+    """The table of a file in that form; InputError says where it is not as it should be.
 
     Rows are read as they are asked for, within the block.
     """
     with ExitStack() as stack:
         source = _Source(path, str(path), reading, stack)
-        columns, rows = _READERS[form](source)
-        found = [f"{what} {found}" for what, found in source.found.items()]
-        yield columns, iter(rows), found, source.class_names
+        read = _READERS[form](source)
+        found = tuple(f"{what} {found}" for what, found in source.found.items())
+        yield replace(read, found=found, class_names=source.class_names)
 
 
 def _read_csv(source: _Source, delimiter: str | None = None) -> Read:
@@ -150,12 +159,12 @@ def _table_of(source: _Source, records: Generator[tuple[int, list[str]]]) -> Rea
     source.stack.enter_context(closing(records))
     names = source.reading.names
     if names:
-        return names, _rows(source, names, records)
+        return Read(names, _rows(source, names, records))
     for line, cells in records:
         if cells and line > 1 + source.above:
             raise _ragged(source, 1, 0, len(cells))  # nothing stands above the names
         if cells:
-            return cells, _rows(source, cells, records)
+            return Read(cells, _rows(source, cells, records))
     raise InputError(f"{source.origin} is empty: its first line must name the columns")
 
 
@@ -198,7 +207,13 @@ def _records(source: _Source, delimiter: str) -> Generator[tuple[int, list[str]]
 
 def _read_text(source: _Source) -> Read:
     """Lines of text, each a row of the column `text`."""
-    return source.reading.names or ["text"], ((line.rstrip("\r\n"),) for line in source.lines())
+    names = source.reading.names or ["text"]
+    if len(names) > 1:
+        raise InputError(
+            f"{source.origin} has a text a line and nothing else, but {len(names)} names in --columns: give one, or "
+            "save it as a table, such as .tsv"
+        )
+    return Read(names, ((line.rstrip("\r\n"),) for line in source.lines()))
 
 
 def _read_jsonl(source: _Source) -> Read:
@@ -206,7 +221,7 @@ def _read_jsonl(source: _Source) -> Read:
     columns = list(dict.fromkeys(name for row in _objects(source) for name in row))
     if not columns:
         raise InputError(f"{source.origin} is empty: each line must hold one JSON object")
-    return columns, (tuple(map(row.get, columns)) for row in _objects(source))
+    return Read(columns, (tuple(map(row.get, columns)) for row in _objects(source)))
 
 
 def _objects(source: _Source) -> Iterator[dict[str, Any]]:
@@ -227,7 +242,7 @@ def _read_json(source: _Source) -> Read:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     if not columns:
         raise InputError(f"{source.origin} is empty: the array must hold objects")
-    return columns, (tuple(map(row.get, columns)) for row in rows)
+    return Read(columns, (tuple(map(row.get, columns)) for row in rows))
 
 
 def _parse_object(origin: str, line: int, text: str) -> dict[str, Any]:
@@ -258,7 +273,7 @@ def _read_parquet(source: _Source) -> Read:
     if not file.schema_arrow.names:
         raise InputError(f"{source.origin} is empty: it has no columns")
     source.class_names |= class_names(file.schema_arrow.metadata)
-    return file.schema_arrow.names, _parquet_rows(source, file)
+    return Read(file.schema_arrow.names, _parquet_rows(source, file))
 
 
 def _parquet_rows(source: _Source, file: Any) -> Iterator[Row]:
@@ -307,15 +322,16 @@ def _read_spreadsheet(source: _Source) -> Read:
     check_archive(source.path, source.reading.unpack_limit)
     with _explained(source, (CalamineError, OSError), "spreadsheet"):
         book = source.stack.enter_context(closing(CalamineWorkbook.from_path(str(source.path))))
-        sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
+        sheets = {name: book.get_sheet_by_name(name).to_python(skip_empty_area=False) for name in book.sheet_names}
     name = _sheet(source, {name: rows for name, rows in sheets.items() if any(map(any, rows))}, list(sheets))
     rows = [tuple(None if cell == "" else cell for cell in row) for row in sheets[name]]
-    filled = [row for row in rows if any(cell is not None for cell in row)]
-    columns = source.reading.names or ["" if cell is None else str(cell) for cell in filled[0]]
-    table = filled if source.reading.columns is not None else filled[1:]
+    filled = [number for number, row in enumerate(rows, 1) if any(cell is not None for cell in row)]
+    columns = source.reading.names or ["" if cell is None else str(cell) for cell in rows[filled[0] - 1]]
+    filled = filled if source.reading.columns is not None else filled[1:]
+    table = [rows[number - 1] for number in filled]
     if table and len(table[0]) != len(columns):
         raise InputError(f"{source.origin}: {len(table[0])} columns, but {len(columns)} names in --columns")
-    return columns, table
+    return Read(columns, table, places=lambda number: f"{source.origin}, row {filled[number - 1]} of the sheet")
 
 
 def _sheet(source: _Source, filled: Mapping[str, object], every: Sequence[str]) -> str:
@@ -350,7 +366,7 @@ def _read_zip(source: _Source) -> Read:
 
 def _member(source: _Source, members: Sequence[ZipInfo]) -> tuple[ZipInfo, str]:
     """The only table among the files of an archive, and its form."""
-    named = [member for member in members if not member.is_dir() and not _is_litter(member.filename)]
+    named = [member for member in members if not member.is_dir() and not is_litter(member.filename)]
     tables = [(member, form) for member in named if (form := form_of(member.filename)) not in (None, ".zip")]
     if len(tables) == 1:
         member, form = tables[0]
@@ -359,9 +375,9 @@ def _member(source: _Source, members: Sequence[ZipInfo]) -> tuple[ZipInfo, str]:
     raise InputError(f"{source.origin} holds {len(tables)} tables ({shown}): unpack it, and name the one that is meant")
 
 
-def _is_litter(name: str) -> bool:
-    """Whether a name is one of what systems put beside the files of an archive."""
-    return name.startswith("__MACOSX/") or PurePosixPath(name).name.startswith(".")
+def is_litter(name: str) -> bool:
+    """Whether a name is one of what systems and spreadsheets put beside the files of an archive or a folder."""
+    return name.startswith("__MACOSX/") or PurePosixPath(name).name.startswith((".", "~$"))
 
 
 def check_archive(path: Path, given: str | int | None) -> None:
@@ -396,11 +412,17 @@ _HEEDED = {
     ".zip": ("encoding", "delimiter", "columns", "sheet"),
     "-": ("encoding",),
 }
+_HEADED = (".csv", ".tsv", ".txt", ".xlsx", ".zip")
 _PACKED = (".csv", ".tsv", ".jsonl", ".json", ".txt")
 SUFFIXES = (
     *(form + packing for form in _PACKED for packing in ("", ".gz", ".xz")),
     *(form for form in _READERS if form not in _PACKED),
 )
+
+
+def is_named_by_line(name: str) -> bool:
+    """Whether the columns of a file of that name are named by its first line, which may be missing."""
+    return form_of(name) in _HEADED
 
 
 def form_of(name: str) -> str | None:

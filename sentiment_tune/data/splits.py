@@ -1,7 +1,7 @@
 """Which part of a corpus each review belongs to: train, validation or test."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -21,16 +21,15 @@ _SPELLINGS = {"train": TRAIN, "test": TEST, **dict.fromkeys(("validation", "vali
 PART_NAMES = tuple(_SPELLINGS)
 
 
-def parse_parts(cells: Sequence[Any], numbers: Sequence[int], origin: object) -> NDArray[np.uint8]:
-    """Part [row] that each cell names; InputError names the origin and the number of the first row with another."""
-    numbered = zip(cells, numbers, strict=True)
-    return np.array([_parse_part(cell, row, origin) for cell, row in numbered], dtype=np.uint8)
+def parse_parts(cells: Sequence[Any], places: Iterable[object]) -> NDArray[np.uint8]:
+    """Part [row] that each cell names; InputError names the place of the first row with another."""
+    return np.array([_parse_part(*each) for each in zip(cells, places, strict=True)], dtype=np.uint8)
 
 
-def _parse_part(cell: Any, row: int, origin: object) -> int:
+def _parse_part(cell: Any, place: object) -> int:
     spelling = str(cell).strip().lower()
     if spelling not in _SPELLINGS:
-        raise InputError(f"{origin}, row {row}: no split {cell!r:.40}; choose from {', '.join(_SPELLINGS)}")
+        raise InputError(f"{place}: no split {cell!r:.40}; choose from {', '.join(_SPELLINGS)}")
     return _SPELLINGS[spelling]
 
 
@@ -72,15 +71,15 @@ def is_missing(cell: Any) -> bool:
 
 
 def check_groups(
-    part: NDArray[np.uint8], groups: NDArray[np.int64], numbers: Sequence[int], cells: Sequence[Any], origin: object
+    part: NDArray[np.uint8], groups: NDArray[np.int64], cells: Sequence[Any], places: Iterable[object]
 ) -> None:
-    """InputError naming the first group that stands in two parts [review], by its cell and its row's number."""
+    """InputError naming the first group that stands in two parts [review], by its cell and its place."""
     first: dict[int, int] = {}
-    for number, cell, group, one in zip(numbers, cells, groups.tolist(), part.tolist(), strict=True):
+    for place, cell, group, one in zip(places, cells, groups.tolist(), part.tolist(), strict=True):
         other = first.setdefault(group, one)
         if other != one:
             raise InputError(
-                f"{origin}, row {number}: {cell!r:.40} is in {_NAMES[other]} and in {_NAMES[one]}: leave out "
+                f"{place}: {cell!r:.40} is in {_NAMES[other]} and in {_NAMES[one]}: leave out "
                 "the column of parts or that of groups"
             )
 

@@ -11,9 +11,10 @@ import shutil
 import stat
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,18 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 USUAL = {
     "text": ("review", "text", "sentence", "content", "body"),
     "label": ("label", "sentiment", "rating", "stars", "target", "class"),
+    "split": ("split",),
 }
+
+
+def _shown(name: str) -> str:
+    """A column's name as errors list it: in quotes where a blank or a comma may hide in it."""
+    return f"{name:.40}" if re.fullmatch(r"[^\s,]+( [^\s,]+)*", str(name)) else f"{name!r:.40}"
+
+
+def is_usual(column: str, name: str) -> bool:
+    """Whether a column is called by a name that people give to what is asked for by one of our own."""
+    return column.strip().lower() in USUAL.get(name, ())
 
 
 @dataclass(frozen=True)
@@ -42,8 +54,13 @@ class Table:
     origin: Path | str  # the file, or what else the rows came from
     columns: tuple[str, ...]
     rows: list[Row]
-    found: tuple[str, ...] = ()  # what was found out of how the file was saved, for who asks
+    found: Sequence[str] = ()  # what was found out of how the file was saved, for who asks
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # that the numbers of a column stand for
+    places: Callable[[int], str] | None = None  # of rows, where their numbers do not tell it
+
+    def place(self, number: int) -> str:
+        """How errors call a row, counted from 1: by the file and the number that its user finds it under."""
+        return self.places(number) if self.places else f"{self.origin}, row {number}"
 
     def name_of(self, name: str, flag: str) -> str:
         """The column of that name, or where `text` or `label` is not there the one that people call otherwise.
@@ -54,17 +71,19 @@ class Table:
             raise InputError(f"{self.origin} has more than one column {name!r}: rename all but one")
         if name in self.columns:
             return name
-        usual = [column for column in self.columns if column.strip().lower() in USUAL.get(name, ())]
+        usual = [column for column in self.columns if is_usual(column, name)]
         if len(usual) == 1:
             return usual[0]
+        if len(set(usual)) == 1:
+            raise InputError(f"{self.origin} has more than one column {usual[0]!r}: rename all but one")
         if usual:
             both = " and ".join(repr(column) for column in usual)
             raise InputError(f"{self.origin} has no column {name!r}, but {both}: name one with {flag}")
-        shown = ", ".join(f"{column:.40}" for column in self.columns[:20])
-        raise InputError(
-            f"{self.origin} has no column {name!r}: name one with {flag}, it has {shown}; or name all with "
-            "--columns, where its first line does not"
-        )
+        shown = ", ".join(map(_shown, self.columns[:20]))
+        way_out = f"name one with {flag}, it has {shown}"
+        if isinstance(self.origin, Path) and readers.is_named_by_line(self.origin.name):
+            way_out += "; or name all with --columns, where its first line does not"
+        raise InputError(f"{self.origin} has no column {name!r}: {way_out}")
 
     def column(self, name: str, flag: str) -> list[Any]:
         """Cells of one column, found as `name_of` finds it; `flag` is how another can be chosen."""
@@ -75,7 +94,7 @@ class Table:
         """Cells of one column, each a text; InputError names the first row, counted from 1, that holds none."""
         column = self.name_of(name, flag)
         cells = self.column(name, flag)
-        return [text_in(cell, f"{self.origin}, row {row}", column) for row, cell in enumerate(cells, 1)]
+        return [text_in(cell, Place(self, row), column) for row, cell in enumerate(cells, 1)]
 
     def unused(self, names: Iterable[str]) -> list[str]:
         """Names for columns behind those that there are; `predicted_` stands before one in use, once or more."""
@@ -100,22 +119,39 @@ class Columns(Table):
     def of(cls, table: Table, names: Iterable[str]) -> "Columns":
         """The columns of these names, still empty."""
         kept = {name: list[Any]() for name in names}
-        return cls(table.origin, table.columns, [], table.found, table.class_names, kept)
+        return cls(table.origin, table.columns, [], table.found, table.class_names, table.places, kept)
 
     def column(self, name: str, flag: str) -> list[Any]:
         """Cells of one column, found as `name_of` finds it."""
         return self.cells[self.name_of(name, flag)]
 
 
-def text_in(cell: Any, place: str, column: str) -> str:
+@dataclass
+class Place:
+    """A row of a table, which is put into words only where an error names it."""
+
+    table: Table
+    number: int = 0  # from 1
+
+    def __str__(self) -> str:
+        return self.table.place(self.number)
+
+
+def text_in(cell: Any, place: object, column: str) -> str:
     """The text in a cell; InputError names the place and what is there instead."""
     if cell is None or cell != cell:
         raise InputError(f"{place}: the text in {column!r} is missing; fill it in, or remove the row")
     if not isinstance(cell, str):
-        raise InputError(f"{place}: {column!r} is {cell!r:.40}, not a text; put it in quotes")
+        raise InputError(f"{place}: {column!r} is {cell!r:.40}, not a text; {_way_out_of(cell)}")
     if not _is_unicode(cell):
         raise InputError(f"{place}: half a surrogate pair is no character; remove it")
     return cell
+
+
+def _way_out_of(cell: Any) -> str:
+    """What makes a text of a cell that is none, as far as that can be told."""
+    is_plain = isinstance(cell, bool | int | float | Decimal)
+    return "put it in quotes" if is_plain else "write a text there, or name another column"
 
 
 def _unused_name(name: str, used: Sequence[str]) -> str:
@@ -151,8 +187,8 @@ def read_table(path: Path, reading: Reading | None = None) -> Table:
     """
     reading = reading or Reading()
     form = _check_table(path, reading)
-    with readers.opened(path, form, reading) as (columns, rows, found, names):
-        return Table(path, tuple(columns), list(rows), tuple(found), names)
+    with readers.opened(path, form, reading) as read:
+        return Table(path, tuple(read.columns), list(read.rows), read.found, read.class_names, read.places)
 
 
 @contextmanager
@@ -160,8 +196,8 @@ def open_table(path: Path, reading: Reading | None = None) -> Iterator[tuple[Tab
     """A table without its rows, and the rows, which are read as they are asked for within the block; else as above."""
     reading = reading or Reading()
     form = _check_table(path, reading)
-    with readers.opened(path, form, reading) as (columns, rows, found, names):
-        yield Table(path, tuple(columns), [], tuple(found), names), rows
+    with readers.opened(path, form, reading) as read:
+        yield Table(path, tuple(read.columns), [], read.found, read.class_names, read.places), iter(read.rows)
 
 
 def _check_table(path: Path, reading: Reading) -> str:

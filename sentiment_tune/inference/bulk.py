@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from sentiment_tune.data.readers import Row
-from sentiment_tune.data.tables import WRITTEN, Table, atomic_write, stem, text_in
+from sentiment_tune.data.tables import WRITTEN, Place, Table, atomic_write, stem, text_in
 from sentiment_tune.data.text import Tally
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.package import load_package
@@ -143,7 +143,7 @@ class Scoring:
         """The text in a cell; None where it is missing, and that is no error."""
         if self._missing != ERROR and (cell is None or cell != cell):
             return None
-        return text_in(cell, f"{self._table.origin}, row {row}", self.column)
+        return text_in(cell, Place(self._table, row), self.column)
 
 
 def targets_in(folder: Path, sources: Sequence[Path], root: Path) -> dict[Path, Path]:

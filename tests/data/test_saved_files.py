@@ -471,7 +471,7 @@ def test_a_folder_is_the_corpus_of_one_table_with_its_parts(make: Callable[[Path
 def test_what_has_no_labels_is_left_out_and_told(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "data")
     corpus = load(DataConfig(str(tmp_path / "data")), tmp_path / "cache")
-    assert corpus.remarks == [f"{tmp_path / 'data'}: without 'unsupervised'"]
+    assert corpus.remarks == ["data: without 'unsupervised'"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "unsupervised.csv").write_text(records(TEXTS))  # beside no part it is a name like any other
     assert len(load(DataConfig(str(tmp_path / "other")), tmp_path / "cache").test) == 16
