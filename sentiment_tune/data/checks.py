@@ -73,6 +73,7 @@ class Checked:
     labels: NDArray[np.uint8]  # [review]
     part: NDArray[np.uint8]  # [review], one of store.PARTS
     words: Sequence[str]  # of the ids
+    keys: NDArray[np.uint64]  # [review], of `review_keys`
 
 
 def check_reviews(
@@ -82,12 +83,14 @@ def check_reviews(
     part: NDArray[np.uint8],
     words: Sequence[str],
     known: Mapping[str, NDArray[np.bool_]] | None = None,
+    keys: NDArray[np.uint64] | None = None,
 ) -> list[Check]:
     """Count what is odd about reviews, each as its ids of the words, one after another in `ids`.
 
-    Of texts it is `known` by check what their words need not show [review]: a rule may leave no trace of it.
+    Of texts it is `known` by check what their words need not show [review]: a rule may leave no trace of it. `keys`
+    [review] are equal where reviews are, by default where the words are that have an id.
     """
-    checked = Checked(ids, lengths, labels, part, words)
+    checked = Checked(ids, lengths, labels, part, words, review_keys(ids, lengths) if keys is None else keys)
     oddities = {**dict(_oddities(checked)), **(known or {})}
     return [_count(what, odd, part) for what, odd in oddities.items()]
 
@@ -106,7 +109,7 @@ def _count(what: str, odd: NDArray[np.bool_], part: NDArray[np.uint8]) -> Check:
 
 def _oddities(checked: Checked) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """What is looked for, and which reviews are so [review]."""
-    keys = review_keys(checked.ids, checked.lengths)
+    keys = checked.keys
     yield "no known word", checked.lengths == 1
     yield "a single known word", checked.lengths == 2
     yield f"more than {LONGEST:,} words", checked.lengths > LONGEST + 1
@@ -114,7 +117,7 @@ def _oddities(checked: Checked) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     yield "the same as one to test on", is_in(keys, keys[checked.part == TEST]) & (checked.part != TEST)
     yield "the same as one to validate on", is_in(keys, keys[checked.part == VALIDATION]) & (checked.part == TRAIN)
     yield "the same as one with another label", _contradicting(keys, checked.labels)
-    yield from _near(checked, keys).items()
+    yield from _near(checked).items()
     yield MARKUP, _containing(checked, lambda word: word in _MARKUP)
     yield MOJIBAKE, _containing(checked, lambda word: bool(_IN_WORDS.search(word)))
     yield f"of a class with fewer than {FEWEST} in train", _of_rare_class(checked)
@@ -193,14 +196,15 @@ def _of_rare_class(checked: Checked) -> NDArray[np.bool_]:
     return rare
 
 
-def _near(checked: Checked, keys: NDArray[np.uint64]) -> dict[str, NDArray[np.bool_]]:
+def _near(checked: Checked) -> dict[str, NDArray[np.bool_]]:
     """Which reviews share most of their runs of words with another [review], by where that one is.
 
     Of a part's own all but the first are counted, as of equal ones.
     """
-    part, within, to = checked.part, np.zeros(len(keys), np.bool_), {}
+    part, keys = checked.part, checked.keys
+    within, to = np.zeros(len(keys), np.bool_), {}
     repeated = _repeated(keys, part)  # which would make of a review's words phrases that many use
-    pairs = _near_pairs(checked, keys, ~repeated)
+    pairs = _near_pairs(checked, ~repeated)
     parts = part[pairs]
     within[pairs[parts[:, 0] == parts[:, 1], 1]] = True
     for one in (TEST, VALIDATION):
@@ -215,14 +219,14 @@ def _near(checked: Checked, keys: NDArray[np.uint64]) -> dict[str, NDArray[np.bo
     }
 
 
-def _near_pairs(checked: Checked, keys: NDArray[np.uint64], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _near_pairs(checked: Checked, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Chosen reviews [review] that are nearly the same but not the same [pair, 2], the first first."""
     sketches = [*_sketches(checked, chosen)]
     if not sketches:
         return np.empty((0, 2), np.int64)
     every = _by_hash(*map(np.concatenate, zip(*sketches, strict=True)))
     pairs = np.concatenate([_sharing(every, _by_hash(*some)) for some in sketches])
-    return pairs[keys[pairs[:, 0]] != keys[pairs[:, 1]]]
+    return pairs[checked.keys[pairs[:, 0]] != checked.keys[pairs[:, 1]]]
 
 
 def _sharing(every: _Sketches, some: _Sketches) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """What stands between the cells of a table of text."""
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from sentiment_tune.errors import InputError
@@ -10,6 +10,7 @@ COMMA = ","
 NAMES = {"tab": "\t", "comma": COMMA, "semicolon": ";", "pipe": "|"}
 _CANDIDATES = (COMMA, ";", "\t", "|")
 _RECORDS = 50  # that are looked at
+_MOST = 0.8
 
 
 def parse_delimiter(name: str) -> str:
@@ -28,24 +29,28 @@ def shown(delimiter: str) -> str:
 def find_delimiter(lines: Iterable[str], origin: object) -> str:
     """The one that cuts the first records into equally many cells, and more than one; a comma where none does.
 
+    Where none cuts all of them so, the only one that most are cut by: their reader names the line of the others.
     InputError where several do, with what each makes of the first line.
     """
     beginning = list(islice(lines, 4 * _RECORDS))
-    cut = {delimiter: first for delimiter in _CANDIDATES if (first := _first_record(beginning, delimiter))}
+    records = {delimiter: list(_whole_records(beginning, delimiter)) for delimiter in _CANDIDATES}
+    shares = {delimiter: _share_alike(some) for delimiter, some in records.items()}
+    cut = [delimiter for delimiter, share in shares.items() if share == 1]
+    most = [delimiter for delimiter, share in shares.items() if share > _MOST]
     if len(cut) > 1:
         readings = "; ".join(
-            f"--delimiter {shown(delimiter)} gives {' and '.join(f'{cell!r:.20}' for cell in cells[:2])}"
-            for delimiter, cells in cut.items()
+            f"--delimiter {shown(delimiter)} gives {' and '.join(f'{cell!r:.20}' for cell in first[:2])}"
+            for delimiter, first in ((one, records[one][0]) for one in cut)
         )
         raise InputError(f"{origin} can be cut in several ways: {readings}; give one")
-    return next(iter(cut), COMMA)
+    return cut[0] if cut else most[0] if len(most) == 1 else COMMA
 
 
-def _first_record(lines: list[str], delimiter: str) -> list[str] | None:
-    """The cells of the first record, if all that are looked at have as many, and more than one."""
-    records = list(_whole_records(lines, delimiter))
-    sizes = {len(cells) for cells in records}
-    return records[0] if len(sizes) == 1 and sizes.pop() > 1 else None
+def _share_alike(records: Sequence[Sequence[str]]) -> float:
+    """Which share of records has as many cells as the first, and that more than one."""
+    if not records or len(records[0]) < 2:
+        return 0
+    return sum(len(cells) == len(records[0]) for cells in records) / len(records)
 
 
 def _whole_records(lines: list[str], delimiter: str) -> Iterator[list[str]]:

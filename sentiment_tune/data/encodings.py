@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import IO
 
 from sentiment_tune.data.alphabets import WESTERN, likelier
@@ -28,7 +29,10 @@ _MARKS = {
 _NAMES = {WESTERN: "Windows-1252", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-16": "UTF-16", "utf-32": "UTF-32"}
 _CR = b"\r"
 _MAC = "mac_roman"
-_OTHERS = ("cp1250", "cp1251", "cp1253", "cp1254", "koi8_r", _MAC, "shift_jis", "gb18030", "big5", "euc_kr")
+_OTHERS = (
+    *("cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp866", "cp874", "koi8_r", _MAC),
+    *("shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"),
+)
 _ASCII = (*b"\t\r\n", *range(0x20, 0x7F))
 _ASCII_LINE_ENDS = {pair for other in _ASCII for pair in ((0x0A, other), (other, 0x0A))}
 _BLOCK = 2**20
@@ -41,14 +45,20 @@ _WITHIN = "\u2018\u2019\u00b7"  # apostrophes and the middle dot
 _BLANKS = (b" ", b"\n", _CR, b"\t", b",", b";")
 _SHOWN = 12  # characters of a reading around the first that is in doubt
 
+_OF_NO_FILE = ("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape")
+_UTF8 = re.compile(  # a character of several bytes
+    b"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
+)
+
 Opened = Callable[[], AbstractContextManager[IO[bytes]]]  # the file, unpacked, from its beginning
 
 
 def known_encoding(name: str) -> str:
     """The encoding of that name; InputError where there is none, or it is none of texts."""
     try:
-        if codecs.lookup(name)._is_text_encoding:
-            return codecs.lookup(name).name
+        found = codecs.lookup(name)
+        if found._is_text_encoding and found.name.replace("-", "_") not in _OF_NO_FILE:
+            return found.name
     except (LookupError, ValueError):
         pass
     raise InputError(f"no encoding {name!r:.40}; such as utf-8, utf-16, cp1252, cp1251, shift_jis")
@@ -73,7 +83,7 @@ def find_encoding(opened: Opened, origin: object) -> str:
             doubtful = _first_not_utf8(start, file, end)
     except (*DAMAGED, OSError):
         return UTF8  # it is for its reader to say what is wrong
-    return UTF8 if doubtful is None else _eight_bits(*doubtful, end, origin)
+    return UTF8 if doubtful is None else _eight_bits(doubtful, end, origin)
 
 
 def _without_mark(start: bytes) -> str | None:
@@ -90,28 +100,48 @@ def _without_mark(start: bytes) -> str | None:
     return "utf-16-be" if even > odd else "utf-16-le"
 
 
-def _first_not_utf8(start: bytes, file: IO[bytes], end: bytes) -> tuple[bytes, int] | None:
-    """Bytes around the first place of a file that is not UTF-8, from its line's beginning on, and the line's number.
+@dataclass(frozen=True)
+class _Doubtful:
+    """The first place of a file that is not UTF-8."""
 
-    Of a long line they begin nearer: an array of objects may be one line of a gigabyte. Lines have that end.
+    sample: bytes  # around it, from its line's beginning on
+    at: int  # in the sample
+    line: int  # of the beginning of the sample
+    before: int  # characters of more than one byte before it
+
+
+def _first_not_utf8(start: bytes, file: IO[bytes], end: bytes) -> _Doubtful | None:
+    """The first place of a file that is not UTF-8, if there is one.
+
+    Of a long line the sample begins nearer: an array of objects may be one line of a gigabyte. Lines have that end.
     """
-    decoder, line, block = codecs.getincrementaldecoder(UTF8)(), 1, start
+    decoder, line, block, wide = codecs.getincrementaldecoder(UTF8)(), 1, start, 0
     while True:
         try:
-            decoder.decode(block, final=not block)
+            text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
             bytes_read: bytes = error.object
             begin = max(bytes_read.rfind(end, 0, error.start) + 1, error.start - _BEFORE)
-            return bytes_read[begin:] + file.read(_SAMPLE), line + bytes_read.count(end, 0, error.start)
+            sample = (bytes_read[begin:] + file.read(_SAMPLE))[:_SAMPLE]
+            wide += len(_UTF8.findall(bytes_read[:begin]))
+            return _Doubtful(sample, error.start - begin, line + bytes_read.count(end, 0, error.start), wide)
         if not block:
             return None
+        if not text.isascii():
+            wide += len(_UTF8.findall(block))
         line += block.count(end)
         block = file.read(_BLOCK)
 
 
-def _eight_bits(sample: bytes, line: int, end: bytes, origin: object) -> str:
+def _eight_bits(doubtful: _Doubtful, end: bytes, origin: object) -> str:
     """Windows-1252, if that reads like a text and no other does; else InputError with readings of the sample."""
-    sample = sample[:_SAMPLE]
+    sample, line = doubtful.sample, doubtful.line
+    wide = len(_UTF8.findall(sample))
+    if doubtful.before + wide > len(_UTF8.sub(b"", sample).translate(None, bytes(range(128)))):
+        (_, shown), *_ = _readings(sample, doubtful.at, [UTF8])
+        raise InputError(
+            f"{origin}, line {line}: this is not UTF-8, though most of the file is; correct what stands at {shown!r}"
+        )
     other = likelier(sample)
     if other is None:
         is_mac = _is_western(sample, _MAC) and not _INNER_CAPITAL.search(sample.decode(_MAC))

@@ -56,6 +56,11 @@ def files_in(folder: Path) -> list[Path]:
     return [*_contents(folder).files]
 
 
+def left_in(folder: Path) -> list[str]:
+    """The names of what in a folder is left out."""
+    return [*_contents(folder).left]
+
+
 def descriptions_of(files: Sequence[Path]) -> list[Path]:
     """What stands beside the files of a saved data set and says how to read them."""
     beside = {file.with_name(_INFO) for file in files if file.suffix == _ARROW}

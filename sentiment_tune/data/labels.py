@@ -27,6 +27,11 @@ _NAMES = {"0": 0, "neg": 0, "negative": 0, "false": 0, "1": 1, "pos": 1, "positi
 _LARGEST = 10**15
 _NOTHING = ("NAType", "NaTType")  # of pandas
 _PRESETS = {"stars": "1,2=negative 4,5=positive"}
+_NEITHER = ("3",)  # of stars, which are left out
+_HIDDEN = "\ue000"  # of no meaning to anybody
+_BETWEEN_QUOTES = re.compile("'[^']*'|\"[^\"]*\"")
+# What programs write where nothing is, beside numbers or names that leave no doubt of it.
+_ABSENT = ("", "null", "nan", "na", "n/a", "#n/a", "<na>", "\\n", "none", "nil", "?")
 _SIGNS = {"-1": 0, "1": 1}  # as two classes are spelled, too
 
 
@@ -91,34 +96,42 @@ class LabelMap:
 
     Attributes:
         names: class by label, as its key.
-        needs_all: whether each of the labels has to be in the data; of a preset some of each class do.
+        is_preset: whether not each of the labels has to be in the data, some of each class do; none may be there that
+            the preset does not mean.
     """
 
     names: Mapping[str, str]
-    needs_all: bool = True
+    is_preset: bool = False
 
     @classmethod
     def of(cls, given: str) -> "LabelMap":
         """What `1,2=negative 4,5=positive` says, or a preset's name; InputError where it cannot be read."""
+        name_of_preset = given.strip().lower()
         wrong = InputError(f"labels cannot be {given!r:.100}: give such as '1,2=negative 4,5=positive', or stars")
         try:
-            rules = [rule.rpartition("=") for rule in shlex.split(_PRESETS.get(given.strip().lower(), given))]
+            rules = [rule.rpartition("=") for rule in shlex.split(_hide_commas(_PRESETS.get(name_of_preset, given)))]
         except ValueError:
             raise wrong from None
         names: dict[str, str] = {}
-        for labels, _, name in rules:
-            for label in labels.split(","):
-                if not label.strip() or not name.strip(" ,"):
+        for labels, _, given_name in rules:
+            name = given_name.replace(_HIDDEN, ",").strip()
+            for label in (one.replace(_HIDDEN, ",").strip() for one in labels.split(",")):
+                if not label or not name.strip(" ,"):
                     raise wrong
-                if name.strip().endswith(","):
+                if name.endswith(","):
                     raise InputError(
                         f"labels cannot be {given!r:.100}: {name!r:.40} ends with a comma; part rules by blanks alone"
                     )
-                if names.setdefault(_key_of_text(label), name.strip()) != name.strip():
-                    raise InputError(f"labels cannot be {given!r:.100}: {label.strip()!r} is to be of two classes")
+                if names.setdefault(_key_of_text(label), name) != name:
+                    raise InputError(f"labels cannot be {given!r:.100}: {label!r} is to be of two classes")
         if len({_key_of_text(name) for name in names.values()}) < 2:
             raise wrong
-        return cls(names, given.strip().lower() not in _PRESETS)
+        return cls(names, name_of_preset in _PRESETS)
+
+
+def _hide_commas(given: str) -> str:
+    """The same with another character for the commas between quotes, which part no labels."""
+    return _BETWEEN_QUOTES.sub(lambda found: found[0].replace(",", _HIDDEN), given)
 
 
 @dataclass
@@ -133,6 +146,7 @@ class LabelReader:
     _codes: dict[str, int] = field(default_factory=dict)  # by the key of a spelling
     _spellings: dict[str, str] = field(default_factory=dict)  # to be shown, by key: the first in the alphabet
     _dropped: Counter[str] = field(default_factory=Counter)
+    _absent: dict[str, str] = field(default_factory=dict)  # where labels first stand that may be none, by key
 
     def read(self, cells: Iterable[Any], origin: object) -> NDArray[np.int64]:
         """A code [row] of each cell, of which none is left out; InputError names the first row without a label."""
@@ -142,13 +156,22 @@ class LabelReader:
         """The code of a label, None of one that is left out; InputError names where there is none."""
         spelling = _spelling(cell)
         if not spelling:
+            is_number = spelling is None and isinstance(cell, Real | Decimal)
+            wanted = f"a name or a number below {_LARGEST:,}" if is_number else "a name or a number"
             raise InputError(
-                f"{where}: no label {cell!r:.40}; write a name or a number there, such as positive or 1, or remove it"
+                f"{where}: no label {cell!r:.40}; write {wanted} there, such as positive or 1, or remove it"
             )
         key = _key_of_text(spelling)
         if self.given is not None and key not in self.given.names:
+            if self.given.is_preset and key not in _NEITHER:
+                raise InputError(
+                    f"{where}: the label {spelling!r:.40} is none of 1 to 5 stars; say which labels are of which class "
+                    "instead, such as --labels '1,2,3,4=negative 7,8,9,10=positive'"
+                )
             self._dropped[spelling] += 1
             return None
+        if key in _ABSENT:
+            self._absent.setdefault(key, str(where))
         if self._spellings.setdefault(key, spelling) > spelling:
             self._spellings[key] = spelling
         code = self._codes.setdefault(key, len(self._codes))
@@ -162,6 +185,7 @@ class LabelReader:
         Or if a rule is of a label that there is not.
         """
         self._check_rules(origin)
+        self._check_absent()
         names = self._names()
         if len(names) > MOST:
             raise self._too_many(origin)
@@ -185,7 +209,7 @@ class LabelReader:
     def remark(self) -> str | None:
         """What was read otherwise than it is written, and what was dropped, with counts."""
         if self.given is None:
-            return None
+            return self._told_absent()
         spelled = ((self._spellings.get(key), name) for key, name in self.given.names.items())
         read = ", ".join(f"{label} as {name}" for label, name in spelled if label is not None)
         dropped = ", ".join(f"{name!r:.40}" for name in [*self._dropped][:5])
@@ -193,15 +217,24 @@ class LabelReader:
         left = f"; {self._dropped.total():,} rows are left out, labelled {dropped}{more}" if dropped else ""
         return f"labels: {read}{left}"
 
+    def _told_absent(self) -> str | None:
+        shown = [repr(self._spellings[key]) for key in self._absent]
+        return (
+            f"labels: {' and '.join(shown)} {'is a class' if len(shown) == 1 else 'are classes'}, too"
+            if shown
+            else None
+        )
+
     def _name_of_key(self) -> Mapping[str, str]:
         """The class that each label's key names; two classes in one of their usual spellings are called as they are."""
         keys = set(self._codes)
         if self.given is not None:
             spelled = {key: name for key, name in self.given.names.items() if key in keys}
             wanted = {_key_of_text(name) for name in self.given.names.values()}
-            usual = wanted <= _NAMES.keys() and len({_NAMES[one] for one in wanted}) == 2
+            spellings = _SIGNS if wanted == _SIGNS.keys() else _NAMES
+            usual = wanted <= spellings.keys() and len({spellings[one] for one in wanted}) == 2
             return {
-                key: SENTIMENT.names[_NAMES[_key_of_text(name)]] if usual else name for key, name in spelled.items()
+                key: SENTIMENT.names[spellings[_key_of_text(name)]] if usual else name for key, name in spelled.items()
             }
         if keys == _SIGNS.keys():
             return {key: SENTIMENT.names[number] for key, number in _SIGNS.items()}
@@ -221,7 +254,7 @@ class LabelReader:
         rules = self.given.names if self.given is not None else {}
         read = {name for key, name in rules.items() if key in self._codes}
         missing = [key for key, name in rules.items() if key not in self._codes]
-        if self.given is not None and not self.given.needs_all:
+        if self.given is not None and self.given.is_preset:
             missing = [key for key in missing if rules[key] not in read]
         if missing:
             there = sorted({*self._spellings.values(), *self._dropped})
@@ -229,6 +262,17 @@ class LabelReader:
             raise InputError(
                 f"{origin}: no review is labelled {missing[0]!r:.40}, which --labels reads as "
                 f"{rules[missing[0]]!r:.40}; the labels are {', '.join(f'{one!r:.20}' for one in there[:10])}{more}"
+            )
+
+    def _check_absent(self) -> None:
+        """InputError naming where a label like `NULL` stands beside labels that are numbers, or negative and such."""
+        others = self._codes.keys() - self._absent.keys()
+        is_sure = all(_NUMBER.fullmatch(key) for key in others) or others <= _NAMES.keys()
+        if self.given is None and self._absent and others and is_sure:
+            key, place = next(iter(self._absent.items()))
+            raise InputError(
+                f"{place}: no label {self._spellings[key]!r}; write one there as in other rows, or remove the row, or "
+                f"leave it out with --labels, such as --labels '{' '.join(f'{one}={one}' for one in sorted(others))}'"
             )
 
     def _too_many(self, origin: object) -> InputError:
@@ -249,8 +293,8 @@ def name_of_code(cell: Any, names: Sequence[str], where: object) -> Any:
         return cell
     if spelling == "-1":
         raise InputError(
-            f"{where}: no label, for -1 is how data sets mark reviews without one: name the files of those that have one "
-            "with --data and --test, or remove these rows"
+            f"{where}: no label, for -1 is how data sets mark reviews without one: name files of others with --data "
+            "and --test, or remove these rows"
         )
     if not (code := float(spelling)).is_integer() or not 0 <= code < len(names):
         raise InputError(

@@ -21,7 +21,16 @@ from numpy.typing import NDArray
 from sentiment_tune.data import imdb
 from sentiment_tune.data.checks import MARKUP, MOJIBAKE, check_reviews, check_words, is_in, review_keys
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews
-from sentiment_tune.data.folders import above, descriptions_of, expand, files_in, is_pattern, open_files, open_folder
+from sentiment_tune.data.folders import (
+    above,
+    descriptions_of,
+    expand,
+    files_in,
+    is_pattern,
+    left_in,
+    open_files,
+    open_folder,
+)
 from sentiment_tune.data.imdb import AUTO, FILMS, RANDOM, VALIDATIONS
 from sentiment_tune.data.labels import SENTIMENT, Classes, LabelMap, LabelReader, name_of_code
 from sentiment_tune.data.packing import parse_size
@@ -225,14 +234,14 @@ def _convert(source: _Source, deduplicate: bool) -> Store:
     raw = source.read()
     part = _split(raw, source.address.removeprefix("sentiment_tune."))
     reviews, words, tokens = _encode(raw, part, source.rule)
-    keep = np.ones(len(part), np.bool_)
+    keys, keep = tokens.keys if tokens else review_keys(reviews.ids, reviews.lengths), np.ones(len(part), np.bool_)
     if deduplicate:
-        keep = ~_is_tested(reviews, part)
+        keep = ~_is_tested(keys, part)
         groups = None if raw.groups is None else raw.groups[keep]
         raw = replace(raw, labels=raw.labels[keep], remarks=[*raw.remarks, _left(keep)], groups=groups)
         reviews, part = reviews.where(keep), part[keep]
     known = {MOJIBAKE: tokens.is_mojibake[keep], MARKUP: tokens.has_markup[keep]} if tokens else None
-    checks = check_reviews(reviews.ids, reviews.lengths, raw.labels, part, words, known)
+    checks = check_reviews(reviews.ids, reviews.lengths, raw.labels, part, words, known, keys[keep])
     if tokens:
         checks.append(check_words(tokens.lengths[keep], reviews.lengths, part))
     rows = [asdict(check) for check in checks]
@@ -397,7 +406,7 @@ def _identity(source: Path) -> list[object]:
     files = _files(source)
     root = source if is_folder(source) else above(source) if is_pattern(source) else source.parent
     hashes = [(str(file.relative_to(root)), _hash_file(file)) for file in (*files, *descriptions_of(files))]
-    return [source.name, is_folder(source), is_pattern(source), hashes]
+    return [source.name, is_pattern(source), left_in(source) if is_folder(source) else None, hashes]
 
 
 def _check_heeded(source: Path, reading: Reading) -> None:
@@ -569,9 +578,8 @@ def _split(raw: RawReviews, origin: str) -> NDArray[np.uint8]:
     return part
 
 
-def _is_tested(reviews: EncodedReviews, part: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _is_tested(keys: NDArray[np.uint64], part: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Whether a review of train or validation is one of the test too [review]."""
-    keys = review_keys(reviews.ids, reviews.lengths)
     return is_in(keys, keys[part == TEST]) & (part != TEST)
 
 

@@ -372,6 +372,8 @@ def _member(source: _Source, members: Sequence[ZipInfo]) -> tuple[ZipInfo, str]:
         member, form = tables[0]
         return member, str(form)
     shown = ", ".join(repr(member.filename) for member in named[:5])
+    if not tables:
+        raise InputError(f"{source.origin} holds 0 tables{f', but {shown}' if shown else ''}: pack one into it")
     raise InputError(f"{source.origin} holds {len(tables)} tables ({shown}): unpack it, and name the one that is meant")
 
 

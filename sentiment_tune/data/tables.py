@@ -82,7 +82,7 @@ class Table:
         shown = ", ".join(map(_shown, self.columns[:20]))
         way_out = f"name one with {flag}, it has {shown}"
         if isinstance(self.origin, Path) and readers.is_named_by_line(self.origin.name):
-            way_out += "; or name all with --columns, where its first line does not"
+            way_out += "; or, where its first line names none, name all with --columns, or remove what stands above"
         raise InputError(f"{self.origin} has no column {name!r}: {way_out}")
 
     def column(self, name: str, flag: str) -> list[Any]:

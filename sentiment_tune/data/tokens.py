@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_tune.data.checks import review_keys
 from sentiment_tune.data.corpus import EncodedReviews
 from sentiment_tune.data.mojibake import is_mojibake
 from sentiment_tune.data.rules import KERAS, has_markup
@@ -20,10 +21,15 @@ class Tokens:
         self._rule, wrong, markup = rule, list[bool](), list[bool]()
         self._numbers: dict[bytes, int] = {}  # of each word, with the blank behind it
         self._pieces: deque[tuple[NDArray[np.int64], NDArray[np.int32]]] = deque()  # lengths of texts, their words
+        keys = list[NDArray[np.uint64]]()
         for some in pieces(texts):
             wrong += map(is_mojibake, some)
             markup += map(has_markup, some)
             self._pieces.append(self._read(some))
+            lengths, numbers = self._pieces[-1]
+            keys.append(review_keys(numbers + 1, lengths))
+        self.keys = np.concatenate([np.zeros(0, np.uint64), *keys])
+        """[text], the same of texts of the same words, of which train may have none."""
         self.lengths = np.concatenate([[], *(lengths for lengths, _ in self._pieces)]).astype(np.int64)
         """[text], in words."""
         self.is_mojibake = np.array(wrong, np.bool_)

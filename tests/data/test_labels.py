@@ -15,6 +15,7 @@ from sentiment_tune.data.labels import (
     LabelReader,
     both_columns,
     classify,
+    name_of_code,
     parse_labels,
     probabilities_of,
 )
@@ -244,3 +245,67 @@ def test_a_class_is_found_by_its_name_and_its_usual_spellings() -> None:
     assert STARS.number_of("3.0") == 2
     with pytest.raises(InputError, match="no class 'postive'; did you mean 'positive'"):
         SENTIMENT.number_of("postive")
+
+
+def read(cells: list[object], given: str | None = None) -> LabelReader:
+    reader = LabelReader(LabelMap.of(given) if given else None)
+    for row, cell in enumerate(cells, 1):
+        reader.code(cell, f"a.csv, row {row}")
+    return reader
+
+
+@pytest.mark.parametrize("cell", ["10", 6, "0.5", "4.5", "5 stars", "good", 0])
+def test_stars_are_one_to_five(cell: object) -> None:
+    with pytest.raises(InputError, match=r"a\.csv, row 6: the label .* is none of 1 to 5 stars; .*--labels '1,2,3,4="):
+        read([1, 2, "3", 4.0, 5, cell], "stars")
+
+
+def test_quotes_keep_a_comma_in_a_label() -> None:
+    assert LabelMap.of("'1,0'=positive '0,0','x y'=negative \"so, so\"=meh").names == {
+        "1,0": "positive",
+        "0,0": "negative",
+        "x y": "negative",
+        "so, so": "meh",
+    }
+
+
+@pytest.mark.parametrize("absent", ["NULL", "nan", "NA", "N/A", "#N/A", "\\N", "None", "?"])
+@pytest.mark.parametrize("others", [("1", "0"), ("neg", "pos"), ("1", "4", "5"), ("False", "true")])
+def test_a_mark_of_nothing_beside_plain_labels_is_no_class(absent: str, others: tuple[str, ...]) -> None:
+    reader = read([*others, absent, *others])
+    with pytest.raises(InputError) as caught:
+        reader.classes("a.csv")
+    message = str(caught.value)
+    assert message.startswith(f"a.csv, row {len(others) + 1}: no label {absent!r};")
+    advice = message.rpartition("--labels ")[2].strip("'")
+    assert len(read([*others, absent], advice).classes("a.csv")) == len(others)
+
+
+def test_a_mark_of_nothing_beside_names_is_a_class_and_told() -> None:
+    reader = read(["favor", "against", "NONE", "none"])
+    assert reader.classes("a.csv").names == ("against", "favor", "NONE")
+    assert reader.remark() == "labels: 'NONE' is a class, too"
+    assert read(["favor", "against"]).remark() is None
+
+
+@pytest.mark.parametrize("given", ["positive=1 negative=-1", "positive=1 negative=0", "positive=true negative=false"])
+def test_two_classes_may_be_called_by_any_usual_spelling(given: str) -> None:
+    assert read(["positive", "negative"], given).classes("a.csv") == SENTIMENT
+
+
+def test_a_number_that_is_too_long_for_a_label_is_told_so() -> None:
+    with pytest.raises(InputError, match=r"a\.csv, row 1: no label 10+; write a name or a number below 1,000,"):
+        read([10**20])
+
+
+@pytest.mark.parametrize("cell", [1, 1.0, "1", "1.0", np.int8(1), Decimal(1), True])
+def test_a_number_stands_for_its_name_however_it_is_written(cell: object) -> None:
+    assert name_of_code(cell, ["positive", "negative"], "a.csv, row 1") == ("negative" if cell is not True else True)
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"), [(-1, "no label, for -1"), (-1.0, "no label"), ("2", "none of"), (0.5, "none")]
+)
+def test_a_number_that_stands_for_no_name_is_refused(cell: object, told: str) -> None:
+    with pytest.raises(InputError, match=rf"a\.csv, row 1: .*{told}"):
+        name_of_code(cell, ["positive", "negative"], "a.csv, row 1")
