@@ -19,8 +19,8 @@ the same reviews, encoded and in batches; the networks with random weights, whic
 whole loop, the wait for the last checkpoint included, and the size of one.
 
 `short`: commands that take no longer than what they import: the help of `train`, `compare` over ten runs, `score` of a
-text with a registered model, and the same with the model's folder, after one of each that does not count; wall seconds,
-and seconds of the processor, which a busy machine changes less.
+text with a registered model, after the database has changed and again, and the same with the model's folder, after one
+of each that does not count; wall seconds, and seconds of the processor, which a busy machine changes less.
 """
 
 import os
@@ -196,11 +196,13 @@ def show_short_commands(rounds: int) -> None:
         commands = {
             "train --help": (["train", "--help"], 0.8),
             f"compare, {RUNS} runs": (["compare", "--every"], 1.5),
-            "score, a text": (["score", "a fine film"], 1.2),
+            "score, a text, the first time": (["score", "a fine film"], 1.2),
+            "score, a text, again": (["score", "a fine film"], 1.2),
             "score, a text, the model's folder": (["score", "--model", str(model), "a fine film"], 1.2),
         }
         for title, (words, goal) in commands.items():
-            taken = [seconds_of(folder, words) for _ in range(rounds + 1)][1:]
+            changed = [folder / "mlflow.db"] if title.endswith("the first time") else []
+            taken = [seconds_of(folder, words, changed) for _ in range(rounds + 1)][1:]
             wall, processor = (sorted(each) for each in zip(*taken, strict=True))
             print(f"| {title} | {spread_of(wall)} | {spread_of(processor)} | {goal} |", flush=True)
     print(f"\nMedian of {rounds} (from, to).")
@@ -210,8 +212,10 @@ def spread_of(seconds: Sequence[float]) -> str:
     return f"{median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
 
 
-def seconds_of(folder: Path, words: Sequence[str]) -> tuple[float, float]:
-    """Wall seconds and seconds of the processor of a command, started as a user starts it."""
+def seconds_of(folder: Path, words: Sequence[str], changed: Sequence[Path] = ()) -> tuple[float, float]:
+    """Wall seconds and seconds of the processor of a command, started as a user starts it, after files have changed."""
+    for path in changed:
+        os.utime(path)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [sys.executable, "-m", "sentiment_tune", *words]

@@ -28,7 +28,7 @@ _MARKS = {
 }
 _NAMES = {WESTERN: "Windows-1252", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-16": "UTF-16", "utf-32": "UTF-32"}
 _CR = b"\r"
-_MAC = "mac_roman"
+_MAC, _DOS = "mac_roman", "cp850"
 _OTHERS = (
     *("cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp866", "cp874", "koi8_r", _MAC),
     *("shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"),
@@ -192,7 +192,8 @@ def _in_doubt(sample: bytes, other: str | None) -> tuple[int, list[str]]:
     from charset_normalizer import from_bytes
 
     found = [match.encoding for match in from_bytes(sample, cp_isolation=[*_OTHERS, WESTERN])]
-    return beyond[0], list(dict.fromkeys([*found[:2], "cp1250", WESTERN]))
+    dos = [_DOS] if _is_western(sample, _DOS) else []
+    return beyond[0], list(dict.fromkeys([*dos, *found[:2], "cp1250", WESTERN]))
 
 
 def _one(byte: int, encoding: str) -> str:

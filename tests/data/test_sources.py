@@ -258,6 +258,28 @@ def test_lines_of_text_have_one_column(tmp_path: Path) -> None:
     assert "2 names in --columns" in refused(tmp_path, "a.txt", columns="text,label")
 
 
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("euc_jp", "\u3068\u3066\u3082\u826f\u3044\u6620\u753b\u3067\u3057\u305f"),
+        ("cp1255", "\u05d4\u05e1\u05e8\u05d8 \u05d4\u05d9\u05d4 \u05e0\u05d4\u05d3\u05e8"),
+        (
+            "cp1256",
+            "\u0643\u0627\u0646 \u0647\u0630\u0627 \u0627\u0644\u0641\u064a\u0644\u0645 \u0631\u0627\u0626\u0639\u0627",
+        ),
+        ("cp874", "\u0e20\u0e32\u0e1e\u0e22\u0e19\u0e15\u0e23\u0e4c\u0e14\u0e35\u0e21\u0e32\u0e01"),
+        (
+            "cp866",
+            "\u044d\u0442\u043e\u0442 \u0444\u0438\u043b\u044c\u043c \u0431\u044b\u043b \u043f\u043b\u043e\u0445",
+        ),
+        ("cp850", "le caf\u00e9 \u00e9tait tr\u00e8s agr\u00e9able"),
+    ],
+)
+def test_where_an_encoding_is_asked_for_it_is_among_the_readings(encoding: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(records([(f"{text} {row}", str(row % 2)) for row in range(30)]).encode(encoding))
+    assert f"--encoding {encoding} reads '{text.split()[0][:9]}" in refused(tmp_path, "a.csv")
+
+
 @pytest.mark.parametrize(("byte", "shown"), [(b"\xe9", "caf\\ufffd"), (b"\xc3", "caf\\ufffd")])
 @pytest.mark.parametrize("row", [0, 40, 79])
 def test_a_damaged_letter_of_utf_8_is_not_another_encoding(byte: bytes, shown: str, row: int, tmp_path: Path) -> None:
