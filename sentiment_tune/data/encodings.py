@@ -193,7 +193,7 @@ def _in_doubt(sample: bytes, other: str | None) -> tuple[int, list[str]]:
 
     found = [match.encoding for match in from_bytes(sample, cp_isolation=[*_OTHERS, WESTERN])]
     dos = [_DOS] if _is_western(sample, _DOS) else []
-    return beyond[0], list(dict.fromkeys([*dos, *found[:2], "cp1250", WESTERN]))
+    return beyond[0], list(dict.fromkeys([*dos, *found[:3], "cp1250", WESTERN]))
 
 
 def _one(byte: int, encoding: str) -> str:
