@@ -263,22 +263,22 @@ def test_lines_of_text_have_one_column(tmp_path: Path) -> None:
     [
         (
             "euc_jp",
-            "\u3068\u3066\u3082\u826f\u3044\u6620\u753b\u3067\u3057\u305f\u3002\u6f14\u6280\u3082\u97f3\u697d\u3082\u6700\u9ad8",
+            "とても良い映画でした。演技も音楽も最高",
         ),
         (
             "cp1255",
-            "\u05d4\u05e1\u05e8\u05d8 \u05d4\u05d9\u05d4 \u05e0\u05d4\u05d3\u05e8 \u05d5\u05d4\u05e9\u05d7\u05e7\u05e0\u05d9\u05dd \u05de\u05e6\u05d5\u05d9\u05e0\u05d9\u05dd",
+            "הסרט היה נהדר והשחקנים מצוינים",
         ),
         (
             "cp1256",
-            "\u0643\u0627\u0646 \u0647\u0630\u0627 \u0627\u0644\u0641\u064a\u0644\u0645 \u0631\u0627\u0626\u0639\u0627",
+            "كان هذا الفيلم رائعا",
         ),
-        ("cp874", "\u0e20\u0e32\u0e1e\u0e22\u0e19\u0e15\u0e23\u0e4c\u0e14\u0e35\u0e21\u0e32\u0e01"),
+        ("cp874", "ภาพยนตร์ดีมาก"),
         (
             "cp866",
-            "\u044d\u0442\u043e\u0442 \u0444\u0438\u043b\u044c\u043c \u0431\u044b\u043b \u043f\u043b\u043e\u0445",
+            "этот фильм был плох",
         ),
-        ("cp850", "le caf\u00e9 \u00e9tait tr\u00e8s agr\u00e9able"),
+        ("cp850", "le café était très agréable"),
     ],
 )
 def test_where_an_encoding_is_asked_for_it_is_among_the_readings(encoding: str, text: str, tmp_path: Path) -> None:
