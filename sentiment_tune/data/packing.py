@@ -19,7 +19,9 @@ RATIO = 20  # times its own size that a larger one may; reviews pack to a third 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
 _BLOCK = 2**20
 _ROW = 64  # bytes that a row takes beside its content, and more: of rows of two letters these are most
-_ROWS = 2**14  # of a Parquet file, looked at together
+_ROWS, _TOGETHER = 2**14, 2**22  # rows of a Parquet file that are looked at together, and bytes of their texts
+# How a Parquet file is opened whose pages are read as they are asked for, not all of a row group at once.
+STREAMED: dict[str, Any] = {"pre_buffer": False, "buffer_size": 2**20}
 
 
 def open_packed(path: Path, mode: Literal["rb", "wb"]) -> IO[bytes]:
@@ -91,31 +93,49 @@ def _parquet_exceeds(path: Path, limit: int) -> bool:
     from pyarrow import parquet
 
     try:
-        about = parquet.read_metadata(path)
-        columns = [about.schema.column(index) for index in range(about.num_columns)]
-        texts = [
-            column.path for column in columns if column.physical_type == "BYTE_ARRAY" and column.path == column.name
-        ]
-        groups = map(about.row_group, range(about.num_row_groups))
-        if max(sum(group.total_byte_size for group in groups), _ROW * about.num_rows) > limit:
-            return True
-        left = limit
-        with parquet.ParquetFile(path, read_dictionary=texts) as file:  # each text once, however often it occurs
-            for batch in file.iter_batches(_ROWS):
-                left -= sum(map(_decoded_size, batch.columns)) + _ROW * len(batch)
-                if left < 0:
-                    return True
+        with parquet.ParquetFile(path, **STREAMED) as file:
+            about, left = file.metadata, limit
+            groups = range(about.num_row_groups)
+            size = sum(about.row_group(group).total_byte_size for group in groups)
+            if max(size, _ROW * about.num_rows) > limit:
+                return True
+            for group in groups:
+                rows = min(_ROWS, max(1, _TOGETHER // max(1, _longest(path, about, group))))
+                for batch in file.iter_batches(rows, row_groups=[group]):
+                    left -= sum(map(_decoded_size, batch.columns)) + _ROW * len(batch)
+                    if left < 0:
+                        return True
     except (pyarrow.ArrowException, ValueError):  # it is for its reader to say what is wrong
         pass
     return False
 
 
+def _longest(path: Path, about: Any, group: int) -> int:
+    """Bytes of the longest text of a row group that is written once for any number of rows.
+
+    The first batch has all of them. All that it takes is the dictionaries, while later ones gather every text.
+    """
+    from pyarrow import compute, parquet
+
+    columns = [about.schema.column(index) for index in range(about.num_columns)]
+    texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY" and column.path == column.name]
+    if not texts:
+        return 0
+    with parquet.ParquetFile(path, metadata=about, read_dictionary=texts, **STREAMED) as file:
+        batch = next(file.iter_batches(1, row_groups=[group], columns=texts))
+    return max(compute.max(compute.binary_length(column.dictionary)).as_py() or 0 for column in batch.columns)
+
+
 def _decoded_size(column: Any) -> int:
-    """Bytes of a column of a batch, with every text as often as it occurs."""
+    """Bytes of a column of a batch; of texts their own alone, each as often as it occurs."""
     import pyarrow
     from pyarrow import compute
 
-    if not pyarrow.types.is_dictionary(column.type):
+    kind, types = column.type, pyarrow.types
+    if types.is_dictionary(kind):
+        column = compute.take(compute.binary_length(column.dictionary), column.indices)
+    elif types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind):
+        column = compute.binary_length(column)
+    else:
         return int(column.nbytes)
-    lengths = compute.binary_length(column.dictionary)
-    return compute.sum(compute.take(lengths, column.indices)).as_py() or 0
+    return compute.sum(column).as_py() or 0

@@ -41,6 +41,12 @@ try:
 except load.InputError as error:
     print(peak() - before, error)
 """
+LOOKED_AT = """
+from sentiment_tune.data import packing
+before = peak()
+packing.check_packed(Path(sys.argv[1]), None)
+print(peak() - before)
+"""
 
 
 def refusal(path: Path, unpack_limit: str | int | None = None) -> str:
@@ -62,6 +68,13 @@ def bombs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "line.csv.xz").write_bytes(lzma.compress(b"text,label\n" + b"a" * 70 * MIB, preset=0))
     (folder / "line.jsonl.gz").write_bytes(gzip.compress(b'{"text": "' + b"a" * 70 * MIB + b'"}', 1))
     parquet.write_table(pyarrow.table({"text": ["a" * MIB] * 70}), folder / "long.parquet")
+    parquet.write_table(
+        pyarrow.table({"text": pyarrow.array(["a" * MIB] * 70).dictionary_encode()}), folder / "kinds.parquet"
+    )
+    parquet.write_table(
+        pyarrow.table({"text": pyarrow.array(["a"] * 9 + ["b" * MIB] * 70, pyarrow.large_string())}),
+        folder / "late.parquet",
+    )
     parquet.write_table(pyarrow.table({"text": np.ones(9 * MIB)}), folder / "many.parquet", compression="zstd")
     parquet.write_table(pyarrow.table({"text": pyarrow.nulls(2 * MIB)}), folder / "nulls.parquet")
     with zipfile.ZipFile(folder / "archive.npz", "w", zipfile.ZIP_BZIP2) as archive:
@@ -75,6 +88,7 @@ def bombs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         *("rows.csv.xz", "rows.csv.gz", "line.csv.xz", "line.jsonl.gz"),
         *("long.parquet", "many.parquet", "nulls.parquet", "archive.npz"),
+        *("kinds.parquet", "late.parquet"),
     ],
 )
 def test_a_small_file_that_unpacks_to_much_is_refused_without_taking_memory(
@@ -93,6 +107,15 @@ def test_a_small_file_that_unpacks_to_much_is_refused_without_taking_memory(
     assert "--unpack-limit" in message
     assert message.count("\n") == 1
     assert list(tmp_path.iterdir()) in ([], [tmp_path / "locks"])
+
+
+def test_many_texts_are_looked_at_in_little_memory(tmp_path: Path) -> None:
+    texts = [f"{number:0100}" for number in range(400_000)]  # that one row group holds
+    parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "a.parquet", compression="none")
+    script = PEAK.partition("before")[0] + LOOKED_AT
+    words = [sys.executable, "-c", script, str(tmp_path / "a.parquet")]
+    finished = subprocess.run(words, stdout=subprocess.PIPE, check=True, timeout=TIME_LIMIT)
+    assert int(finished.stdout) < 60
 
 
 @pytest.mark.parametrize("suffix", [".csv.gz", ".tsv.xz", ".jsonl.xz", ".parquet"])
