@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from sentiment_tune.data import delimiters, encodings
+from sentiment_tune.data import delimiters, encodings, parquet
 from sentiment_tune.data.packing import DAMAGED, archive_size, open_packed, too_large, unpack_limit
 from sentiment_tune.errors import InputError
 
@@ -264,12 +264,7 @@ def _parse_json(origin: str, line: int, text: str) -> Any:
 
 
 def _read_parquet(source: _Source) -> Read:
-    import pyarrow
-    from pyarrow import parquet
-
-    with _explained(source, (pyarrow.ArrowException, ValueError, OSError), "Parquet file"):
-        bytes_of = source.stack.enter_context(pyarrow.OSFile(str(source.path)))  # a path stays open where it is refused
-        file = source.stack.enter_context(parquet.ParquetFile(bytes_of))
+    file = source.stack.enter_context(parquet.open_parquet(source.path, source.origin))
     if not file.schema_arrow.names:
         raise InputError(f"{source.origin} is empty: it has no columns")
     source.class_names |= class_names(file.schema_arrow.metadata)
@@ -277,11 +272,11 @@ def _read_parquet(source: _Source) -> Read:
 
 
 def _parquet_rows(source: _Source, file: Any) -> Iterator[Row]:
-    import pyarrow
-
-    with _explained(source, (pyarrow.ArrowException, ValueError, OSError), "Parquet file"):
-        for batch in file.iter_batches(_ROWS):
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    before, names = 0, file.schema_arrow.names
+    for batch in parquet.batches(file, source.origin, _ROWS):
+        columns = zip(batch.columns, names, strict=True)
+        yield from zip(*(parquet.cells_in(*column, source.origin, before) for column in columns), strict=True)
+        before += len(batch)
 
 
 def class_names(metadata: Mapping[bytes, bytes] | None) -> ClassNames:

@@ -1,5 +1,6 @@
 """Scoring tables of any length: rows go through in pieces, and come out as they went in, with two columns behind."""
 
+import json
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from sentiment_tune.data import parquet
 from sentiment_tune.data.readers import Row
 from sentiment_tune.data.tables import WRITTEN, Place, Table, atomic_write, stem, text_in
 from sentiment_tune.data.text import Tally
@@ -27,6 +29,7 @@ ERROR, SKIP, KEEP = "error", "skip", "keep"  # what becomes of a row whose text 
 MISSING = (ERROR, SKIP, KEEP)
 
 _LABEL = ADDED.index("label")
+_PANDAS = b"pandas"  # the name of its note
 T = TypeVar("T")
 Answer = tuple[Any, ...]  # what stands in the added columns of a row; None where there is no text
 
@@ -184,34 +187,52 @@ def shard_of(targets: dict[Path, Path], shard: str | None) -> dict[Path, Path]:
 
 def rows_in(source: Path) -> int | None:
     """How many rows a table has, where its file says so."""
-    from pyarrow import parquet
+    from pyarrow.parquet import read_metadata
 
-    return parquet.read_metadata(source).num_rows if source.name.lower().endswith(".parquet") else None
+    return read_metadata(source).num_rows if source.name.lower().endswith(".parquet") else None
 
 
 def score_parquet(scoring: Scoring, source: Path, target: Path) -> None:
     """Score a Parquet file into another, whose other columns keep type, value and what is noted with them."""
     import pyarrow as pa
-    from pyarrow import parquet
+    from pyarrow.parquet import ParquetWriter
 
+    with parquet.open_parquet(source, source) as file, atomic_write(target) as partial:
+        index, schema = file.schema_arrow.names.index(scoring.column), _schema(file.schema_arrow, scoring.columns)
+        pieces = scoring.answered(
+            parquet.batches(file, source, ROWS),
+            lambda batch: parquet.cells_in(batch.column(index), scoring.column, source, scoring.count.rows),
+        )
+        try:
+            with partial.open("wb") as target_file, ParquetWriter(target_file, schema) as writer:
+                writer.add_key_value_metadata(parquet.notes_beside(file))
+                parquet.write_groups(writer, (_scored(batch, answers, schema) for batch, answers in pieces))
+        except pa.ArrowException as error:
+            raise InputError(f"cannot write {target}: {str(error).partition(chr(10))[0]}; write a .csv") from None
+
+
+def _schema(schema: "pa.Schema", columns: Sequence[str]) -> "pa.Schema":
+    """The schema of a file, with that of the answers behind it."""
+    import pyarrow as pa
+
+    for place, name in enumerate(columns[len(schema) :]):
+        schema = schema.append(pa.field(name, pa.string() if place == _LABEL else pa.float64()))
+    if note := (schema.metadata or {}).get(_PANDAS):
+        return schema.with_metadata(schema.metadata | {_PANDAS: _with_further_names(note)})
+    return schema
+
+
+def _with_further_names(note: bytes) -> bytes:
+    """What pandas notes of a table, without what it says of names that are no texts: those of the answers are some."""
     try:
-        with parquet.ParquetFile(source) as file, atomic_write(target) as partial:
-            index = file.schema_arrow.names.index(scoring.column)
-            schema = file.schema_arrow
-            for place, name in enumerate(scoring.columns[len(schema) :]):
-                schema = schema.append(pa.field(name, pa.string() if place == _LABEL else pa.float64()))
-            with partial.open("wb") as target_file, parquet.ParquetWriter(target_file, schema) as writer:
-                pieces = scoring.answered(file.iter_batches(ROWS), lambda batch: batch.column(index).to_pylist())
-                for batch, answers in pieces:
-                    writer.write_batch(_scored(batch, answers, schema))
-    except InputError:  # of a text in it
-        raise
-    except (pa.ArrowException, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"cannot read {source} ({reason}): it is no whole Parquet file") from None
+        about = json.loads(note)
+        kinds = [level["pandas_type"] for level in about["column_indexes"]]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return note
+    return note if kinds == ["unicode"] else json.dumps(about | {"column_indexes": []}).encode()
 
 
-def _scored(batch: "pa.RecordBatch", answers: Sequence[Answer | None], schema: "pa.Schema") -> "pa.RecordBatch":
+def _scored(batch: "pa.RecordBatch", answers: Sequence[Answer | None], schema: "pa.Schema") -> "pa.Table":
     """A batch with the answers behind it, without the rows that are left out."""
     import pyarrow as pa
 
@@ -220,4 +241,4 @@ def _scored(batch: "pa.RecordBatch", answers: Sequence[Answer | None], schema: "
         batch = batch.filter(pa.array([answer is not None for answer in answers]))
     types = schema.types[batch.num_columns :]
     columns = [pa.array([answer[place] for answer in kept], kind) for place, kind in enumerate(types)]
-    return pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
+    return pa.Table.from_arrays([*batch.columns, *columns], schema=schema)

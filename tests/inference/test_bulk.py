@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from pyarrow import parquet
 from torch import nn
 
 from sentiment_tune.data import folders, tables
+from sentiment_tune.data import parquet as data_parquet
 from sentiment_tune.data.readers import Row
 from sentiment_tune.data.tables import Table, open_table, read_table, write_table
 from sentiment_tune.data.text import Tally, TextConfig, Vocabulary
@@ -246,3 +248,162 @@ def test_partitions_go_into_folders_of_the_same_names_whatever_else_there_is(
 def test_a_shard_that_is_none_is_refused(shard: str) -> None:
     with pytest.raises(InputError, match="shard cannot be"):
         bulk.shard_of({}, shard)
+
+
+# ---- Parquet as others write it
+
+
+def scored_file(source: Path, target: Path, missing: str = "error") -> pa.Table:
+    """What comes of a Parquet file, without the answers."""
+    with open_table(source) as (table, rows):
+        scoring = Scoring(partial(map, score), table, "text", missing)
+        if target.suffix == ".parquet":
+            score_parquet(scoring, source, target)
+        else:
+            write_table(target, scoring.columns, scoring.rows(rows))
+    return parquet.read_table(target).drop_columns(["probability", "label"]) if target.suffix == ".parquet" else None
+
+
+FAR = [datetime.datetime(9999, 12, 31), datetime.datetime(1, 1, 1, 0, 0, 0, 5), None]
+FINE = [1, -1, 2**60 + 1]
+
+
+@pytest.mark.parametrize(
+    ("cells", "written"),
+    [
+        (pa.array(FAR, pa.timestamp("us")), "9999-12-31 00:00:00,0001-01-01 00:00:00.000005,"),
+        (
+            pa.array(FINE, pa.timestamp("ns")),
+            "1970-01-01 00:00:00.000000001,1969-12-31 23:59:59.999999999,2006-07-14 23:58:24.606846977",
+        ),
+        (pa.array([[one] for one in FAR], pa.list_(pa.timestamp("us"))), None),
+        (pa.array([{"at": one} for one in FAR], pa.struct({"at": pa.timestamp("us")})), None),
+        (pa.array([[("at", one)] for one in FAR], pa.map_(pa.string(), pa.timestamp("us"))), None),
+        (pa.nulls(3, pa.timestamp("us")), ",,"),
+    ],
+)
+def test_old_timestamps_of_96_bits_come_out_as_they_went_in(
+    cells: pa.Array, written: str | None, tmp_path: Path
+) -> None:
+    before = pa.table({"text": list("abc"), "at": cells})
+    parquet.write_table(before, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
+    assert scored_file(tmp_path / "a.parquet", tmp_path / "b.parquet")["at"].to_pylist() == cells.to_pylist()
+    if written is not None:
+        scored_file(tmp_path / "a.parquet", tmp_path / "b.csv")
+        assert ",".join(row[1] for row in read_table(tmp_path / "b.csv").rows) == written
+
+
+def test_timestamps_that_no_type_holds_together_are_refused(tmp_path: Path) -> None:
+    both = {"far": pa.array(FAR, pa.timestamp("us")), "fine": pa.array(FINE, pa.timestamp("ns"))}
+    parquet.write_table(
+        pa.table({"text": list("abc"), **both}), tmp_path / "a.parquet", use_deprecated_int96_timestamps=True
+    )
+    with pytest.raises(InputError, match=r"a\.parquet has timestamps of nanoseconds beside .*: write it anew"):
+        scored_file(tmp_path / "a.parquet", tmp_path / "b.parquet")
+
+
+@pytest.mark.parametrize("store_schema", [True, False])
+def test_all_that_is_noted_in_a_parquet_file_stays(store_schema: bool, tmp_path: Path) -> None:
+    schema = pa.schema({"text": pa.string()}, metadata={"in": "schema", "both": "schema"})
+    with parquet.ParquetWriter(tmp_path / "a.parquet", schema, store_schema=store_schema) as writer:
+        writer.write_table(pa.table({"text": ["a"]}, schema=schema))
+        writer.add_key_value_metadata({"in": "schema", "both": "file", "beside": "file"})
+    scored_file(tmp_path / "a.parquet", tmp_path / "b.parquet")
+    before, after = (parquet.read_metadata(tmp_path / name).metadata for name in ("a.parquet", "b.parquet"))
+    assert {name: note for name, note in after.items() if name != b"ARROW:schema"} == {
+        name: note for name, note in before.items() if name != b"ARROW:schema"
+    }
+    if store_schema:
+        assert parquet.read_schema(tmp_path / "b.parquet").metadata == schema.metadata
+    assert parquet.read_schema(tmp_path / "b.parquet").names == ["text", "probability", "label"]
+
+
+@pytest.mark.parametrize(
+    ("names", "index"),
+    [
+        (pd.Index(["text", "stars"]), [3, 4]),
+        (pd.Index(["text", "stars"], name="columns"), None),
+        (pd.Index([0, 1]), None),
+        (pd.Index([0.5, 1]), [3, 4]),
+        (pd.to_datetime(["2026-01-01", "2026-01-02"]), None),
+        (pd.CategoricalIndex(["text", "stars"]), None),
+        (pd.MultiIndex.from_tuples([("text", "x"), ("stars", "y")]), None),
+    ],
+)
+def test_pandas_reads_what_was_scored_of_its_own(names: pd.Index, index: list[int] | None, tmp_path: Path) -> None:
+    pd.DataFrame([["fine", 1], [None, 2]], columns=names, index=index).to_parquet(tmp_path / "a.parquet")
+    with open_table(tmp_path / "a.parquet") as (table, _):
+        scoring = Scoring(partial(map, score), table, table.columns[0], "skip")
+        score_parquet(scoring, tmp_path / "a.parquet", tmp_path / "b.parquet")
+    after = pd.read_parquet(tmp_path / "b.parquet")
+    assert list(after.columns) == [name for name in scoring.columns if "index" not in name]
+    assert list(after.index) == [index[0] if index else 0]
+    assert after.iloc[0].tolist() == ["fine", 1, 0.4, "negative"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "written"),
+    [
+        (pa.array([0, 10**7], pa.date32()), ["1970-01-01", "29349-01-26"]),
+        (
+            pa.array([0, 4 * 10**17], pa.timestamp("us", "Europe/Berlin")),
+            ["1970-01-01 01:00:00+01:00", "14645-06-30 15:06:40.000000Z"],
+        ),
+        (pa.array([-(10**17)], pa.timestamp("us")), ["-1199-02-15 14:13:20.000000"]),
+        (pa.array([1000, 5], pa.time64("ns")), ["00:00:00.000001", "00:00:00.000000005"]),
+        (pa.array([2**63 - 1], pa.duration("s")), None),
+        (pa.array([2**62], pa.timestamp("us")), None),
+        (pa.array([[10**7]], pa.list_(pa.date32())), None),
+        (pa.array([0], pa.timestamp("us", "Mars/Phobos")), ["1970-01-01 00:00:00.000000Z"]),
+        (pa.array([10**18], pa.timestamp("us", "UTC")), None),
+        (pa.array([b"\xe9"], pa.binary()).view(pa.string()), None),
+        (pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], ["x", "x"]), None),
+    ],
+)
+@pytest.mark.parametrize("name", ["b.csv", "b.jsonl"])
+def test_what_python_has_no_value_for_is_written_or_named(
+    cells: pa.Array, written: list[str] | None, name: str, tmp_path: Path
+) -> None:
+    rows = 3 + len(cells)
+    before = pa.table({"text": ["fine"] * rows, "cell": pa.concat_arrays([pa.nulls(3, cells.type), cells])})
+    parquet.write_table(before, tmp_path / "a.parquet")
+    if written is not None:
+        scored_file(tmp_path / "a.parquet", tmp_path / name)
+        assert [row[1] for row in read_table(tmp_path / name).rows][3:] == written
+    else:
+        with pytest.raises(
+            InputError, match=r"a\.parquet, row 4: 'cell' cannot be read \(.*\); mend it, or leave"
+        ) as told:
+            scored_file(tmp_path / "a.parquet", tmp_path / name)
+        assert "no whole" not in str(told.value)
+    assert scored_file(tmp_path / "a.parquet", tmp_path / "b.parquet").equals(before)
+
+
+def test_a_text_that_is_no_unicode_is_named_by_its_row(tmp_path: Path) -> None:
+    texts = pa.array([b"a", b"b", b"c", b"d", b"\xe9"], pa.binary()).view(pa.string())
+    parquet.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet, row 5: 'text' cannot be read \('utf-8' codec .*; mend it"):
+        scored_file(tmp_path / "a.parquet", tmp_path / "b.parquet")
+
+
+@pytest.mark.parametrize("name", ["b.parquet", "b.csv", "b.jsonl"])
+def test_a_damaged_input_is_not_blamed_on_the_output(name: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    parquet.write_table(pa.table({"text": [rng.bytes(50).hex() for _ in range(500)]}), tmp_path / "a.parquet")
+    whole = bytearray((tmp_path / "a.parquet").read_bytes())
+    whole[100:20_000] = bytes(19_900)
+    (tmp_path / "a.parquet").write_bytes(whole)
+    with pytest.raises(InputError, match=r"^cannot read .*a\.parquet \("):
+        scored_file(tmp_path / "a.parquet", tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+@pytest.mark.parametrize(("most", "groups"), [({}, 1), ({"_GROUP": 6}, 4), ({"_GROUP_BYTES": 1}, 7)])
+def test_a_scored_file_has_few_groups_of_rows(
+    most: dict[str, int], groups: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in most.items():
+        monkeypatch.setattr(data_parquet, name, value)
+    parquet.write_table(pa.table({"text": ["fine"] * 20}), tmp_path / "a.parquet")
+    assert len(scored_file(tmp_path / "a.parquet", tmp_path / "b.parquet")) == 20
+    assert parquet.read_metadata(tmp_path / "b.parquet").num_row_groups == groups
