@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal, InvalidOperation
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -235,7 +236,7 @@ def _read_json(source: _Source) -> Read:
     text = "".join(source.lines())
     if not text.lstrip().startswith("["):
         return _read_jsonl(source)
-    rows = _parse_json(source.origin, 1, text)
+    rows = _parse_json(source.origin, text)
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise InputError(f"{source.origin}, row {number}: {row!r:.40} is no JSON object; write an array of objects")
@@ -246,21 +247,54 @@ def _read_json(source: _Source) -> Read:
 
 
 def _parse_object(origin: str, line: int, text: str) -> dict[str, Any]:
-    value = _parse_json(origin, line, text)
+    value = _parse_json(f"{origin}, line {line}", text)
     if not isinstance(value, dict):
         raise InputError(f"{origin}, line {line}: {text.strip():.40} is no JSON object; write one a line")
     return value
 
 
-def _parse_json(origin: str, line: int, text: str) -> Any:
+def _parse_json(place: str, text: str) -> Any:
     try:
-        value = json.loads(text)
-        json.dumps(value, ensure_ascii=False).encode()
+        value = _DECODER.decode(text)
+        json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
-        raise InputError(f"{origin}, line {line}: half a surrogate pair is no character; remove it") from None
+        raise InputError(f"{place}: half a surrogate pair is no character; remove it") from None
+    except _DoubledError as error:
+        raise InputError(f"{place}: an object has the name {error} twice; rename one, or leave it out") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{origin}, line {line}: not JSON ({error}); write one object a line") from None
+        raise InputError(f"{place}: not JSON ({error}); write one object a line") from None
     return value
+
+
+class ExactNumber(Decimal):
+    """A number of JSON that no float holds."""
+
+
+def _parse_number(literal: str) -> float | ExactNumber:
+    """A float where it says what the literal says, as every one of 15 digits does."""
+    number = float(literal)
+    if (len(literal) < 17 and "e" not in literal and "E" not in literal) or literal == repr(number):
+        return number
+    try:
+        exact = ExactNumber(literal)
+    except InvalidOperation:
+        raise ValueError(f"the exponent of {literal:.40} is beyond all numbers") from None
+    return number if exact == Decimal(repr(number)) else exact
+
+
+class _DoubledError(Exception):
+    """A name that stands twice in an object, which keeps one of the values only."""
+
+
+def _parse_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _DoubledError(repr(next(name for name in names if names.count(name) > 1)))
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_float=_parse_number, object_pairs_hook=_parse_pairs)
 
 
 def _read_parquet(source: _Source) -> Read:

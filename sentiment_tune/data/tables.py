@@ -324,7 +324,7 @@ def _records(columns: Sequence[str], rows: Iterable[Sequence[Any]], delimiter: s
 def _csv_text(cell: Any) -> str:
     """What stands in a table of text for a cell that is none."""
     if isinstance(cell, dict | list):
-        return json.dumps(cell, default=_plain)
+        return _json(cell, _ENCODE_ASCII)
     return "" if cell is None else str(cell)
 
 
@@ -334,7 +334,7 @@ def _write_jsonl(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any
     with open_packed(path, "wb") as file:
         for row in rows:
             record = dict(zip(columns, row, strict=True))
-            file.write(json.dumps(record, ensure_ascii=False, default=_plain).encode() + b"\n")
+            file.write(_json(record, _ENCODE).encode() + b"\n")
 
 
 def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -367,7 +367,11 @@ def _of_one_schema(tables: Iterable[Any], kept: Path) -> tuple[Any, Iterator[Any
     schema: Any = None
     with kept.open("wb") as file:
         for table in tables:
-            schema = pyarrow.unify_schemas([schema or table.schema, table.schema], promote_options="permissive")
+            before = schema or table.schema
+            schema = pyarrow.unify_schemas([before, table.schema], promote_options="permissive")
+            for kind, *kinds in zip(schema.types, before.types, table.schema.types, strict=True):
+                if pyarrow.types.is_floating(kind) and any(map(pyarrow.types.is_decimal, kinds)):
+                    raise pyarrow.ArrowTypeError("a number that no float holds among floats")
             with ipc.new_stream(file, table.schema) as writer:
                 writer.write_table(table)
 
@@ -388,12 +392,48 @@ def _arrow(rows: Sequence[Sequence[Any]], columns: Sequence[str], types: Sequenc
     cells = list(zip(*rows, strict=True)) or [()] * len(columns)
     known = types or [None] * len(columns)
     arrays = [pyarrow.array(list(column), kind) for column, kind in zip(cells, known, strict=True)]
+    for column, converted in zip(cells, arrays, strict=True):
+        _check_numbers(column, converted.type)
     return pyarrow.Table.from_arrays(arrays, columns)
+
+
+def _check_numbers(cells: Iterable[Any], kind: Any) -> None:
+    """ArrowTypeError where a boolean among floats became one, as none does among whole numbers."""
+    from pyarrow import ArrowTypeError, types
+
+    if types.is_floating(kind) and bool in map(type, cells):
+        raise ArrowTypeError("a boolean among numbers")
+    if types.is_list(kind):
+        _check_numbers(chain.from_iterable(filter(None, cells)), kind.value_type)
+    if types.is_struct(kind):
+        structs = [cell for cell in cells if cell is not None]
+        for field in kind:
+            _check_numbers([struct.get(field.name) for struct in structs], field.type)
+
+
+class _ExactError(Exception):
+    """The library writes no number by its digits."""
+
+
+def _json(cell: Any, encode: Callable[[Any], str]) -> str:
+    """JSON of a cell, in which a number that no float holds stands as it was read."""
+    try:
+        return encode(cell)
+    except _ExactError:
+        if isinstance(cell, dict):
+            return f"{{{', '.join(f'{encode(name)}: {_json(value, encode)}' for name, value in cell.items())}}}"
+        return f"[{', '.join(_json(value, encode) for value in cell)}]" if isinstance(cell, list) else str(cell)
 
 
 def _plain(cell: Any) -> Any:
     """What JSON can hold of a cell: the number of a NumPy one, the text of a date."""
+    if isinstance(cell, readers.ExactNumber):
+        raise _ExactError
     return cell.item() if hasattr(cell, "item") else str(cell)
+
+
+_ENCODE = json.JSONEncoder(ensure_ascii=False, default=_plain).encode
+_ENCODE_ASCII = json.JSONEncoder(default=_plain).encode
 
 
 def _first_line(error: Exception) -> str:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from sentiment_tune import local
 from sentiment_tune.data import tables
-from sentiment_tune.data.readers import SUFFIXES
+from sentiment_tune.data.readers import SUFFIXES, ExactNumber
 from sentiment_tune.data.tables import WRITTEN, read_table, stem, write_table
 from sentiment_tune.errors import InputError
 
@@ -145,6 +145,10 @@ def test_junk_is_read_or_refused_in_one_line(
         ("a.jsonl", b'{"n": ' + b"9" * 5000 + b"}", ["line 1", "not JSON"]),
         ("a.jsonl", b'{"text": "\\ud83c"}', ["line 1", "surrogate"]),
         ("a.jsonl", b'{"text": "\x81"}', ["line 1", "UTF-8"]),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "a", "text": "b"}', ["line 2", "name 'text' twice", "leave it out"]),
+        ("a.jsonl", b'{"text": "a", "of": [{"x": 1, "y": 2, "x": 3}]}', ["line 1", "name 'x' twice"]),
+        ("a.json", b'[{"text": "a"},\n{"text": "a", "text": "b"}]', ["a.json: an object has the name 'text' twice"]),
+        ("a.jsonl", b'{"n": 1e9999999999999999999999}', ["line 1", "exponent", "beyond"]),
         ("a.parquet", b"PAR1 but nothing else PAR1", ["Parquet"]),
         ("a.csv.gz", b"text,label\n", ["damaged"]),
         ("a.csv.xz", b"text,label\n", ["damaged"]),
@@ -233,6 +237,34 @@ def test_json_and_parquet_keep_their_types(tmp_path: Path) -> None:
         path = tmp_path / f"typed{suffix}"
         write_table(path, list("abcde"), rows)
         assert read_table(path).rows == rows
+
+
+@pytest.mark.parametrize(
+    ("literal", "written"),
+    [
+        ("12345678901234567890.123", None),
+        ("-0.1000000000000000055", None),
+        ("0.12345678901234568", None),
+        ("123456789.1234567", None),
+        ("12345678901234567890", None),
+        ("0.1", None),
+        ("1e400", "1E+400"),
+        ("1e-400", "1E-400"),
+        ("1.50", "1.5"),
+        ("0.10000000000000000000", "0.1"),
+        ("1e2", "100.0"),
+        ('[1, {"a": 1e400, "\u00fc": [true, "\u00fc"]}]', '[1, {"a": 1E+400, "\u00fc": [true, "\u00fc"]}]'),
+    ],
+)
+def test_numbers_of_json_come_out_as_they_went_in(literal: str, written: str | None, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "a", "n": {literal}}}\n', encoding="utf-8")
+    table = read_table(tmp_path / "a.jsonl")
+    write_table(tmp_path / "b.jsonl", table.columns, table.rows)
+    lines = (tmp_path / "b.jsonl").read_text(encoding="utf-8")
+    assert lines == f'{{"text": "a", "n": {written or literal}}}\n'
+    write_table(tmp_path / "b.csv", table.columns, table.rows)
+    cell = str(read_table(tmp_path / "b.csv").rows[0][1])
+    assert cell.encode().decode("unicode-escape") == (written or literal)
 
 
 def test_numbers_of_numpy_are_written_as_numbers(tmp_path: Path) -> None:
@@ -328,6 +360,15 @@ def test_what_a_killed_process_left_of_a_file_goes_when_it_is_written_again(tmp_
         ([{"a": 1}, {"b": 2}, {}], [{"a": 1, "b": None}, {"a": None, "b": 2}, {"a": None, "b": None}]),
         (["a", 1, 2], None),
         ([1, "a", 2], None),
+        ([1.5, True], None),
+        ([True, 1.5], None),
+        ([1, True], None),
+        ([None, 1.5, False], None),
+        ([[1.5, True]], None),
+        ([{"a": [1.5]}, {}, None, {"a": [True]}], None),
+        ([{"a": 1.5, "b": True}, None], [{"a": 1.5, "b": True}, None]),
+        ([ExactNumber("12345678901234567890.123"), 1.5], None),
+        ([1.5, ExactNumber("12345678901234567890.123")], None),
     ],
 )
 @pytest.mark.parametrize("together", [1, 2, 100])
