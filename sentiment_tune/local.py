@@ -138,7 +138,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 def partial_path(path: Path) -> Path:
     """A name beside `path` for what is still being written: nobody can guess it, and it tells whose process writes."""
-    return path.with_name(f".{path.name[:100]}~{process_id()}~{secrets.token_hex(4)}.partial")
+    return path.with_name(f"{_partial_start(path)}{process_id()}~{secrets.token_hex(4)}.partial")
 
 
 def partial_paths_left(folder: Path) -> list[Path]:
@@ -148,8 +148,13 @@ def partial_paths_left(folder: Path) -> list[Path]:
 
 def partial_paths_of(path: Path) -> list[Path]:
     """What processes that are gone have left of writing this very file."""
-    start = f".{path.name[:100]}~"
+    start = _partial_start(path)
     return [left for left in path.parent.glob(".*.partial") if left.name.startswith(start) and _is_left(left)]
+
+
+def _partial_start(path: Path) -> str:
+    """What a name for `path` begins with while it is written: its own name, as far as there is room for more."""
+    return f".{os.fsencode(path.name)[:100].decode(errors='ignore')}~"
 
 
 def _is_left(path: Path) -> bool:
@@ -157,7 +162,8 @@ def _is_left(path: Path) -> bool:
     try:
         if writer and is_of_this_machine(writer[1]):
             return is_process_gone(writer[1])
-        return time.time() - path.lstat().st_mtime > _FORGOTTEN
+        changed = (one.lstat().st_mtime for one in (path, *path.rglob("*")))  # a folder is older than what grows in it
+        return time.time() - max(changed) > _FORGOTTEN
     except FileNotFoundError:
         return False
 

@@ -55,6 +55,31 @@ def test_another_machines_partial_file_is_left_after_an_hour(tmp_path: Path) -> 
     assert local.partial_paths_left(tmp_path) == [foreign]
 
 
+def test_what_grows_in_another_machines_partial_folder_is_no_leftover(tmp_path: Path) -> None:
+    foreign = tmp_path / ".a.csv~elsewhere:12:34.00~0123abcd.partial"
+    (foreign / "within").mkdir(parents=True)
+    (foreign / "within" / "a.csv").touch()
+    for folder in (foreign / "within", foreign):
+        os.utime(folder, (time.time() - 4000,) * 2)
+    assert local.partial_paths_left(tmp_path) == local.partial_paths_of(tmp_path / "a.csv") == []
+    os.utime(foreign / "within" / "a.csv", (time.time() - 4000,) * 2)
+    assert local.partial_paths_left(tmp_path) == local.partial_paths_of(tmp_path / "a.csv") == [foreign]
+
+
+@pytest.mark.parametrize(
+    "name", ["\u96fb" * 75 + ".csv", "a" + "\u96fb" * 83 + ".csv", "a" * 251 + ".csv", "caf\udce9.csv"]
+)
+def test_a_name_of_any_length_is_written_and_its_leftovers_found(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with local.replacing(path) as file:
+        file.write(b"whole")
+    assert path.read_bytes() == b"whole"
+    left = local.partial_path(path)
+    left = left.with_name(left.name.replace(f":{os.getpid()}:", ":99999999:"))
+    left.touch()
+    assert local.partial_paths_of(path) == [left]
+
+
 def test_a_private_folder_is_closed_to_others_and_never_another_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
