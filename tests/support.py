@@ -53,7 +53,7 @@ def ask(*words: str, stdin: str | bytes = "") -> Answer:
     """What the console script does, in this process."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="", write_through=True) for _ in range(2))
     before = sys.argv, sys.stdin, signal.getsignal(signal.SIGTERM)
-    typed = io.BytesIO(stdin if isinstance(stdin, bytes) else stdin.encode())
+    typed = io.BufferedReader(io.BytesIO(stdin if isinstance(stdin, bytes) else stdin.encode()))
     sys.argv, sys.stdin = ["sentiment-tune", *words], io.TextIOWrapper(typed, "utf-8")
     code: Any = 0
     try:

@@ -81,8 +81,10 @@ def score(
     from sentiment_tune.data.tables import from_home
     from sentiment_tune.data.text import Tally
     from sentiment_tune.display import ScoringDisplay, warn
+    from sentiment_tune.inference.bulk import check_missing
 
     texts, asked = _checked((*texts, text) if text else texts, source), Reading(**reading)
+    check_missing(missing)
     target, tally = Path(output) if output else None, Tally()
     display = ScoringDisplay(quiet, is_shown=target is not None or not sys.stdout.isatty())
     with ExitStack() as stack:
@@ -191,6 +193,8 @@ def _score_lines(
     table, rows = tables.Table("text", ("text",), []), iter([(text,) for text in texts])
     if not texts:
         table, rows = tables.read_lines(encoding)
+    if table.found:
+        display.tell(f"standard input: {', '.join(table.found)}")
     loaded = load()
     with display.watching(None, len(texts)) as hear:
         scoring = Scoring(loaded.score_all, table, "text", missing, hear, loaded.scores.columns)
@@ -199,25 +203,28 @@ def _score_lines(
 
 
 def _score_files(
-    score_one: Callable[[Path, Path], None],
+    score_one: Callable[..., None],
     display: "ScoringDisplay",
     pattern: Path,
     folder: Path | None,
     shard: str | None,
 ) -> None:
     """Score each of several files into one of its own in a folder; those that are there already are finished."""
-    from sentiment_tune.data import folders
-    from sentiment_tune.inference.bulk import shard_of, targets_in
+    from sentiment_tune.data import folders, tables
+    from sentiment_tune.inference.bulk import shard_of, targets_in, without_scores
 
-    sources = folders.expand(pattern)
-    if folder is None:
-        raise InputError(f"{len(sources)} inputs need a folder for what comes of them: name it with --output")
-    targets = shard_of(targets_in(folder, sources, folders.above(pattern)), shard)
-    left = {source: target for source, target in targets.items() if not target.exists()}
+    found, root = folders.expand(pattern), folders.above(pattern)
+    if folder in (None, tables.STANDARD):
+        raise InputError(f"{len(found)} inputs need a folder for what comes of them: name it with --output")
+    sources = without_scores(found, folder, root)
+    if len(sources) < len(found):
+        display.tell(f"{len(found) - len(sources)} of {len(found)} are scores, for they lie in {folder}")
+    targets = shard_of(targets_in(folder, sources, root), shard)
+    left = {source: target for source, target in targets.items() if not target.is_file()}
     if len(left) < len(targets):
         display.tell(f"{len(targets) - len(left)} of {len(targets)} are in {folder} already")
     for source, target in left.items():
-        score_one(source, target)
+        score_one(source, target, is_part=True)
         display.tell(f"{target} is finished")
 
 
@@ -231,19 +238,23 @@ def _score_table(
     reading: "Reading",
     column: str,
     missing: str,
+    is_part: bool = False,
 ) -> None:
-    """Score the rows of a file; how it was saved, and what was missing, goes to the standard error."""
+    """Score the rows of a file, which may be one of several; what was found and missing goes to the standard error."""
     from sentiment_tune.data import readers, tables
-    from sentiment_tune.inference.bulk import Scoring, rows_in, score_parquet
+    from sentiment_tune.inference.bulk import Scoring, make_folder, open_part, rows_in, score_parquet
 
     readers.check_heeded([readers.form_of(source.name) or ".zip"], source, reading)
-    with tables.open_table(source, reading) as (table, rows):
-        table.name_of(column, "--column")  # before a model is loaded
-        if table.found:
-            display.tell(f"{source}: {', '.join(table.found)}")
+    opening = open_part(source, reading, column, missing) if is_part else tables.open_table(source, reading)
+    with opening as (table, rows):
+        used = table.name_of(column, "--column")  # before a model is loaded
+        if found := [*table.found, *([] if used == column else [f"texts from {used!r}"])]:
+            display.tell(f"{source}: {', '.join(found)}")
         loaded = load()
         with display.watching(source, rows_in(source)) as hear:
             scoring = Scoring(loaded.score_all, table, column, missing, hear, loaded.scores.columns)
+            if is_part and target is not None:
+                make_folder(target.parent)
             if target is not None and {readers.form_of(path.name) for path in (source, target)} == {".parquet"}:
                 score_parquet(scoring, source, target)
             else:

@@ -18,7 +18,7 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from sentiment_tune.data import delimiters, encodings, parquet
-from sentiment_tune.data.packing import DAMAGED, archive_size, open_packed, too_large, unpack_limit
+from sentiment_tune.data.packing import DAMAGED, archive_size, open_packed, parse_size, too_large, unpack_limit
 from sentiment_tune.errors import InputError
 
 _ROWS = 2**14  # of a Parquet file, read together
@@ -57,11 +57,17 @@ class Reading:
             delimiters.parse_delimiter(self.delimiter)
         if self.columns is not None and not all(self.names):
             raise InputError(f"columns cannot be {self.columns!r:.60}: give names with commas between")
+        if self.unpack_limit is not None:
+            parse_size(self.unpack_limit)
 
     @property
     def names(self) -> list[str]:
         """The columns that the user names."""
         return [name.strip() for name in (self.columns or "").split(",")] if self.columns is not None else []
+
+
+class EmptyError(InputError):
+    """A file has nothing in it, neither rows nor names of columns."""
 
 
 def check_heeded(forms: Iterable[str], origin: object, reading: Reading) -> None:
@@ -166,7 +172,7 @@ def _table_of(source: _Source, records: Generator[tuple[int, list[str]]]) -> Rea
             raise _ragged(source, 1, 0, len(cells))  # nothing stands above the names
         if cells:
             return Read(cells, _rows(source, cells, records))
-    raise InputError(f"{source.origin} is empty: its first line must name the columns")
+    raise EmptyError(f"{source.origin} is empty: its first line must name the columns")
 
 
 def _rows(source: _Source, columns: Sequence[str], records: Iterable[tuple[int, list[str]]]) -> Iterator[Row]:
@@ -221,7 +227,7 @@ def _read_jsonl(source: _Source) -> Read:
     """An object a line; all are looked at for the columns before the first is a row."""
     columns = list(dict.fromkeys(name for row in _objects(source) for name in row))
     if not columns:
-        raise InputError(f"{source.origin} is empty: each line must hold one JSON object")
+        raise EmptyError(f"{source.origin} is empty: each line must hold one JSON object")
     return Read(columns, (tuple(map(row.get, columns)) for row in _objects(source)))
 
 
@@ -242,7 +248,7 @@ def _read_json(source: _Source) -> Read:
             raise InputError(f"{source.origin}, row {number}: {row!r:.40} is no JSON object; write an array of objects")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     if not columns:
-        raise InputError(f"{source.origin} is empty: the array must hold objects")
+        raise EmptyError(f"{source.origin} is empty: the array must hold objects")
     return Read(columns, (tuple(map(row.get, columns)) for row in rows))
 
 

@@ -4,7 +4,8 @@ import json
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from sentiment_tune.data import parquet
-from sentiment_tune.data.readers import Row
-from sentiment_tune.data.tables import WRITTEN, Place, Table, atomic_write, stem, text_in
+from sentiment_tune.data.readers import EmptyError, Reading, Row, form_of
+from sentiment_tune.data.tables import WRITTEN, Place, Table, atomic_write, is_usual, open_table, stem, text_in
 from sentiment_tune.data.text import Tally
 from sentiment_tune.errors import InputError
 from sentiment_tune.inference.package import load_package
@@ -71,6 +72,12 @@ def load_scores(folder: Path, all_classes: bool) -> Scores:
     return Scores(load_package(folder).scorer, all_classes)
 
 
+def check_missing(missing: str) -> None:
+    """InputError for what is no way with rows without a text."""
+    if missing not in MISSING:
+        raise unknown_name("way with what is missing", missing, MISSING)
+
+
 @dataclass
 class Count:
     """How many rows have gone through, and how many of them had no text."""
@@ -95,8 +102,7 @@ class Scoring:
 
         The listener hears how many rows have been scored, now and then. `added` are the columns of what is answered.
         """
-        if missing not in MISSING:
-            raise unknown_name("way with what is missing", missing, MISSING)
+        check_missing(missing)
         self._score_all, self._table, self._missing, self._listener = score_all, table, missing, listener
         self.column = table.name_of(column, "--column")
         self.columns = (*table.columns, *table.unused(added))
@@ -150,7 +156,7 @@ class Scoring:
 
 
 def targets_in(folder: Path, sources: Sequence[Path], root: Path) -> dict[Path, Path]:
-    """Where each file's scores go in a folder, which is made: in its own form if that can be written, else as CSV.
+    """Where each file's scores go in a folder: in its own form if that can be written, else as CSV.
 
     What lies in folders below the root, such as partitions do, goes into folders of the same names. InputError where
     two would go into one file, where that is an input, and where nothing can be written.
@@ -168,12 +174,46 @@ def targets_in(folder: Path, sources: Sequence[Path], root: Path) -> dict[Path, 
     named = Counter(targets.values())
     if twice := [target for target, times in named.items() if times > 1]:
         raise InputError(f"{twice[0]} would be of {named[twice[0]]} inputs: give names that differ")
+    return targets
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where it is not there; InputError where that cannot be."""
     try:
-        for one in {target.parent for target in targets.values()} | {folder}:
-            one.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror or error}") from None
-    return targets
+
+
+def without_scores(sources: Sequence[Path], folder: Path, root: Path) -> list[Path]:
+    """The files that do not lie in the folder for what comes of them; all, where all that lie below the root do.
+
+    InputError where none is left.
+    """
+    inner, above = folder.resolve(), root.resolve()
+    if inner in (above, *above.parents):
+        return [*sources]
+    others = [source for source in sources if inner not in source.parent.resolve().joinpath(source.name).parents]
+    if not others:
+        raise InputError(f"all {len(sources)} inputs lie in {folder}: give another folder with --output")
+    return others
+
+
+@contextmanager
+def open_part(source: Path, reading: Reading, column: str, missing: str) -> Iterator[tuple[Table, Iterator[Row]]]:
+    """One of several tables, as of `open_table`: it may be empty, as programs that write many files leave some.
+
+    One of JSON may lack the column where no row of it has a text, and rows without one are no error.
+    """
+    with ExitStack() as stack:
+        try:
+            table, rows = stack.enter_context(open_table(source, reading))
+        except EmptyError:
+            table, rows = Table(source, (column,), []), iter(())
+        is_absent = column not in table.columns and not any(is_usual(one, column) for one in table.columns)
+        if is_absent and missing != ERROR and form_of(source.name) in (".jsonl", ".json"):
+            table, rows = replace(table, columns=(*table.columns, column)), ((*row, None) for row in rows)
+        yield table, rows
 
 
 def shard_of(targets: dict[Path, Path], shard: str | None) -> dict[Path, Path]:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 from sentiment_tune.data.load import DataConfig, load
+from sentiment_tune.data.packing import open_packed
 from sentiment_tune.data.tables import read_table, write_table
 from sentiment_tune.inference.package import load_package
 from sentiment_tune.models import registry as models
@@ -623,6 +624,70 @@ def test_several_tables_are_scored_each_into_its_own_and_finished_ones_stay(trai
     assert "goes with several inputs" in ask(*words[:3], "--input", "part-1.csv", "--shard", "1/2").refusal
 
 
+def test_scores_that_a_pattern_fits_too_are_no_inputs(trained: Trained, beside: Path) -> None:
+    for number in range(2):
+        table(beside / f"part-{number}.csv")
+    words = ("score", "--model", str(trained.model), "--input", "**/part-*.csv", "--output", "scored")
+    assert ask(*words, "--shard", "1/2").code == 0
+    answer = ask(*words)
+    assert answer.code == 0
+    assert "1 of 3 are scores, for they lie in scored" in answer.err
+    assert "1 of 2 are in scored already" in answer.err
+    assert sorted(path.name for path in (beside / "scored").rglob("*")) == ["part-0.csv", "part-1.csv"]
+    (beside / "scored" / "part-1.csv").unlink()
+    (beside / "scored" / "part-1.csv").mkdir()
+    assert "part-1.csv: it is a folder" in ask(*words, "--quiet").refusal
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--shard", "0/3"), "shard cannot be '0/3'"),
+        (("--shard", "x"), "shard cannot be 'x'"),
+        (("--column", "nope"), "no column 'nope'"),
+        (("--missing", "foo"), "no way with what is missing 'foo'"),
+        (("--unpack-limit", "zzz"), "unpack_limit cannot be 'zzz'"),
+        (("--model", "nowhere"), "nowhere"),
+        (("--workers", "0"), "workers cannot be 0"),
+        (("--output", "-"), "2 inputs need a folder"),
+    ],
+)
+def test_what_is_refused_leaves_no_folder(words: tuple[str, ...], told: str, trained: Trained, beside: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        Path(name).write_text("fine")
+    answer = ask("score", "--model", str(trained.model), "--input", "?.txt", "--output", "new/scored", *words)
+    assert told in answer.refusal
+    assert sorted(path.name for path in beside.rglob("*")) == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "written"),
+    [
+        ("b.jsonl", "", ""),
+        ("b.json.gz", "", "text,probability,label"),
+        ("b.csv", "", "text,probability,label"),
+        ("b.csv", "id,text\n", "id,text,probability,label"),
+        ("b.jsonl", '{"id": 1}\n', '{"id": 1, "text": null, "probability": null, "label": null}'),
+    ],
+)
+def test_one_of_several_parts_may_hold_no_texts(
+    name: str, content: str, written: str, trained: Trained, beside: Path
+) -> None:
+    write_table(beside / "a.jsonl", ["id", "text"], [[0, "fine"]])
+    with open_packed(beside / name, "wb") as file:
+        file.write(content.encode())
+    words = ("score", "--model", str(trained.model), "--missing", "keep", "--output")
+    assert ask(*words, "scored", "--input", "?.*").code == 0
+    target = beside / "scored" / ("b.csv" if name.startswith("b.json.") else name)
+    assert target.read_text().strip() == written
+    assert len(read_table(beside / "scored" / "a.jsonl").rows) == 1
+    if "id" not in content:
+        assert "is empty" in ask(*words, "one.csv", "--input", name).refusal
+    elif name == "b.jsonl":
+        assert "no column 'text'" in ask(*words, "one.csv", "--input", name).refusal
+        assert "no column 'text'" in ask(*words, "new", "--input", "?.*", "--missing", "error", "--quiet").refusal
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("source", "target"), [("a.csv", "b.csv"), ("a.parquet", "b.parquet")])
 def test_several_processes_give_the_rows_of_one(trained: Trained, beside: Path, source: str, target: str) -> None:
@@ -697,6 +762,26 @@ def test_bytes_that_are_no_text_are_refused(trained: Trained, beside: Path) -> N
     assert "text 2 is not UTF-8" in ask(*address, "fine", os.fsdecode(b"caf\xe9")).refusal
 
 
+def test_lines_of_the_standard_input_that_end_in_cr_are_as_many(trained: Trained, beside: Path) -> None:
+    words, texts = (
+        ("score", "--model", str(trained.model), "--input"),
+        ["the plot is clever", "the plot", "the plot is dull"],
+    )
+    (beside / "a.txt").write_bytes("\r".join(texts).encode())
+    code, out, err = ask(*words, "-", stdin="\r".join(texts))
+    assert [row[0] for row in csv.reader(io.StringIO(out, newline=""))] == ["text", *texts]
+    assert (code, err) == (0, "standard input: line ends CR\n")
+    assert ask(*words, "a.txt") == (0, out, "a.txt: line ends CR\n")
+    assert [row[0] for row in csv.reader(io.StringIO(ask(*words, "-", stdin="a\r\nb\r\n").out))] == ["text", "a", "b"]
+
+
+def test_a_column_that_was_not_asked_for_is_told(trained: Trained, beside: Path) -> None:
+    write_table(beside / "a.csv", ["body", "label"], [["the plot is clever", "1"]])
+    words = ("score", "--model", str(trained.model), "--input", "a.csv")
+    assert ask(*words).err == "a.csv: texts from 'body'\n"
+    assert ask(*words, "--column", "body").err == ask(*words, "--quiet").err == ""
+
+
 def test_lines_of_another_encoding_are_read_as_is_said(trained: Trained, beside: Path) -> None:
     words = ("score", "--model", str(trained.model), "--input", "-", "--encoding", "cp1252")
     rows = list(csv.reader(io.StringIO(ask(*words, stdin="caf\xe9".encode("cp1252")).out)))
@@ -708,6 +793,9 @@ def test_lines_of_another_encoding_are_read_as_is_said(trained: Trained, beside:
     [
         (("--input", "-", "--delimiter", ";"), "--delimiter has no effect on the standard input: leave it out"),
         (("--input", "-", "--column", "review"), "--column review is of a table: give it with --input FILE"),
+        (("--input", "-", "--unpack-limit", "zzz"), "unpack_limit cannot be 'zzz'"),
+        (("--input", "a.csv", "--unpack-limit", "zzz"), "unpack_limit cannot be 'zzz'"),
+        (("fine", "--missing", "foo"), "no way with what is missing 'foo'"),
         (("fine", "--encoding", "cp1252"), "--encoding has no effect on texts that are given here"),
         (("--input", "a.parquet", "--encoding", "cp1252"), "--encoding has no effect on a.parquet"),
         (("--input", "a.csv", "--sheet", "1"), "--sheet has no effect on a.csv"),

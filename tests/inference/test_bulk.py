@@ -217,9 +217,10 @@ def test_each_file_has_a_target_of_its_own_and_a_shard_is_its_share(tmp_path: Pa
     assert {**shards[0], **shards[1]} == targets == bulk.shard_of(targets, None)
     with pytest.raises(InputError, match="would be of 2 inputs"):
         bulk.targets_in(tmp_path, [Path("a/x.csv"), Path("a/x.txt")], Path("a"))
+    assert [*tmp_path.iterdir()] == []
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write into"):
-        bulk.targets_in(tmp_path / "file" / "folder", [Path("a.csv")], Path())
+        bulk.make_folder(tmp_path / "file" / "folder")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,33 @@ def test_partitions_go_into_folders_of_the_same_names_whatever_else_there_is(
     for given in (Path(pattern), tmp_path / pattern):
         targets = bulk.targets_in(Path("scored"), folders.expand(given), folders.above(given))
         assert sorted(str(target.relative_to("scored")) for target in targets.values()) == sorted(names)
-        assert all(target.parent.is_dir() for target in targets.values())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "folder", "names"),
+    [
+        ("**/*.csv", "out", ["a.csv", "in/a.csv"]),
+        ("**/*.csv", "./in/../out/", ["a.csv", "in/a.csv"]),
+        ("**/*.csv", "new", ["a.csv", "in/a.csv", "out/a.csv", "out/in/a.csv"]),
+        ("**/*.csv", ".", ["a.csv", "in/a.csv", "out/a.csv", "out/in/a.csv"]),  # which is refused then
+        ("out/**/*.csv", "out", ["out/a.csv", "out/in/a.csv"]),
+        ("out/**/*.csv", "out/in", ["out/a.csv"]),
+        ("*/in/*.csv", "out", None),
+    ],
+)
+def test_what_lies_in_the_folder_for_the_scores_is_no_input(
+    pattern: str, folder: str, names: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "in/a.csv", "out/a.csv", "out/in/a.csv"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    sources = folders.expand(Path(pattern))
+    if names is None:
+        with pytest.raises(InputError, match="all 1 inputs lie in out: give another folder"):
+            bulk.without_scores(sources, Path(folder), folders.above(Path(pattern)))
+    else:
+        assert [*map(str, bulk.without_scores(sources, Path(folder), folders.above(Path(pattern))))] == names
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3"])
