@@ -119,23 +119,48 @@ def _longest(path: Path, about: Any, group: int) -> int:
 
     columns = [about.schema.column(index) for index in range(about.num_columns)]
     texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY" and column.path == column.name]
-    if not texts:
-        return 0
     with parquet.ParquetFile(path, metadata=about, read_dictionary=texts, **STREAMED) as file:
-        batch = next(file.iter_batches(1, row_groups=[group], columns=texts))
-    return max(compute.max(compute.binary_length(column.dictionary)).as_py() or 0 for column in batch.columns)
+        batch = next(file.iter_batches(1, row_groups=[group], columns=texts), None)
+    dictionaries = [column.dictionary for column in batch.columns if _is_of_texts(column.type)] if batch else []
+    return max((compute.max(_lengths(one)).as_py() or 0 for one in dictionaries), default=0)
 
 
 def _decoded_size(column: Any) -> int:
     """Bytes of a column of a batch; of texts their own alone, each as often as it occurs."""
-    import pyarrow
     from pyarrow import compute
 
-    kind, types = column.type, pyarrow.types
-    if types.is_dictionary(kind):
-        column = compute.take(compute.binary_length(column.dictionary), column.indices)
-    elif types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind):
-        column = compute.binary_length(column)
+    if _is_of_texts(column.type):
+        column = compute.take(_lengths(column.dictionary), column.indices)
+    elif _is_text(column.type):
+        column = _lengths(column)
     else:
         return int(column.nbytes)
     return compute.sum(column).as_py() or 0
+
+
+def _is_of_texts(kind: Any) -> bool:
+    """Whether a column has texts by their numbers in a dictionary."""
+    from pyarrow import types
+
+    return types.is_dictionary(kind) and _is_text(kind.value_type)
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    plain = types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind)
+    return plain or _is_view(kind)
+
+
+def _is_view(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_string_view(kind) or types.is_binary_view(kind)
+
+
+def _lengths(texts: Any) -> Any:
+    """Bytes of each text."""
+    import pyarrow
+    from pyarrow import compute
+
+    return compute.binary_length(texts.cast(pyarrow.large_binary()) if _is_view(texts.type) else texts)

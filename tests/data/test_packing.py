@@ -75,6 +75,8 @@ def bombs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pyarrow.table({"text": pyarrow.array(["a"] * 9 + ["b" * MIB] * 70, pyarrow.large_string())}),
         folder / "late.parquet",
     )
+    views = pyarrow.array(["b" * MIB] * 70, pyarrow.string_view())
+    parquet.write_table(pyarrow.table({"text": views}), folder / "views.parquet")
     parquet.write_table(pyarrow.table({"text": np.ones(9 * MIB)}), folder / "many.parquet", compression="zstd")
     parquet.write_table(pyarrow.table({"text": pyarrow.nulls(2 * MIB)}), folder / "nulls.parquet")
     with zipfile.ZipFile(folder / "archive.npz", "w", zipfile.ZIP_BZIP2) as archive:
@@ -88,7 +90,7 @@ def bombs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         *("rows.csv.xz", "rows.csv.gz", "line.csv.xz", "line.jsonl.gz"),
         *("long.parquet", "many.parquet", "nulls.parquet", "archive.npz"),
-        *("kinds.parquet", "late.parquet"),
+        *("kinds.parquet", "late.parquet", "views.parquet"),
     ],
 )
 def test_a_small_file_that_unpacks_to_much_is_refused_without_taking_memory(
