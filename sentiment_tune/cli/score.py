@@ -198,7 +198,7 @@ def _score_lines(
     loaded = load()
     with display.watching(None, len(texts)) as hear:
         scoring = Scoring(loaded.score_all, table, "text", missing, hear, loaded.scores.columns)
-        tables.write_table(target, scoring.columns, scoring.rows(rows))
+        tables.write_table(target, scoring.columns, scoring.rows(rows), scoring.kinds)
     tally.include(scoring.tally)
 
 
@@ -258,7 +258,7 @@ def _score_table(
             if target is not None and {readers.form_of(path.name) for path in (source, target)} == {".parquet"}:
                 score_parquet(scoring, source, target)
             else:
-                tables.write_table(target, scoring.columns, scoring.rows(rows))
+                tables.write_table(target, scoring.columns, scoring.rows(rows), scoring.kinds)
     tally.include(scoring.tally)
     if scoring.count.missing:
         became = "left out" if missing == "skip" else "kept without an answer"

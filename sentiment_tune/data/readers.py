@@ -359,7 +359,7 @@ def _read_spreadsheet(source: _Source) -> Read:
         book = source.stack.enter_context(closing(CalamineWorkbook.from_path(str(source.path))))
         sheets = {name: book.get_sheet_by_name(name).to_python(skip_empty_area=False) for name in book.sheet_names}
     name = _sheet(source, {name: rows for name, rows in sheets.items() if any(map(any, rows))}, list(sheets))
-    rows = [tuple(None if cell == "" else cell for cell in row) for row in sheets[name]]
+    rows = [tuple(map(_sheet_cell, row)) for row in sheets[name]]
     filled = [number for number, row in enumerate(rows, 1) if any(cell is not None for cell in row)]
     columns = source.reading.names or ["" if cell is None else str(cell) for cell in rows[filled[0] - 1]]
     filled = filled if source.reading.columns is not None else filled[1:]
@@ -367,6 +367,13 @@ def _read_spreadsheet(source: _Source) -> Read:
     if table and len(table[0]) != len(columns):
         raise InputError(f"{source.origin}: {len(table[0])} columns, but {len(columns)} names in --columns")
     return Read(columns, table, places=lambda number: f"{source.origin}, row {filled[number - 1]} of the sheet")
+
+
+def _sheet_cell(cell: Any) -> Any:
+    """A cell as its sheet shows it: all numbers there are floats, of which those below 2**53 hold whole ones."""
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
+        return int(cell)
+    return None if cell == "" else cell
 
 
 def _sheet(source: _Source, filled: Mapping[str, object], every: Sequence[str]) -> str:

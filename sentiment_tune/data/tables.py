@@ -248,10 +248,13 @@ def read_lines(encoding: str | None = None) -> tuple[Table, Iterator[Row]]:
     return Table(STANDARD, ("text",), [], found), ((line.rstrip("\r\n"),) for line in lines)
 
 
-def write_table(path: Path | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_table(
+    path: Path | None, columns: Sequence[str], rows: Iterable[Sequence[Any]], kinds: Mapping[str, type] | None = None
+) -> None:
     """Write a table in the form that the suffix names, as CSV to the standard output for None and `-`.
 
-    The file appears complete or not at all. InputError where it cannot be written.
+    The file appears complete or not at all. InputError where it cannot be written. `kinds` of columns, str or float,
+    are those that they have without a cell that tells it.
     """
     if path is None or path == STANDARD:
         _write_stdout(columns, rows)
@@ -259,7 +262,7 @@ def write_table(path: Path | None, columns: Sequence[str], rows: Iterable[Sequen
     form = _form(path)
     with atomic_write(path) as partial:
         try:
-            _WRITERS[form](partial, columns, rows)
+            _WRITERS[form](partial, columns, rows, kinds or {})
         except _UnfitError as error:
             raise InputError(f"cannot write {path}: {error}") from None
 
@@ -303,7 +306,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], _: Mapping[str, type]) -> None:
     with open_packed(path, "wb") as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
         text.writelines(_records(columns, rows, _DELIMITERS[_form(path)], "\r\n"))
 
@@ -332,7 +335,7 @@ def _csv_text(cell: Any) -> str:
     return "" if cell is None else str(cell)
 
 
-def _write_jsonl(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _write_jsonl(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], _: Mapping[str, type]) -> None:
     if len(set(columns)) < len(columns):
         raise _UnfitError("two columns have one name, which JSON cannot hold; write a .csv")
     with open_packed(path, "wb") as file:
@@ -341,7 +344,9 @@ def _write_jsonl(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any
             file.write(_json(record, _ENCODE).encode() + b"\n")
 
 
-def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _write_parquet(
+    path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], kinds: Mapping[str, type]
+) -> None:
     """Write rows piece by piece; what columns are of whose first rows are no texts and decimals, all rows tell."""
     import pyarrow
     from pyarrow import parquet
@@ -355,7 +360,7 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Sequence[A
             tables: Iterator[Any] = chain([first], (_arrow(some, columns, schema.types) for some in pieces))
         else:
             every = chain([first], (_arrow(some, columns) for some in pieces))
-            schema, tables = _of_one_schema(every, path.with_name("pieces"))
+            schema, tables = _of_one_schema(every, path.with_name("pieces"), kinds)
         with path.open("wb") as file, parquet.ParquetWriter(file, schema) as writer:
             for table in tables:
                 writer.write_table(table)
@@ -363,7 +368,7 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Sequence[A
         raise _UnfitError(f"Parquet wants columns of one type ({_first_line(error)}); write a .csv or .jsonl") from None
 
 
-def _of_one_schema(tables: Iterable[Any], kept: Path) -> tuple[Any, Iterator[Any]]:
+def _of_one_schema(tables: Iterable[Any], kept: Path, kinds: Mapping[str, type]) -> tuple[Any, Iterator[Any]]:
     """The schema that all tables fit into, and the tables in it, which are kept in a file until it is known."""
     import pyarrow
     from pyarrow import ipc
@@ -371,13 +376,10 @@ def _of_one_schema(tables: Iterable[Any], kept: Path) -> tuple[Any, Iterator[Any
     schema: Any = None
     with kept.open("wb") as file:
         for table in tables:
-            before = schema or table.schema
-            schema = pyarrow.unify_schemas([before, table.schema], promote_options="permissive")
-            for kind, *kinds in zip(schema.types, before.types, table.schema.types, strict=True):
-                if pyarrow.types.is_floating(kind) and any(map(pyarrow.types.is_decimal, kinds)):
-                    raise pyarrow.ArrowTypeError("a number that no float holds among floats")
+            schema = _unified(schema or table.schema, table.schema)
             with ipc.new_stream(file, table.schema) as writer:
                 writer.write_table(table)
+    schema = _without_nulls(schema, kinds)
 
     def promoted() -> Iterator[Any]:
         with kept.open("rb") as file:
@@ -387,6 +389,29 @@ def _of_one_schema(tables: Iterable[Any], kept: Path) -> tuple[Any, Iterator[Any
                 yield pyarrow.concat_tables(parts, promote_options="permissive")
 
     return schema, promoted()
+
+
+def _unified(schema: Any, other: Any) -> Any:
+    """The schema that tables of both fit into without losing anything."""
+    import pyarrow
+
+    unified = pyarrow.unify_schemas([schema, other], promote_options="permissive")
+    for kind, *both in zip(unified.types, schema.types, other.types, strict=True):
+        if pyarrow.types.is_floating(kind) and any(map(pyarrow.types.is_decimal, both)):
+            raise pyarrow.ArrowTypeError("a number that no float holds among floats")
+    return unified
+
+
+def _without_nulls(schema: Any, kinds: Mapping[str, type]) -> Any:
+    """The schema with the types of columns whose cells told none."""
+    import pyarrow
+
+    types = {str: pyarrow.string(), float: pyarrow.float64()}
+    known = {name: types[kind] for name, kind in kinds.items()}
+    fields = (
+        one.with_type(known.get(one.name, one.type)) if pyarrow.types.is_null(one.type) else one for one in schema
+    )
+    return pyarrow.schema(fields)
 
 
 def _arrow(rows: Sequence[Sequence[Any]], columns: Sequence[str], types: Sequence[Any] | None = None) -> Any:

@@ -108,6 +108,12 @@ class Scoring:
         self.columns = (*table.columns, *table.unused(added))
         self.count, self.tally = Count(), Tally()
 
+    @property
+    def kinds(self) -> dict[str, type]:
+        """What stands in the column of the texts and in those of what is answered: str or float."""
+        added = enumerate(self.columns[len(self._table.columns) :])
+        return {self.column: str, **{name: str if place == _LABEL else float for place, name in added}}
+
     def rows(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The rows, with probability and label behind each."""
         index, left = self._table.columns.index(self.column), iter(rows)

@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.data.readers import Reading
-from sentiment_tune.data.tables import read_table
+from sentiment_tune.data.tables import read_table, write_table
 from sentiment_tune.errors import InputError
 
 COLUMNS = ("text", "label")
@@ -194,6 +194,17 @@ GOOD: dict[str, tuple[str, bytes, list[tuple[Any, ...]], list[str]]] = {
     ),
     "an archive beside a note": ("a.zip", archive({"a.csv": encoded("utf-8"), "README.md": "#"}), ROWS, []),
 }
+
+
+def test_whole_numbers_of_a_spreadsheet_are_whole(tmp_path: Path) -> None:
+    numbers = [7, 12345678901, -3, 0.5, 2**53, 1e20]
+    (tmp_path / "a.xlsx").write_bytes(spreadsheet(A=[["text", 2026], *(["fine", number] for number in numbers)]))
+    table = read_table(tmp_path / "a.xlsx")
+    write_table(tmp_path / "a.csv", table.columns, table.rows)
+    written = ["7", "12345678901", "-3", "0.5", "9007199254740992.0", "1e+20"]
+    assert read_table(tmp_path / "a.csv").rows == [("fine", number) for number in written]
+    assert table.columns == ("text", "2026")
+    assert [type(row[1]) for row in table.rows] == [int, int, int, float, float, float]
 
 
 @pytest.mark.parametrize("kind", GOOD)

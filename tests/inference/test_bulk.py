@@ -277,6 +277,23 @@ def test_a_shard_that_is_none_is_refused(shard: str) -> None:
         bulk.shard_of({}, shard)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.csv", "text,id\n"), ("a.jsonl", '{"text": null, "id": null}\n'), ("a.tsv", "id\ttext\n")]
+)
+def test_a_parquet_file_of_no_answers_has_their_types(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with open_table(tmp_path / name) as (table, rows):
+        scoring = Scoring(partial(map, score), table, "text", "keep")
+        write_table(tmp_path / "b.parquet", scoring.columns, scoring.rows(rows), scoring.kinds)
+    schema = parquet.read_schema(tmp_path / "b.parquet")
+    assert [schema.field(name).type for name in ("text", "probability", "label")] == [
+        pa.string(),
+        pa.float64(),
+        pa.string(),
+    ]
+    assert len(read_table(tmp_path / "b.parquet").rows) == (name == "a.jsonl")
+
+
 # ---- Parquet as others write it
 
 
