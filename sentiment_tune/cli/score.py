@@ -251,12 +251,12 @@ def _score_table(
         if found := [*table.found, *([] if used == column else [f"texts from {used!r}"])]:
             display.tell(f"{source}: {', '.join(found)}")
         loaded = load()
-        with display.watching(source, rows_in(source)) as hear:
+        with display.watching(source, rows_in(table.parquet or source)) as hear:
             scoring = Scoring(loaded.score_all, table, column, missing, hear, loaded.scores.columns)
             if is_part and target is not None:
                 make_folder(target.parent)
-            if target is not None and {readers.form_of(path.name) for path in (source, target)} == {".parquet"}:
-                score_parquet(scoring, source, target)
+            if target is not None and table.parquet is not None and readers.form_of(target.name) == ".parquet":
+                score_parquet(scoring, table.parquet, target)
             else:
                 tables.write_table(target, scoring.columns, scoring.rows(rows), scoring.kinds)
     tally.include(scoring.tally)

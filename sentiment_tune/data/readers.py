@@ -38,6 +38,7 @@ class Read:
     found: Sequence[str] = ()  # what was found out of how it was saved
     class_names: ClassNames = field(default_factory=dict)
     places: Callable[[int], str] | None = None  # of rows that are not to be found by their numbers, from 1
+    parquet: Path | None = None  # the file, perhaps out of an archive, whose rows these are without their types
 
 
 @dataclass(frozen=True)
@@ -308,7 +309,7 @@ def _read_parquet(source: _Source) -> Read:
     if not file.schema_arrow.names:
         raise InputError(f"{source.origin} is empty: it has no columns")
     source.class_names |= class_names(file.schema_arrow.metadata)
-    return Read(file.schema_arrow.names, _parquet_rows(source, file))
+    return Read(file.schema_arrow.names, _parquet_rows(source, file), parquet=source.path)
 
 
 def _parquet_rows(source: _Source, file: Any) -> Iterator[Row]:

@@ -57,6 +57,7 @@ class Table:
     found: Sequence[str] = ()  # what was found out of how the file was saved, for who asks
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # that the numbers of a column stand for
     places: Callable[[int], str] | None = None  # of rows, where their numbers do not tell it
+    parquet: Path | None = None  # the file that has the rows with their types, while it is open
 
     def place(self, number: int) -> str:
         """How errors call a row, counted from 1: by the file and the number that its user finds it under."""
@@ -119,7 +120,7 @@ class Columns(Table):
     def of(cls, table: Table, names: Iterable[str]) -> "Columns":
         """The columns of these names, still empty."""
         kept = {name: list[Any]() for name in names}
-        return cls(table.origin, table.columns, [], table.found, table.class_names, table.places, kept)
+        return cls(table.origin, table.columns, [], table.found, table.class_names, table.places, cells=kept)
 
     def column(self, name: str, flag: str) -> list[Any]:
         """Cells of one column, found as `name_of` finds it."""
@@ -197,7 +198,8 @@ def open_table(path: Path, reading: Reading | None = None) -> Iterator[tuple[Tab
     reading = reading or Reading()
     form = _check_table(path, reading)
     with readers.opened(path, form, reading) as read:
-        yield Table(path, tuple(read.columns), [], read.found, read.class_names, read.places), iter(read.rows)
+        about = (read.found, read.class_names, read.places, read.parquet)
+        yield Table(path, tuple(read.columns), [], *about), iter(read.rows)
 
 
 def _check_table(path: Path, reading: Reading) -> str:

@@ -104,7 +104,7 @@ class Scoring:
         """
         check_missing(missing)
         self._score_all, self._table, self._missing, self._listener = score_all, table, missing, listener
-        self.column = table.name_of(column, "--column")
+        self.column, self.origin = table.name_of(column, "--column"), table.origin
         self.columns = (*table.columns, *table.unused(added))
         self.count, self.tally = Count(), Tally()
 
@@ -239,15 +239,19 @@ def rows_in(source: Path) -> int | None:
 
 
 def score_parquet(scoring: Scoring, source: Path, target: Path) -> None:
-    """Score a Parquet file into another, whose other columns keep type, value and what is noted with them."""
+    """Score a Parquet file into another, whose other columns keep type, value and what is noted with them.
+
+    The scoring's table may be an archive that it comes out of.
+    """
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
-    with parquet.open_parquet(source, source) as file, atomic_write(target) as partial:
+    origin = scoring.origin
+    with parquet.open_parquet(source, origin) as file, atomic_write(target) as partial:
         index, schema = file.schema_arrow.names.index(scoring.column), _schema(file.schema_arrow, scoring.columns)
         pieces = scoring.answered(
-            parquet.batches(file, source, ROWS),
-            lambda batch: parquet.cells_in(batch.column(index), scoring.column, source, scoring.count.rows),
+            parquet.batches(file, origin, ROWS),
+            lambda batch: parquet.cells_in(batch.column(index), scoring.column, origin, scoring.count.rows),
         )
         try:
             with partial.open("wb") as target_file, ParquetWriter(target_file, schema) as writer:

@@ -9,15 +9,18 @@ import shlex
 import signal
 import socket
 import subprocess
+import zipfile
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
+from pyarrow import parquet
 
 from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.data.packing import open_packed
@@ -809,6 +812,27 @@ def test_what_would_have_no_effect_is_refused(
         write_table(Path(name), ["text"], [["fine"]])
     assert told in ask("score", "--model", str(trained.model), *words).refusal
     assert len(list(beside.iterdir())) == 2
+
+
+def test_parquet_out_of_an_archive_keeps_its_types_too(trained: Trained, beside: Path) -> None:
+    texts = [*TEXTS[:2], None]
+    columns = {
+        "text": texts,
+        "at": pa.array([1, 2, 3], pa.time64("ns")),
+        "of": pa.array([[("a", 1)]] * 3, pa.map_(pa.string(), pa.int8())),
+    }
+    parquet.write_table(pa.table(columns).replace_schema_metadata({"made by": "somebody"}), "in.parquet")
+    with zipfile.ZipFile("a.zip", "w") as archive:
+        archive.write("in.parquet")
+    words = ("score", "--model", str(trained.model), "--input", "a.zip", "--output", "b.parquet")
+    assert "a.zip, row 3: the text in 'text' is missing" in ask(*words, "--quiet").refusal
+    assert ask(*words, "--missing", "keep").code == 0
+    after = parquet.read_table("b.parquet")
+    assert after.drop_columns(["probability", "label"]).equals(pa.table(columns))
+    assert after.schema.metadata[b"made by"] == b"somebody"
+    assert after["probability"].to_pylist() == [*trained.probabilities(TEXTS[:2]), None]
+    assert ask(*words[:-1], "b.csv", "--missing", "keep").code == 0
+    assert [row[1] for row in read_table(Path("b.csv")).rows] == [f"00:00:00.00000000{number}" for number in (1, 2, 3)]
 
 
 def test_a_table_scored_twice_keeps_both_answers(trained: Trained, beside: Path) -> None:
