@@ -54,22 +54,22 @@ def too_large(path: Path, limit: int) -> InputError:
     )
 
 
-def check_packed(path: Path, given: str | int | None) -> None:
+def check_packed(path: Path, given: str | int | None, archive: Path | None = None) -> None:
     """InputError where a packed table unpacks to more than it may; it is looked at in pieces, before it is read.
 
-    What is wrong with it otherwise is for its reader to say.
+    One out of an archive may unpack to what the archive may. What is wrong with it otherwise is for its reader to say.
     """
     suffix = path.suffix.lower()
     if suffix != ".parquet" and suffix not in PACKINGS:
         return
     try:
-        limit = unpack_limit(path, given)
+        limit = unpack_limit(archive or path, given)
         exceeds = _parquet_exceeds if suffix == ".parquet" else _exceeds
         too_much = exceeds(path, limit)
     except (*DAMAGED, OSError):
         return
     if too_much:
-        raise too_large(path, limit)
+        raise too_large(archive or path, limit)
 
 
 def archive_size(archive: ZipFile) -> int:

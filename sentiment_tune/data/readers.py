@@ -18,7 +18,15 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from sentiment_tune.data import delimiters, encodings, parquet
-from sentiment_tune.data.packing import DAMAGED, archive_size, open_packed, parse_size, too_large, unpack_limit
+from sentiment_tune.data.packing import (
+    DAMAGED,
+    archive_size,
+    check_packed,
+    open_packed,
+    parse_size,
+    too_large,
+    unpack_limit,
+)
 from sentiment_tune.errors import InputError
 
 _ROWS = 2**14  # of a Parquet file, read together
@@ -402,6 +410,7 @@ def _read_zip(source: _Source) -> Read:
         folder = source.stack.enter_context(tempfile.TemporaryDirectory())
         unpacked = Path(folder, PurePosixPath(member.filename).name)
         unpacked.write_bytes(archive.read(member))
+    check_packed(unpacked, source.reading.unpack_limit, source.path)
     source.found["file"] = repr(member.filename)
     origin = f"{source.origin}, {member.filename}"
     return _READERS[form](replace(source, path=unpacked, origin=origin))

@@ -79,6 +79,9 @@ def bombs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parquet.write_table(pyarrow.table({"text": views}), folder / "views.parquet")
     parquet.write_table(pyarrow.table({"text": np.ones(9 * MIB)}), folder / "many.parquet", compression="zstd")
     parquet.write_table(pyarrow.table({"text": pyarrow.nulls(2 * MIB)}), folder / "nulls.parquet")
+    for name in ("long.parquet", "rows.csv.gz"):
+        with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
+            archive.write(folder / name, name)
     with zipfile.ZipFile(folder / "archive.npz", "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr("x_train.npy", bytes(70 * MIB))
     (folder / "imdb_word_index.json").write_text(json.dumps({"a": 1}))
@@ -90,7 +93,7 @@ def bombs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         *("rows.csv.xz", "rows.csv.gz", "line.csv.xz", "line.jsonl.gz"),
         *("long.parquet", "many.parquet", "nulls.parquet", "archive.npz"),
-        *("kinds.parquet", "late.parquet", "views.parquet"),
+        *("kinds.parquet", "late.parquet", "views.parquet", "long.parquet.zip", "rows.csv.gz.zip"),
     ],
 )
 def test_a_small_file_that_unpacks_to_much_is_refused_without_taking_memory(
