@@ -190,12 +190,12 @@ def _score_lines(
     from sentiment_tune.data import tables
     from sentiment_tune.inference.bulk import Scoring
 
+    loaded = load()  # before there are lines, which may be long in coming
     table, rows = tables.Table("text", ("text",), []), iter([(text,) for text in texts])
     if not texts:
         table, rows = tables.read_lines(encoding)
     if table.found:
         display.tell(f"standard input: {', '.join(table.found)}")
-    loaded = load()
     with display.watching(None, len(texts)) as hear:
         scoring = Scoring(loaded.score_all, table, "text", missing, hear, loaded.scores.columns)
         tables.write_table(target, scoring.columns, scoring.rows(rows), scoring.kinds)

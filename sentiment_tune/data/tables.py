@@ -242,8 +242,8 @@ def check_is_file(path: Path) -> None:
 def read_lines(encoding: str | None = None) -> tuple[Table, Iterator[Row]]:
     """The lines of the standard input, as rows of a column `text`; InputError names a line that is not so encoded."""
     known = encodings.known_encoding(encoding) if encoding else encodings.UTF8
-    start = cast(io.BufferedReader, sys.stdin.buffer).peek()  # it cannot be read twice
-    is_cr = encodings.cr_ends_lines(lambda: io.BytesIO(start), known, has_quotes=False)
+    start = cast(io.BufferedReader, sys.stdin.buffer).peek  # it cannot be read twice
+    is_cr = encodings.cr_ends_lines(lambda: io.BytesIO(start()), known, has_quotes=False)
     end = "\r" if is_cr else "\n"
     lines = encodings.decoded_lines(lambda: nullcontext(sys.stdin.buffer), known, "standard input", end)
     found = ("line ends CR",) if is_cr else ()
