@@ -15,6 +15,7 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
+from sentiment_tune.data.parquet import cells_in
 from sentiment_tune.data.readers import ClassNames, Reading, Row, class_names, class_names_in, is_litter
 from sentiment_tune.data.splits import PART_NAMES
 from sentiment_tune.data.tables import Table, is_table, open_table, read_table
@@ -339,8 +340,11 @@ def _open_arrow(path: Path) -> Iterator[tuple[Table, Iterator[Row]]]:
 
     def rows() -> Iterator[Row]:
         try:
+            before = 0
             for batch in reader:
-                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                columns = zip(batch.columns, reader.schema.names, strict=True)
+                yield from zip(*(cells_in(*column, path, before) for column in columns), strict=True)
+                before += len(batch)
         except damaged as error:
             raise _no_arrow(path, error) from None
 

@@ -227,6 +227,18 @@ def test_the_encoding_of_texts_in_folders_is_told(tmp_path: Path) -> None:
     assert loaded(tmp_path, "data").remarks == ["data: encoding Windows-1252 in z.txt"]
 
 
+def test_dates_beyond_those_of_python_do_not_matter_to_a_saved_data_set(tmp_path: Path) -> None:
+    saved_data_set(tmp_path / "data")
+    for part in ("train", "test"):
+        path = str(tmp_path / "data" / part / "data-00000-of-00001.arrow")
+        with pa.memory_map(path) as file, pa.ipc.open_stream(file) as stream:
+            table = stream.read_all()
+        table = table.append_column("until", pa.array([253402300800000000] * len(table), pa.timestamp("us")))
+        with pa.OSFile(path, "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+    assert sizes(loaded(tmp_path, "data")) == (64, 16)
+
+
 # ---- what is said of how to read
 
 
