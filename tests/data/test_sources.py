@@ -231,7 +231,7 @@ def test_dates_beyond_those_of_python_do_not_matter_to_a_saved_data_set(tmp_path
     saved_data_set(tmp_path / "data")
     for part in ("train", "test"):
         path = str(tmp_path / "data" / part / "data-00000-of-00001.arrow")
-        with pa.memory_map(path) as file, pa.ipc.open_stream(file) as stream:
+        with pa.OSFile(path) as file, pa.ipc.open_stream(file) as stream:
             table = stream.read_all()
         table = table.append_column("until", pa.array([253402300800000000] * len(table), pa.timestamp("us")))
         with pa.OSFile(path, "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
