@@ -180,8 +180,9 @@ class TrainedRun:
         repeats: with several seeds or folds, a row for each: seed or fold, run_id and the figures of `metrics`; else
             None.
         repeats_run_id: with several seeds or folds, of the run above theirs.
-        out_of_fold: with folds, a row for each review that is not tested on: row of the data, counted from 0, fold,
-            label, and the probability that the network of that fold gives; else None.
+        out_of_fold: with folds, a row for each review that is not tested on: row of the data, fold, label, and the
+            probability that the network of that fold gives; else None. Rows are counted from 0, those that are left out
+            too; beside a second table to test on in the first, of several files of one table one after another.
     """
 
     run_id: str

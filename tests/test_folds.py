@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 import sentiment_tune as st
 from sentiment_tune.data.folds import cut_folds
-from sentiment_tune.data.load import DataConfig, load, load_frame
+from sentiment_tune.data.load import DataConfig, load, load_frame, load_texts
 from sentiment_tune.errors import InputError
 from sentiment_tune.tracking import runs as tracking
 from support import alone_in, artifact, ask, runs
@@ -63,17 +63,56 @@ def test_what_is_of_one_group_stands_in_one_fold() -> None:
     assert len(ungrouped[0].validation.groups) == 0
 
 
+@pytest.mark.parametrize("test", [False, True])
+def test_rows_are_those_of_the_source_where_some_of_them_are_left_out(test: bool, tmp_path: Path) -> None:
+    """Whether their label is none that is read or the test has them too, out of a file, a frame and its store."""
+    words = np.random.default_rng(2).integers(0, 40, (300, 9)).tolist()
+    stars = [(" ".join(f"word{number}" for number in held), row % 5 + 1) for row, held in enumerate(words)]
+    stars[7] = (stars[1][0], stars[1][1])
+    table = pd.DataFrame(stars, columns=["text", "label"])
+    table.to_csv(tmp_path / "a.csv", index=False)
+    pd.DataFrame([*stars[5:60:2], stars[1]], columns=["text", "label"]).to_csv(tmp_path / "b.csv", index=False)
+    more: dict[str, Any] = {"labels": "stars", "deduplicate": True, **({"test": str(tmp_path / "b.csv")} if test else {})}
+    config = DataConfig(str(tmp_path / "a.csv"), **more)
+    read = [load(config, tmp_path / "cache"), load(config, tmp_path / "cache"), load_frame(table, config, tmp_path)]
+    if not test:
+        read.append(load_texts(table["text"], table["label"], tmp_path, DataConfig(labels="stars", deduplicate=True)))
+    for corpus in read:
+        pool = corpus.train.union(corpus.validation)
+        assert 150 < len(pool) < 240
+        assert (table["label"][pool.rows] > 3).tolist() == pool.labels.tolist()
+        assert table["text"][pool.rows].tolist() == [corpus.vocabulary.decode(pool[row]) for row in range(len(pool))]
+
+
+def test_equal_reviews_of_other_rows_keep_their_rows(tmp_path: Path) -> None:
+    """Both frames have the same reviews once a row is left out."""
+    config = DataConfig(labels="0=negative 1=positive")
+    kept = frame()
+    corpora = [
+        load_frame(table, config, tmp_path)
+        for table in (kept, pd.concat([pd.DataFrame([["none", 7, 0]], columns=kept.columns), kept]))
+    ]
+    assert corpora[0].digest == corpora[1].digest
+    assert (corpora[1].train.rows - corpora[0].train.rows == 1).all()
+
+
 @pytest.mark.parametrize(
     ("films", "folds", "told"),
     [
         (13, 1, "folds cannot be 1: give from 2 to 100"),
         (13, 101, "folds cannot be 101: give from 2 to 100"),
-        (5, 5, "folds cannot be 5: one label has . groups only"),
-        (None, 99, "folds cannot be 99: one label has .. reviews only"),
+        (5, 5, r"folds cannot be 5: '\w+' has . groups that are not tested on: give at most ., or leave out --group"),
+        (None, 99, r"folds cannot be 99: '\w+' has .. reviews that are not tested on: give at most .., or more such"),
+        (0, 2, "folds cannot be 2: 'mixed' has 1 group that is not tested on: leave out --folds, or leave out --group"),
     ],
 )
 def test_folds_that_cannot_be_are_refused(films: int | None, folds: int, told: str) -> None:
-    corpus = load_frame(frame(films or 13), DataConfig(group="film" if films else None))
+    table = frame(films or 13)
+    if films == 0:
+        table["label"] = [
+            ("dull", "fine", "mixed")[label if film != 3 else 2] for label, film in table.to_numpy()[:, 1:]
+        ]
+    corpus = load_frame(table, DataConfig(group="film" if films is not None else None))
     with pytest.raises(InputError, match=told):
         cut_folds(corpus, folds)
 

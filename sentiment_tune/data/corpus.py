@@ -80,8 +80,19 @@ class RawReviews:
     encoded: EncodedReviews | None = None  # in place of texts
     words: Sequence[str] = ()  # of the ids
     groups: NDArray[np.int64] | None = None  # [review], of those that are to stay in one part
+    rows: NDArray[np.int64] | None = None  # [review], from 0, where the source has others that were left out
     remarks: Sequence[str] = ()  # what was found out of how the source was saved
     classes: Classes = SENTIMENT
+
+    def without_texts(self, kept: NDArray[np.bool_]) -> "RawReviews":
+        """What is known of the reviews `kept` [review] beside their texts and ids, which stay as they are."""
+        return replace(
+            self,
+            labels=self.labels[kept],
+            part=self.part[kept],
+            groups=None if self.groups is None else self.groups[kept],
+            rows=np.flatnonzero(kept) if self.rows is None else self.rows[kept],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +101,8 @@ class Reviews(EncodedReviews):
 
     labels: NDArray[np.uint8]  # [review], the number of its class
     digest: str = ""  # over labels, lengths and ids: 16 hex digits
-    rows: NDArray[np.int64] = field(default_factory=_none)  # of the source [review]; empty where nobody knows
+    # Of the source [review], from 0, of several tables each by its own; empty where nobody knows.
+    rows: NDArray[np.int64] = field(default_factory=_none)
     # of those that are to stay in one part [review]; empty where there are none
     groups: NDArray[np.int64] = field(default_factory=_none)
     classes: Classes = SENTIMENT
@@ -171,7 +183,8 @@ def _reviews_of(store: Store, part: int) -> Reviews:
     starts = store.offsets[rows]
     lengths, groups = store.offsets[rows + 1] - starts, _reordered(store.groups, rows)
     digest = store.digests[part]
-    return Reviews(store.ids, starts, lengths, store.targets[rows], digest, rows, groups, store.classes)
+    in_source = _reordered(store.rows, rows) if len(store.rows) else rows
+    return Reviews(store.ids, starts, lengths, store.targets[rows], digest, in_source, groups, store.classes)
 
 
 def _reordered(values: NDArray[np.int64], reviews: NDArray[np.integer] | slice) -> NDArray[np.int64]:

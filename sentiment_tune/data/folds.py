@@ -47,12 +47,7 @@ def _draw(pool: Reviews, folds: int) -> NDArray[np.int64]:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # slow to import
 
     grouped = len(pool.groups) > 0
-    most = min(
-        len(np.unique(pool.groups[pool.labels == label] if grouped else np.flatnonzero(pool.labels == label)))
-        for label in np.unique(pool.labels)
-    )
-    if folds > most:
-        raise InputError(f"folds cannot be {folds}: one label has {most} {'groups' if grouped else 'reviews'} only")
+    _check_enough_of_each_label(pool, folds)
     kind = StratifiedGroupKFold if grouped else StratifiedKFold
     with warnings.catch_warnings(action="ignore", category=UserWarning):
         splits = kind(folds, shuffle=True, random_state=VALIDATION_SEED).split(
@@ -63,8 +58,25 @@ def _draw(pool: Reviews, folds: int) -> NDArray[np.int64]:
             fold[held_out] = number
     for number in range(folds):
         if len(np.unique(pool.labels[fold == number])) < len(np.unique(pool.labels)):
-            raise InputError(f"folds cannot be {folds}: the groups leave one without a label; give fewer folds")
+            raise InputError(
+                f"folds cannot be {folds}: the groups leave one without a label; give fewer, or leave out --group"
+            )
     return fold
+
+
+def _check_enough_of_each_label(pool: Reviews, folds: int) -> None:
+    """InputError naming the label that has the fewest reviews, or groups, if there are more folds."""
+    units = pool.groups if len(pool.groups) else np.arange(len(pool))
+    counts = {label: len(np.unique(units[pool.labels == label])) for label in np.unique(pool.labels).tolist()}
+    rarest = min(counts, key=counts.__getitem__)
+    if folds <= (most := counts[rarest]):
+        return
+    unit, way_out = ("group", " or leave out --group") if len(pool.groups) else ("review", " or more such reviews")
+    raise InputError(
+        f"folds cannot be {folds}: {pool.classes.names[rarest]!r:.40} has {most} {unit}{'s' * (most > 1)} that "
+        f"{'are' if most > 1 else 'is'} not tested on: {f'give at most {most},' if most > 1 else 'leave out --folds,'}"
+        f"{way_out}"
+    )
 
 
 def _part(corpus: Corpus, pool: Reviews, held_out: NDArray[np.bool_], digest: str, number: int) -> Corpus:

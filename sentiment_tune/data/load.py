@@ -37,6 +37,7 @@ from sentiment_tune.data.packing import parse_size
 from sentiment_tune.data.readers import SUFFIXES, Reading, Row, check_heeded, form_of
 from sentiment_tune.data.rules import KERAS, RULES, UNICODE
 from sentiment_tune.data.splits import (
+    check_enough_groups,
     check_groups,
     check_parts,
     draw_test,
@@ -47,6 +48,7 @@ from sentiment_tune.data.splits import (
     train_then_test,
 )
 from sentiment_tune.data.store import (
+    PARTS,
     TEST,
     TRAIN,
     VALIDATION,
@@ -189,7 +191,7 @@ def encode_training_texts(texts: Iterable[str], labels: Iterable[Any], config: D
     _refuse(config, ("deduplicate",), "there is no test part here")
     _, raw = _read_texts(texts, labels, lambda labels: np.full(len(labels), TRAIN, dtype=np.uint8), LabelReader())
     part = draw_validation(raw.part, raw.labels)
-    check_parts(part, raw.labels, "texts", raw.classes, (TRAIN, VALIDATION))
+    check_parts(part, raw, "texts", (TRAIN, VALIDATION), "give more of them")
     reviews, words, _ = _encode(raw, part, config.rule_of_texts)
     store = Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, classes=raw.classes)
     return Corpus.of("texts", "sentiment_tune.texts", store, config.rule_of_texts)
@@ -211,6 +213,7 @@ class _Source:
     key: str  # of its store
     read: Callable[[], RawReviews]
     rule: str = KERAS  # that its texts are read by, or that its ids were made by
+    path: str = ""  # as the user has written it
 
 
 def _load(source: _Source, cache: Path | None, config: DataConfig) -> Corpus:
@@ -232,20 +235,21 @@ def _load(source: _Source, cache: Path | None, config: DataConfig) -> Corpus:
 
 def _convert(source: _Source, deduplicate: bool) -> Store:
     raw = source.read()
-    part = _split(raw, source.address.removeprefix("sentiment_tune."))
+    origin = source.path or source.name
+    part = _split(raw, origin)
     reviews, words, tokens = _encode(raw, part, source.rule)
     keys, keep = tokens.keys if tokens else review_keys(reviews.ids, reviews.lengths), np.ones(len(part), np.bool_)
     if deduplicate:
         keep = ~_is_tested(keys, part)
-        groups = None if raw.groups is None else raw.groups[keep]
-        raw = replace(raw, labels=raw.labels[keep], remarks=[*raw.remarks, _left(keep)], groups=groups)
-        reviews, part = reviews.where(keep), part[keep]
+        reviews, part, left = reviews.where(keep), part[keep], _left(keep)
+        raw = replace(raw.without_texts(keep), remarks=[*raw.remarks, left])
+        check_parts(part, raw, origin, way_out=f"{left}; leave out --deduplicate, or test on other reviews")
     known = {MOJIBAKE: tokens.is_mojibake[keep], MARKUP: tokens.has_markup[keep]} if tokens else None
     checks = check_reviews(reviews.ids, reviews.lengths, raw.labels, part, words, known, keys[keep])
     if tokens:
         checks.append(check_words(tokens.lengths[keep], reviews.lengths, part))
     rows = [asdict(check) for check in checks]
-    about = raw.remarks, rows, raw.groups, raw.classes
+    about = raw.remarks, rows, raw.groups, raw.classes, raw.rows
     return Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, *about)
 
 
@@ -307,7 +311,7 @@ def _npz(path: Path, config: DataConfig) -> _Source:
     def read() -> RawReviews:
         return imdb.read(path, index, config.unpack_limit, config.validation)
 
-    return _Source(path.stem, str(path.absolute()), key, read)
+    return _Source(path.stem, str(path.absolute()), key, read, path=str(path))
 
 
 def _table(path: Path, config: DataConfig) -> _Source:
@@ -325,7 +329,7 @@ def _table(path: Path, config: DataConfig) -> _Source:
     def read() -> RawReviews:
         return _read_sources(sources, config)
 
-    return _Source(stem(path), str(path.absolute()), key, read, config.rule_of_texts)
+    return _Source(stem(path), str(path.absolute()), key, read, config.rule_of_texts, str(path))
 
 
 def _frame(frame: "pd.DataFrame", config: DataConfig) -> _Source:
@@ -370,13 +374,21 @@ def _read_texts(
     classes = reader.classes("texts")
     parsed = reader.numbers(np.array([code for code in codes if code is not None], np.int64), classes)
     told = reader.remark()
-    return kept, RawReviews(kept, parsed, draw(parsed), classes=classes, remarks=[told] if told else [])
+    rows = _unless_all(np.array([row for row, code in enumerate(codes) if code is not None], np.int64))
+    return kept, RawReviews(kept, parsed, draw(parsed), classes=classes, remarks=[told] if told else [], rows=rows)
+
+
+def _unless_all(rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Rows of a source [review], from 0; None where they are all that it has, one after another."""
+    return None if np.array_equal(rows, np.arange(len(rows))) else rows
 
 
 def _in_memory(name: str, raw: RawReviews, texts: Iterable[str], rule: str) -> _Source:
     """Reviews that were read already, known in the cache by their content."""
     groups = b"" if raw.groups is None else raw.groups.tobytes()
     digest = hashlib.sha256(raw.labels.tobytes() + raw.part.tobytes() + groups)
+    if raw.rows is not None:
+        digest.update(b"rows" + raw.rows.tobytes())
     if raw.classes != SENTIMENT:
         digest.update("\n".join(raw.classes.names).encode())
     for text in texts:
@@ -487,10 +499,12 @@ def _read_tables(
     parts = _read_parts(tables, labels, config, groups)
     if groups is not None:
         check_groups(parts, groups, cells, (Place(table, number) for table in tables for number in table.numbers))
-    _check_classes(tables, labels, parts, classes)
+    way_out = "leave it out with --labels" if groups is None else "leave out --group"
+    _check_classes(tables, labels, parts, classes, way_out)
     told += [remark] if (remark := reader.remark()) else []
     remarks = [*_remarks(tables, config), *told]
-    return RawReviews(texts, np.concatenate(labels), parts, groups=groups, remarks=remarks, classes=classes)
+    every, rows = np.concatenate(labels), np.concatenate([np.array(table.numbers, np.int64) - 1 for table in tables])
+    return RawReviews(texts, every, parts, groups=groups, remarks=remarks, classes=classes, rows=_unless_all(rows))
 
 
 def _check_class_names(tables: Sequence[Columns], reader: LabelReader, config: DataConfig) -> None:
@@ -506,7 +520,11 @@ def _check_class_names(tables: Sequence[Columns], reader: LabelReader, config: D
 
 
 def _check_classes(
-    tables: Sequence[Columns], labels: Sequence[NDArray[np.uint8]], part: NDArray[np.uint8], classes: Classes
+    tables: Sequence[Columns],
+    labels: Sequence[NDArray[np.uint8]],
+    part: NDArray[np.uint8],
+    classes: Classes,
+    way_out: str,
 ) -> None:
     """InputError naming the row of a class, of more than two, of which nothing would be left to train on."""
     needed = 1 if VALIDATION in part else 2  # one is drawn for validation
@@ -518,7 +536,7 @@ def _check_classes(
         raise InputError(
             f"{table.place(number)}: {classes.names[rare]!r:.40} is the label of {count:,} "
             f"{'review' if count == 1 else 'reviews'}, of which too few are left to train on: correct it, give more, "
-            "or leave it out with --labels"
+            f"or {way_out}"
         )
 
 
@@ -544,6 +562,7 @@ def _read_parts(
     (table,) = tables
     column = _split_column(table, config)
     if column is None:
+        check_enough_groups(groups, PARTS, table.origin)
         return draw_test(labels[0], groups)
     cells = table.column(column, "--split or split=")
     return parse_parts(cells, (Place(table, number) for number in table.numbers))
@@ -573,8 +592,12 @@ def _hash_file(path: Path) -> str:
 
 def _split(raw: RawReviews, origin: str) -> NDArray[np.uint8]:
     """Part [review], a validation part drawn out of train unless the source names one; InputError if one is wanting."""
-    part = raw.part if VALIDATION in raw.part else draw_validation(raw.part, raw.labels, raw.groups)
-    check_parts(part, raw.labels, origin, raw.classes)
+    part = raw.part
+    if VALIDATION not in part:
+        check_enough_groups(None if raw.groups is None else raw.groups[part == TRAIN], (TRAIN, VALIDATION), origin)
+        part = draw_validation(part, raw.labels, raw.groups)
+    way_out = "no group is cut; leave out --group, or give another" if raw.groups is not None else None
+    check_parts(part, raw, origin, way_out=way_out)
     return part
 
 

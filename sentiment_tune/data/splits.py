@@ -1,15 +1,16 @@
 """Which part of a corpus each review belongs to: train, validation or test."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import chain
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_tune.data.labels import SENTIMENT, Classes
+from sentiment_tune.data.corpus import RawReviews
 from sentiment_tune.data.store import PARTS, TEST, TRAIN, VALIDATION
 from sentiment_tune.errors import InputError
 
@@ -19,6 +20,7 @@ VALIDATION_SHARE, VALIDATION_SEED = 0.1, 20110620  # of its own: another trainin
 _NAMES = ("train", "validation", "test")
 _SPELLINGS = {"train": TRAIN, "test": TEST, **dict.fromkeys(("validation", "valid", "val", "dev"), VALIDATION)}
 PART_NAMES = tuple(_SPELLINGS)
+_MORE = "give more of what is missing"
 
 
 def parse_parts(cells: Sequence[Any], places: Iterable[object]) -> NDArray[np.uint8]:
@@ -41,7 +43,9 @@ def train_then_test(train: int, test: int) -> NDArray[np.uint8]:
 def draw_test(labels: NDArray[np.uint8], groups: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
     """Part [review]: a fifth of each label to test, the rest to train; of groups [review] each whole in one part."""
     part = np.full(len(labels), TRAIN, dtype=np.uint8)
-    part[_draw(np.arange(len(labels)), labels, groups, TEST_SHARE, TEST_SEED)] = TEST
+    # Of two classes validation needs both too.
+    left = 2 if len(np.unique(labels)) == 2 else 1
+    part[_draw(np.arange(len(labels)), labels, groups, TEST_SHARE, TEST_SEED, left)] = TEST
     return part
 
 
@@ -50,7 +54,8 @@ def draw_validation(
 ) -> NDArray[np.uint8]:
     """The same parts [review], but a tenth of each label of train for validation; of groups each whole in one part."""
     part = part.copy()
-    part[_draw(np.flatnonzero(part == TRAIN), labels, groups, VALIDATION_SHARE, VALIDATION_SEED)] = VALIDATION
+    rows = np.flatnonzero(part == TRAIN)
+    part[_draw(rows, labels, groups, VALIDATION_SHARE, VALIDATION_SEED, 1)] = VALIDATION
     return part
 
 
@@ -84,28 +89,79 @@ def check_groups(
             )
 
 
+def check_enough_groups(groups: NDArray[np.int64] | None, parts: Sequence[int], origin: object) -> None:
+    """InputError where groups [review] are fewer than the parts that they are to be drawn into."""
+    if groups is None or (count := len(np.unique(groups))) >= len(parts):
+        return
+    names = [_NAMES[part] for part in parts]
+    raise InputError(
+        f"{origin}: {count} {'group' if count == 1 else 'groups'} for {', '.join(names[:-1])} and {names[-1]}, each of "
+        f"which needs one of its own: give at least {len(parts)}"
+        f"{', or name a file to test on with --test' if TEST in parts else ''}, or leave out --group"
+    )
+
+
 def _draw(
-    rows: NDArray[np.int64], labels: NDArray[np.uint8], groups: NDArray[np.int64] | None, share: float, seed: int
+    rows: NDArray[np.int64],
+    labels: NDArray[np.uint8],
+    groups: NDArray[np.int64] | None,
+    share: float,
+    seed: int,
+    left: int,
 ) -> NDArray[np.int64]:
     if groups is None:
         return _draw_rows(rows, labels, share, seed)
-    return _draw_groups(rows, labels, groups, share, seed)
+    return _draw_groups(rows, labels, groups, share, seed, left)
 
 
 def _draw_groups(
-    rows: NDArray[np.int64], labels: NDArray[np.uint8], groups: NDArray[np.int64], share: float, seed: int
+    rows: NDArray[np.int64],
+    labels: NDArray[np.uint8],
+    groups: NDArray[np.int64],
+    share: float,
+    seed: int,
+    left: int,
 ) -> NDArray[np.int64]:
-    """Rows of whole groups, about that share, with each label as often as groups allow."""
+    """Rows of whole groups, about that share, with each label as often as groups allow.
+
+    So many groups of each label are left, if there are rows that leave them.
+    """
+    kinds, size = np.unique(labels[rows]), share * len(rows)
+
+    def rank(some: NDArray[np.int64]) -> tuple[bool, bool, float]:
+        held = len(np.unique(labels[some]))
+        return held < len(kinds), held < 2, abs(len(some) - size)
+
+    def leaves(some: NDArray[np.int64]) -> bool:
+        rest = np.setdiff1d(rows, some)
+        return all(len(np.unique(groups[rest[labels[rest] == kind]])) >= left for kind in kinds)
+
+    def of_spare_groups() -> Iterator[NDArray[np.int64]]:
+        spare = rows[~np.isin(groups[rows], _largest_groups(rows, labels, groups))]
+        if len(spare):
+            yield from sorted(_cut(spare, labels, groups, round(len(spare) / size), seed), key=rank)
+
+    drawn = sorted(_cut(rows, labels, groups, round(1 / share), seed), key=rank)
+    return next(filter(leaves, chain(drawn, of_spare_groups())), drawn[0])
+
+
+def _cut(
+    rows: NDArray[np.int64], labels: NDArray[np.uint8], groups: NDArray[np.int64], folds: int, seed: int
+) -> list[NDArray[np.int64]]:
+    """The rows in so many parts of whole groups, or as many as there are groups."""
     from sklearn.model_selection import StratifiedGroupKFold  # slow to import
 
-    folds = min(round(1 / share), len(np.unique(groups[rows])))
+    folds = min(folds, len(np.unique(groups[rows])))
     if folds < 2:
-        raise InputError("all reviews are of one group: there is none to hold out; give another --group")
+        return [rows]
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # of a label with fewer reviews than folds
         splits = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(rows, labels[rows], groups[rows])
-        drawn = [rows[taken] for _, taken in splits]
-    both = [some for some in drawn if len(np.unique(labels[some])) == len(np.unique(labels[rows]))]
-    return min(both or drawn, key=lambda some: abs(len(some) - share * len(rows)))
+        return [rows[taken] for _, taken in splits]
+
+
+def _largest_groups(rows: NDArray[np.int64], labels: NDArray[np.uint8], groups: NDArray[np.int64]) -> list[np.intp]:
+    """Of each label the group that has the most of it."""
+    return [np.bincount(groups[rows[labels[rows] == label]]).argmax() for label in np.unique(labels[rows])]
 
 
 def _draw_rows(rows: NDArray[np.int64], labels: NDArray[np.uint8], share: float, seed: int) -> NDArray[np.int64]:
@@ -120,32 +176,41 @@ def _draw_rows(rows: NDArray[np.int64], labels: NDArray[np.uint8], share: float,
 
 def check_parts(
     part: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
+    raw: RawReviews,
     origin: object,
-    classes: Classes = SENTIMENT,
     wanted: Sequence[int] = PARTS,
+    way_out: str | None = None,
 ) -> None:
     """InputError where train is too small or lacks a class, or one of the wanted parts has one class alone."""
+    labels, classes = raw.labels, raw.classes
     counts = np.stack([np.bincount(labels[part == number], minlength=len(classes)) for number in PARTS])
+    if TEST in wanted and counts[TRAIN].any() and not counts[TEST].any():
+        raise InputError(f"{origin}: no reviews to test on: name their file with --test")
     for number in wanted:
         if classes.are_two and 0 in counts[number]:
             both = " and ".join(f"{count:,} {name}" for count, name in zip(counts[number], classes.names, strict=True))
-            raise InputError(f"{origin}: {both} reviews in {_NAMES[number]}; each part needs both")
+            raise InputError(f"{origin}: {both} reviews in {_NAMES[number]}; each part needs both: {way_out or _MORE}")
         if np.count_nonzero(counts[number]) < 2:
-            raise InputError(f"{origin}: reviews of one class at most in {_NAMES[number]}; each part needs two or more")
+            raise InputError(
+                f"{origin}: reviews of one class at most in {_NAMES[number]}; each part needs two or more: "
+                f"{way_out or _MORE}"
+            )
     if missing := np.flatnonzero(counts[TRAIN] == 0).tolist():
-        raise InputError(_missing_in_train(missing[0], labels, counts, origin, classes))
+        raise InputError(f"{origin}: {_missing_in_train(missing[0], raw, counts, way_out)}")
     if (size := int(np.sum(part == TRAIN))) < FEWEST:
-        raise InputError(f"{origin}: {size} reviews to train on; at least {FEWEST} are needed besides the other parts")
+        raise InputError(
+            f"{origin}: {size} reviews to train on; at least {FEWEST} are needed besides the other parts: "
+            f"{way_out or 'give more'}"
+        )
 
 
-def _missing_in_train(
-    label: int, labels: NDArray[np.uint8], counts: NDArray[np.int64], origin: object, classes: Classes
-) -> str:
+def _missing_in_train(label: int, raw: RawReviews, counts: NDArray[np.int64], way_out: str | None) -> str:
     """What is said of a class that train does not have."""
     there = " and ".join(f"{counts[part, label]:,} in {_NAMES[part]}" for part in PARTS if counts[part, label])
-    first = int(np.flatnonzero(labels == label)[0]) + 1
+    found = np.flatnonzero(raw.labels == label)
+    first = int(found[0] if raw.rows is None else raw.rows[found[0]]) + 1 if len(found) else 0
     return (
-        f"{origin}: none of the reviews to train on is {classes.names[label]!r:.40}, {there} (the first is review "
-        f"{first:,}): correct its label, give more such reviews, or leave them out with --labels"
+        f"none of the reviews to train on is {raw.classes.names[label]!r:.40}"
+        f"{f', {there} (the first is review {first:,})' if there else ''}: "
+        f"{way_out or 'correct its label, give more such reviews, or leave them out with --labels'}"
     )

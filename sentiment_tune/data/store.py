@@ -21,10 +21,10 @@ from sentiment_tune import local
 from sentiment_tune.data.labels import SENTIMENT, Classes
 from sentiment_tune.errors import InputError
 
-FORMAT = 3  # to be raised when the files below change, how labels and texts are read, checked or cut into parts
+FORMAT = 4  # to be raised when the files below change, how labels and texts are read, checked or cut into parts
 VARIABLE = "SENTIMENT_TUNE_CACHE"
 PARTS = TRAIN, VALIDATION, TEST = 0, 1, 2
-_ARRAYS = ("ids", "offsets", "targets", "part", "groups")
+_ARRAYS = ("ids", "offsets", "targets", "part", "groups", "rows")
 _FILES = (*(f"{name}.npy" for name in _ARRAYS), "words.txt")
 _ABOUT = "about.json"
 _BLOCK = 2**22  # bytes that have a checksum of their own
@@ -46,6 +46,8 @@ class Store:
     checks: Sequence[Mapping[str, Any]] = ()  # what is odd about its reviews, as of `data.checks`
     groups: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # [review]; empty of no groups
     classes: Classes = SENTIMENT
+    # [review], of the source, from 0; empty where the reviews are all of its rows in their order
+    rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @classmethod
     def of(
@@ -59,13 +61,14 @@ class Store:
         checks: Sequence[Mapping[str, Any]] = (),
         groups: NDArray[np.int64] | None = None,
         classes: Classes = SENTIMENT,
+        rows: NDArray[np.int64] | None = None,
     ) -> "Store":
         """A store of reviews of the given lengths [review], in words, with its digests."""
         digests = [_digest_of_part(ids, lengths, targets, part == number) for number in PARTS]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         whole = _digest_of_whole(digests, words, classes)
-        groups = np.zeros(0, np.int64) if groups is None else groups
-        return cls(ids, offsets, targets, part, words, [*digests, whole], remarks, checks, groups, classes)
+        groups, rows = (np.zeros(0, np.int64) if some is None else some for some in (groups, rows))
+        return cls(ids, offsets, targets, part, words, [*digests, whole], remarks, checks, groups, classes, rows)
 
 
 def _digest_of_whole(digests: Sequence[str], words: Sequence[str], classes: Classes) -> str:

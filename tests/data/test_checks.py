@@ -4,15 +4,17 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import sentiment_tune as st
 from sentiment_tune.data.checks import FEWEST, MARKUP, MOJIBAKE, UNKNOWN_WORDS, Check, check_reviews, review_keys
 from sentiment_tune.data.corpus import EncodedReviews
-from sentiment_tune.data.load import DataConfig, load
+from sentiment_tune.data.load import DataConfig, load, load_frame
 from sentiment_tune.data.rules import RULES
 from sentiment_tune.data.store import TEST, TRAIN, VALIDATION
 from sentiment_tune.data.tables import write_table
+from sentiment_tune.errors import InputError
 from support import artifact, ask, runs
 
 RNG = np.random.default_rng(3)
@@ -175,6 +177,33 @@ def test_what_the_test_has_too_is_left_out_when_asked_for(tmp_path: Path) -> Non
     assert {check.what: check for check in cleaned.checks}["the same as one to test on"].is_clean
     assert cleaned.remarks == ["2 reviews that the test has too are left out"]
     assert load(DataConfig(path, deduplicate=True), cache).digest == cleaned.digest
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [
+        (0, "0 negative and 0 positive reviews in train; each part needs both: 48 reviews that the test has too are"),
+        (1, "12 negative and 0 positive reviews in train; each part needs both: 36 reviews that the test has too are"),
+    ],
+)
+def test_parts_that_the_test_has_too_are_refused_where_leaving_it_out_leaves_too_little(
+    kept: int, told: str, bare: Path
+) -> None:
+    """No run is begun, and the same holds of a frame, whose rows were read already."""
+    parts = {part: [f"word{row} film{row % 2}" for row in range(24)] for part in ("train", "val", "test")}
+    parts["train"] = [f"{'other' * kept * (row % 2 == 0)} {text}" for row, text in enumerate(parts["train"])]
+    rows = [(text, row % 2, part) for part, texts in parts.items() for row, text in enumerate(texts)]
+    write_table(bare / "a.csv", ["text", "label", "split"], rows)
+    answer = ask("train", "--model", "linear", "--data", "a.csv", "--deduplicate").refusal
+    assert answer.startswith(f"sentiment-tune: a.csv: {told} left out; leave out --deduplicate")
+    assert not Path("mlflow.db").exists()
+    frame = pd.DataFrame(rows, columns=["text", "label", "split"])
+    with pytest.raises(InputError, match=f"^frame: {told}"):
+        st.train("linear", frame, deduplicate=True, progress=False)
+    if not kept:
+        numbered = frame.assign(label=[["a", "b", "c"][row % 3] for row in range(72)])
+        with pytest.raises(InputError, match=r"reviews of one class at most in train.*leave out --deduplicate"):
+            load_frame(numbered, DataConfig(deduplicate=True))
 
 
 # ---- as a user sees it

@@ -72,12 +72,82 @@ def test_parts_that_are_named_may_not_cut_a_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "group", "told"), [(1, "film", "all reviews are of one group"), (39, "author", "no column 'author'")]
+    ("groups", "group", "told"),
+    [
+        (
+            1,
+            "film",
+            r"a\.csv: 1 group for train, validation and test, .* at least 3, or name .* with --test, or leave out",
+        ),
+        (2, "film", r"a\.csv: 2 groups for train, validation and test, .* at least 3"),
+        (39, "author", "no column 'author'"),
+    ],
 )
 def test_groups_that_do_not_do_are_refused(groups: int, group: str, told: str, tmp_path: Path) -> None:
     write_table(tmp_path / "a.csv", ["text", "label", "film"], rows(groups))
     with pytest.raises(InputError, match=told):
         load(DataConfig(str(tmp_path / "a.csv"), group=group), tmp_path / "cache")
+
+
+def test_too_few_groups_to_validate_on_beside_a_file_to_test_on_are_refused(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.csv", ["text", "label", "film"], rows(1))
+    write_table(tmp_path / "b.csv", ["text", "label", "film"], [(*row[:2], "another") for row in rows(1)])
+    config = DataConfig(str(tmp_path / "a.csv"), group="film", test=str(tmp_path / "b.csv"))
+    with pytest.raises(
+        InputError, match=r"a\.csv: 1 group for train and validation, .*: give at least 2, or leave out"
+    ):
+        load(config, tmp_path / "cache")
+
+
+def of_few_groups(label_of: dict[int, str], groups: int = 20, count: int = 400) -> pd.DataFrame:
+    """Reviews of as many groups, those of some of them of a label of their own, the others of a and b in turn."""
+    table = [
+        (f"word{row} film", label_of.get(row % groups, "ab"[row // groups % 2]), row % groups) for row in range(count)
+    ]
+    return pd.DataFrame(table, columns=["text", "label", "film"])
+
+
+@pytest.mark.parametrize(
+    ("label_of", "groups"),
+    [
+        ({7: "c"}, 20),
+        ({3: "c", 11: "c"}, 20),
+        ({3: "c", 11: "c"}, 6),
+        ({number: f"c{number}" for number in range(10)}, 20),  # whichever fifth is held out has the last of one
+    ],
+)
+def test_a_label_of_few_groups_stays_in_train(label_of: dict[int, str], groups: int, tmp_path: Path) -> None:
+    frame = of_few_groups(label_of, groups)
+    corpus = load_frame(frame, DataConfig(group="film"), tmp_path)
+    assert set(corpus.train.labels.tolist()) == set(range(len(corpus.classes)))
+    assert min(len(corpus.validation), len(corpus.test)) >= 20
+    assert len(corpus.train) >= 200
+
+
+@pytest.mark.parametrize("groups", [3, 4, 7, 20])
+def test_a_label_of_three_groups_stands_in_each_part_of_two_classes(groups: int, tmp_path: Path) -> None:
+    frame = of_few_groups({}, groups)
+    frame["label"] = ["a" if film >= 3 else "ab"[row // groups % 2] for row, film in enumerate(frame["film"])]
+    corpus = load_frame(frame, DataConfig(group="film"), tmp_path)
+    assert all(set(part.labels.tolist()) == {0, 1} for part in (corpus.train, corpus.validation, corpus.test))
+
+
+@pytest.mark.parametrize(
+    ("label_of", "groups", "told"),
+    [
+        ({0: "a", 1: "b", 2: "c"}, 3, "to train on: correct it, give more, or leave out --group"),
+        (
+            {0: "a", 1: "a", 2: "a", 3: "b"},
+            4,
+            "each part needs both: no group is cut; leave out --group, or give another",
+        ),
+    ],
+)
+def test_labels_of_too_few_groups_are_refused_by_the_name_of_the_reason(
+    label_of: dict[int, str], groups: int, told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=told):
+        load_frame(of_few_groups(label_of, groups), DataConfig(group="film"), tmp_path)
 
 
 def missing(kind: str) -> object:
