@@ -93,9 +93,9 @@ def rank_runs(digest: str | None = None, sort: str = "validation", best_only: bo
     runs = _ranked(_tested_runs(digest, {run.run_id: run.tags[Tag.DATA_DIGEST] for run in above}), repeats)
     champions = registry.champions()
     chosen = [run for run in runs if run.run_id in champions or not best_only or run is _best_like(run, runs)]
-    unsorted = (_row(run, champions.get(run.run_id, []), repeats.get(str(run.parent), {})) for run in chosen)
-    rows = sorted(unsorted, key=SORTS[sort])
-    leaders = {(row.digest, row.metric): row for row in sorted(rows, key=lambda row: row.validation)}
+    best_first = [_row(run, champions.get(run.run_id, []), repeats.get(str(run.parent), {})) for run in chosen]
+    rows = sorted(best_first, key=SORTS[sort])
+    leaders = {(row.digest, row.metric): row for row in reversed(best_first)}  # of equal means the first, not the last
     return [RankedRow(row, _by_chance(row, leaders[row.digest, row.metric])) for row in rows]
 
 

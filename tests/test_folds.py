@@ -72,7 +72,11 @@ def test_rows_are_those_of_the_source_where_some_of_them_are_left_out(test: bool
     table = pd.DataFrame(stars, columns=["text", "label"])
     table.to_csv(tmp_path / "a.csv", index=False)
     pd.DataFrame([*stars[5:60:2], stars[1]], columns=["text", "label"]).to_csv(tmp_path / "b.csv", index=False)
-    more: dict[str, Any] = {"labels": "stars", "deduplicate": True, **({"test": str(tmp_path / "b.csv")} if test else {})}
+    more: dict[str, Any] = {
+        "labels": "stars",
+        "deduplicate": True,
+        **({"test": str(tmp_path / "b.csv")} if test else {}),
+    }
     config = DataConfig(str(tmp_path / "a.csv"), **more)
     read = [load(config, tmp_path / "cache"), load(config, tmp_path / "cache"), load_frame(table, config, tmp_path)]
     if not test:

@@ -111,6 +111,24 @@ def test_the_leaderboard_ranks_by_the_mean_and_shows_the_spread(
     assert "interval and comparison with the leader are those of the best" in shown
 
 
+def test_the_best_of_repeats_leads_whether_all_are_shown_or_not(inside: tuple[str, st.TrainedRun, Repeated]) -> None:
+    """All of them have the same mean."""
+    uri, trained, found = inside
+    boards = [st.leaderboard(tracking_uri=uri, every=every) for every in (False, True)]
+    assert [len(board) for board in boards] == [1, len(found.below)]
+    for board in boards:
+        assert board.loc[board["verdict"] == "leads", "run_id"].tolist() == [trained.run_id]
+    assert f"register --run {trained.run_id}" in ask("compare", "--tracking-uri", uri, "--every").out
+
+
+@pytest.mark.slow
+def test_of_equal_runs_the_first_leads_whether_all_are_shown_or_not(here: Path) -> None:
+    first, *_ = [st.train("linear", "sample", **{**SMALL, "epochs": 1}, progress=False).run_id for _ in range(2)]
+    for every in (False, True):
+        board = st.leaderboard(every=every)
+        assert board.loc[board["verdict"] == "leads", "run_id"].tolist() == [first]
+
+
 def test_a_lucky_seed_does_not_lead_over_a_better_mean(
     inside: tuple[str, st.TrainedRun, Repeated],
 ) -> None:

@@ -78,6 +78,14 @@ def read_run(run_id: str) -> RunRecord:
     return read_record(run)
 
 
+def digest_above(run_id: str) -> str | None:
+    """Digest of the data that was cut into folds, one of which validated this run; None of any other run."""
+    with suppress(InputError):  # a run that is no more, or that a version has never had
+        tags = read_run(run_id).tags
+        return read_run(tags[Tag.PARENT_RUN]).tags.get(Tag.DATA_DIGEST) if Tag.FOLD in tags else None
+    return None
+
+
 def whole_id(beginning: str) -> str:
     """The id of the run that begins so, as tables show it; what is no beginning of an id is given back as it is.
 

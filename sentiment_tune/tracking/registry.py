@@ -18,6 +18,7 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.finished_run import FinishedRun
 from sentiment_tune.evaluation.metrics import ACCURACY, measured, words_for
 from sentiment_tune.tracking import records, server
+from sentiment_tune.tracking.records import RunRecord
 from sentiment_tune.tracking.schema import Artifact, Metric, Tag, VersionTag
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -87,14 +88,21 @@ class DefaultModel:
 def default_model() -> DefaultModel:
     """The champion of all networks, if it was trained on the data of the newest finished run; else that run's model."""
     newest = records.newest_training()
-    best, digest = champion(BEST), newest.tags.get(Tag.DATA_DIGEST)
-    data = newest.tags.get(Tag.DATA, "unknown data")
-    if best is not None and best.tags.get(VersionTag.DATA_DIGEST) == digest:
+    best, data = champion(BEST), newest.tags.get(Tag.DATA, "unknown data")
+    if best is not None and _is_of_the_data_of(newest, best):
         network, accuracy = best.tags.get(VersionTag.NETWORK, ""), best.tags.get(VersionTag.TEST_ACCURACY)
         return DefaultModel(f"models:/{BEST}@{CHAMPION}", f"version {best.version}", network, data, _shown(accuracy))
     uri, network = f"runs:/{newest.run_id}/{Artifact.MODEL}", newest.tags[Tag.NETWORK]
     tested = newest.metrics.get(Metric.TEST_ACCURACY)
     return DefaultModel(uri, "the newest finished run", network, data, _shown(tested))
+
+
+def _is_of_the_data_of(run: RunRecord, version: Version) -> bool:
+    """Whether a version was trained on the data of a run; all folds of some data are of one."""
+    if version.tags.get(VersionTag.DATA_DIGEST) == run.tags.get(Tag.DATA_DIGEST):
+        return True
+    digest = records.digest_above(run.run_id)
+    return digest is not None and digest == records.digest_above(version.run_id)
 
 
 def _shown(accuracy: object) -> str:

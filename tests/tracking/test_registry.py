@@ -20,11 +20,11 @@ def finish_run(network: str, digest: str, accuracy: float) -> str:
     return str(run.info.run_id)
 
 
-def crown(network: str, digest: str, accuracy: float) -> None:
+def crown(network: str, digest: str, accuracy: float, run_id: str | None = None) -> None:
     client = mlflow.MlflowClient()
     client.create_registered_model("sentiment")
     tags = {"network": network, "data_digest": digest, "test_accuracy": str(accuracy)}
-    client.create_model_version("sentiment", "file:///nowhere", tags=tags)
+    client.create_model_version("sentiment", "file:///nowhere", run_id, tags=tags)
     client.set_registered_model_alias("sentiment", "champion", "1")
 
 
@@ -43,6 +43,30 @@ def test_the_champion_scores_for_the_data_at_hand(here: Path) -> None:
         "scored by models:/sentiment@champion (version 1): gru on films aa, test accuracy 0.9100"
     )
     other = finish_run("rnn", "bb", 0.7)
+    assert registry.default_model().uri == f"runs:/{other}/model"
+
+
+def finish_folds(digest: str, best: str) -> None:
+    """A training with two folds, and its best as the champion."""
+    with mlflow.start_run():
+        mlflow.set_tags({"stage": "repeats", "network": "cnn", "data_digest": digest})
+        for fold in ("1", "2"):
+            with mlflow.start_run(nested=True) as run:
+                mlflow.set_tags({"network": "cnn", "data": "films", "data_digest": f"{digest}{fold}", "fold": fold})
+                mlflow.log_metrics({"package_seconds": 1.0, "test_accuracy": 0.8})
+            if fold == best:
+                crown("cnn", f"{digest}{fold}", 0.8, run.info.run_id)
+
+
+@pytest.mark.parametrize("best", ["1", "2"])
+def test_the_champion_of_folds_scores_for_the_data_that_they_are_cut_of(best: str, here: Path) -> None:
+    finish_folds("aa", best)
+    assert registry.default_model().uri == "models:/sentiment@champion"
+    finish_folds("aa", "")  # the same again, and its best was not registered
+    assert registry.default_model().uri == "models:/sentiment@champion"
+    finish_folds("bb", "")
+    assert registry.default_model().uri.startswith("runs:/")
+    other = finish_run("cnn", "aa", 0.7)
     assert registry.default_model().uri == f"runs:/{other}/model"
 
 
