@@ -647,7 +647,7 @@ def _tune(
     read_by = {"text_rule": corpus.vocabulary.rule}
     searches = [replace(search, fixed={**search.fixed, **read_by}) for search in searches]
     for search in searches:
-        backend.check_backend(search)
+        backend.check_backend(search, corpus)
     server.connect(options.tracking_uri)
     _tell_of_leftovers(tell)
     named = [search.with_name(corpus.name, alone=len(searches) == 1) for search in searches]

@@ -28,17 +28,22 @@ def build_network(config: ExperimentConfig, corpus: Corpus) -> nn.Module:
     if config.runtime.threads:
         torch.set_num_threads(config.runtime.threads)
     with seeded(config.runtime.seed), without_exit():
+        check_classes(config, corpus)
         network = create_network(config, corpus.classes)
-        class_weights(config.training.class_weights, corpus.train)  # refuses classes that there are not
         if hasattr(network, "prepare"):
             network.prepare(_labelled_batches(corpus.train, config.text))  # type: ignore[operator]
     return network.to(resolve_device(config.runtime.device))
 
 
+def check_classes(config: ExperimentConfig, corpus: Corpus) -> None:
+    """InputError if what is to be made up for classes of unequal size cannot be for those of the corpus."""
+    check_threshold(config.training.threshold, corpus.classes, config.training.metric)
+    class_weights(config.training.class_weights, corpus.train)  # refuses classes that there are not
+
+
 def create_network(config: ExperimentConfig, classes: Classes = SENTIMENT) -> nn.Module:
     """The network that knows no data yet; InputError if it, its device or its training cannot be as configured."""
     resolve_device(config.runtime.device)
-    check_threshold(config.training.threshold, classes)
     network = registry.create_network(config.model, config.text.vocabulary, config.network, len(classes))
     if config.training.adversarial and not embedding_tables(network):
         raise InputError(

@@ -3,7 +3,6 @@
 import math
 import re
 import shlex
-from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,35 +29,52 @@ def is_threshold(text: str) -> bool:
         return False
 
 
-def _weights_in(text: str) -> Mapping[str, float]:
-    """The weights by class of `negative=5 neutral=2`; empty where that is none."""
+def _weights_in(text: str) -> list[tuple[str, float]]:
+    """Classes and their weights of `negative=5 neutral=2`; empty where that is none."""
     try:
         matches = [_WEIGHT.fullmatch(word) for word in shlex.split(text)]
     except ValueError:
-        return {}
-    given = {match[1]: float(match[2]) for match in matches if match}
-    return given if len(given) == len(matches) and all(given.values()) else {}
+        return []
+    given = [(match[1], float(match[2])) for match in matches if match]
+    return given if len(given) == len(matches) and all(weight for _, weight in given) else []
 
 
 def class_weights(given: str, reviews: Reviews) -> NDArray[np.float32] | None:
     """How much a review of each class counts in training [class]; None where all count the same.
 
     Balanced, each class counts the same as a whole, and a review 1 in the mean (scikit-learn's rule). InputError for
-    the name of a class that there is not.
+    the name of a class that there is not, or that has a weight already.
     """
     if given == NO_WEIGHTS:
         return None
     counts = np.bincount(reviews.labels, minlength=len(reviews.classes))
     if given == BALANCED:
         return (len(reviews) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
-    weights = np.ones(len(counts), np.float32)
-    for name, weight in _weights_in(given).items():
-        weights[reviews.classes.number_of(name)] = weight
-    return weights
+    weights: dict[int, float] = {}
+    for name, weight in _weights_in(given):
+        number = _class_called(name, reviews.classes)
+        if number in weights:
+            raise InputError(
+                f"class_weights cannot be {given!r:.100}: {name!r:.40} is {reviews.classes.names[number]!r:.40}, which "
+                "has a weight already; give each class one"
+            )
+        weights[number] = weight
+    return np.array([weights.get(number, 1.0) for number in range(len(counts))], np.float32)
 
 
-def check_threshold(given: str, classes: Classes) -> None:
-    """InputError where more than two classes are to part at a threshold."""
+def _class_called(name: str, classes: Classes) -> int:
+    """The number of a class that has a weight; InputError where there is none."""
+    try:
+        return classes.number_of(name)
+    except InputError as error:
+        hint = "; part weights by blanks, such as 'negative=5 positive=2'" if "=" in name else ""
+        raise InputError(f"{error}{hint}") from None
+
+
+def check_threshold(given: str, classes: Classes, metric: str) -> None:
+    """InputError where more than two classes are to part at a threshold, or it is to be found by what knows none."""
+    if given == AUTO and metric in (LOG_LOSS, ROC_AUC):
+        raise InputError(f"threshold cannot be auto for metric {metric}, which no threshold changes: leave one out")
     if not classes.are_two and given != str(THRESHOLD):
         raise InputError(
             f"threshold cannot be {given}: it parts two classes, and the data have {len(classes)}; leave it out"

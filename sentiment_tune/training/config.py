@@ -54,7 +54,10 @@ class TrainConfig:
     threshold: Annotated[
         str,
         Text("a number from 0 to 1, or auto", is_threshold, "0.5", AUTO),
-        Doc("probability above which a review is of the second of two classes; auto finds the best on validation"),
+        Doc(
+            "probability above which a review is of the second of two classes; auto finds the best on validation, by "
+            "any metric but roc_auc and log_loss"
+        ),
     ] = "0.5"
 
     def for_reviews(self, count: int) -> Self:

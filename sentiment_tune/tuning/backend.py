@@ -15,7 +15,9 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import make_url
 
-from sentiment_tune.build import create_network
+from sentiment_tune.build import check_classes, create_network
+from sentiment_tune.data.corpus import Corpus
+from sentiment_tune.data.folds import cut_folds
 from sentiment_tune.errors import InputError
 from sentiment_tune.local import lock
 from sentiment_tune.space import unknown_name
@@ -28,14 +30,19 @@ DATABASES = ("sqlite:", "postgresql", "mysql")
 HYPERBAND_FROM = 51  # trials; its brackets need so many to begin with
 
 
-def check_backend(search: StudyConfig) -> None:
-    """InputError if the search's sampler, pruner or storage is none, or what it fixes no trial could train with."""
+def check_backend(search: StudyConfig, corpus: Corpus) -> None:
+    """InputError if the search's sampler, pruner or storage is none, or no trial could train so on the corpus."""
     create_sampler(search.sampler, 0, search.joint)
     create_pruner(search)
+    if search.folds:
+        cut_folds(corpus, search.folds)
     for config in search.default_configs:
-        create_network(config)
+        check_classes(config, corpus)
+        create_network(config, corpus.classes)
         if config.training.refit:
             raise InputError("refit cannot be true in a study, which compares: train its best settings with it")
+    for config in search.configs_of_texts:
+        check_classes(config, corpus)
     with explained(search.storage):
         _reach(search.storage)
 

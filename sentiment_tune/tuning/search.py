@@ -153,6 +153,17 @@ class StudyConfig:
         return [self.trial_config(parameters) for parameters in self.defaults]
 
     @property
+    def configs_of_texts(self) -> list[ExperimentConfig]:
+        """The trainings with which it begins, but for one setting: each text that is to be tried, such as weights."""
+        return [
+            self.trial_config({**parameters, name: value})
+            for parameters in self.defaults
+            for name, setting in self.space.items()
+            if name in parameters and setting.type is str and isinstance(setting.bounds, Choice)
+            for value in setting.bounds
+        ]
+
+    @property
     def source(self) -> DataConfig:
         """Where the data comes from."""
         return self.default_configs[0].data

@@ -34,6 +34,16 @@ def test_weights_are_given_by_name() -> None:
     assert class_weights("neg=2", toy()).tolist() == [2, 1]  # type: ignore[union-attr]
     with pytest.raises(InputError, match="no class 'god'; did you mean 'good'"):
         class_weights("god=5", toy_of_three())
+    with pytest.raises(
+        InputError, match=r"no class 'neg=5,pos'; .*; part weights by blanks, such as 'negative=5 positive=2'"
+    ):
+        class_weights("neg=5,pos=1", toy())
+
+
+@pytest.mark.parametrize(("given", "again"), [("neg=5 Negative=2", "'Negative' is 'negative'"), ("1=5 1=5", "'1' is")])
+def test_a_class_has_one_weight_however_it_is_spelled(given: str, again: str) -> None:
+    with pytest.raises(InputError, match=f"class_weights cannot be '{given}': {again}.*, which has a weight already"):
+        class_weights(given, toy())
 
 
 @pytest.mark.parametrize("given", ["", "5", "good", "good=", "good=0", "good=-1", "good=x", "balance", "'good=5"])
@@ -49,10 +59,17 @@ def test_what_is_no_threshold_is_refused(given: str) -> None:
 
 
 def test_only_two_classes_have_a_threshold() -> None:
-    check_threshold("auto", SENTIMENT)
-    check_threshold("0.5", THREE)
+    check_threshold("auto", SENTIMENT, "accuracy")
+    check_threshold("0.5", THREE, "log_loss")
     with pytest.raises(InputError, match="threshold cannot be auto: it parts two classes, and the data have 3"):
-        check_threshold("auto", THREE)
+        check_threshold("auto", THREE, "accuracy")
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "roc_auc"])
+def test_a_metric_without_a_threshold_finds_none(metric: str) -> None:
+    check_threshold("0.4", SENTIMENT, metric)
+    with pytest.raises(InputError, match=f"threshold cannot be auto for metric {metric}, which no threshold changes"):
+        check_threshold("auto", SENTIMENT, metric)
 
 
 def test_the_loss_is_torchs() -> None:

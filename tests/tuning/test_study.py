@@ -17,12 +17,15 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import optuna
+import pandas as pd
 import psutil
 import pytest
 from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 
+import sentiment_tune as st
 from sentiment_tune.config import ExperimentConfig, read_settings
+from sentiment_tune.errors import InputError
 from sentiment_tune.tracking import records, registry
 from sentiment_tune.tuning import backend as optuna_parts
 from sentiment_tune.tuning import liveness, report
@@ -611,6 +614,9 @@ def closed() -> str:
         ("--sampler CmaEsSampler", ["'CmaEsSampler'", "'cmaes'", "not installed"]),
         ("--refit true", ["refit cannot be true in a study"]),
         ("--model linear --adversarial 0.1", ["adversarial cannot be 0.1 for linear"]),
+        ("--threshold auto --metric roc_auc", ["threshold cannot be auto for metric roc_auc", "leave one out"]),
+        ("--class-weights god=5", ["no class 'god'", "negative, positive"]),
+        ("--search class_weights=balanced,god=5", ["no class 'god'"]),
         ("--pruner MedianPrunner", ["'MedianPrunner'", "did you mean 'MedianPruner'?"]),
         ("--storage nowhere", ["'nowhere'", "--storage"]),
         ("--storage postgresql://127.0.0.1:PORT/x", ["127.0.0.1:PORT", "refused", "--storage"]),
@@ -636,6 +642,25 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(
     chosen = words.replace("PORT", closed).split()
     refusal = ask("tune", "--model", "embedding", *SMALL, *chosen).refusal
     assert [part for part in complaint if part.replace("PORT", closed) not in refusal] == []
+    assert list(bare.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"threshold": "auto"}, "threshold cannot be auto: it parts two classes, and the data have 5"),
+        ({"search": {"threshold": ["0.5", "auto"]}}, "threshold cannot be auto: it parts two classes"),
+        ({"class_weights": "1=2 foo=1"}, "no class 'foo'"),
+        ({"folds": 30, "group": "film"}, "folds cannot be 30: '[1-5]' has .. groups that are not tested on"),
+    ],
+)
+def test_what_the_data_let_no_trial_train_with_begins_no_study(
+    options: dict[str, Any], complaint: str, bare: Path
+) -> None:
+    rows = [(f"word{row % 5} film{row % 7}", row % 5 + 1, row % 23) for row in range(400)]
+    frame = pd.DataFrame(rows, columns=["text", "label", "film"])
+    with pytest.raises(InputError, match=complaint):
+        st.tune("embedding", frame, trials=1, progress=False, **options)
     assert list(bare.iterdir()) == []
 
 
