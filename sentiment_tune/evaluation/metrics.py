@@ -133,11 +133,11 @@ def words_for(metric: str) -> str:
 def _of_predicted(metric: str, labels: NDArray[np.integer], predicted: NDArray[np.int64], classes: Classes) -> float:
     from sklearn import metrics  # slow to import, and not needed in most trainings
 
-    numbers = list(range(len(classes)))
-    if metric == "macro_f1":
-        return float(metrics.f1_score(labels, predicted, labels=numbers, average="macro", zero_division=0.0))
+    if metric == "macro_f1":  # over the classes that are there or said: one that is neither is no mistake
+        return float(metrics.f1_score(labels, predicted, average="macro", zero_division=0.0))
     if metric == "balanced_accuracy":
         return float(metrics.recall_score(labels, predicted, labels=np.unique(labels), average="macro"))
+    numbers = list(range(len(classes)))  # whose distances count, whichever of them are there
     weights = "quadratic" if classes.ordered and not classes.are_two else None
     return float(np.nan_to_num(metrics.cohen_kappa_score(labels, predicted, labels=numbers, weights=weights)))
 

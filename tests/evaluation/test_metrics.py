@@ -103,6 +103,23 @@ def test_calibration_error_of_a_constant_classifier(
     assert found == pytest.approx(error)
 
 
+@pytest.mark.parametrize(
+    ("labels", "predicted"),
+    [([0, 0, 1, 1], [0, 0, 1, 0]), ([0, 0, 1, 1], [0, 0, 1, 3]), ([2, 2, 2], [2, 2, 2]), ([0, 3, 4], [0, 3, 3])],
+)
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_class_that_is_neither_there_nor_said_is_no_mistake(
+    labels: list[int], predicted: list[int], ordered: bool
+) -> None:
+    said = 9.0 * np.eye(5)[predicted], np.array(labels), Classes(("1", "2", "3", "4", "5"), ordered)
+    assert evaluation.score_of("macro_f1", *said) == metrics.f1_score(
+        labels, predicted, average="macro", zero_division=0.0
+    )
+    if ordered and len(set(labels)) > 1:  # by steps, as far apart as the classes are, whichever are there
+        kappa = metrics.cohen_kappa_score(labels, predicted, labels=range(5), weights="quadratic")
+        assert evaluation.score_of("kappa", *said) == kappa
+
+
 @pytest.mark.parametrize("count", [0, 3, 10, 1000])
 def test_mistakes_come_in_order_of_confidence(count: int) -> None:
     rng = np.random.default_rng(7)
