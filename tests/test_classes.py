@@ -143,6 +143,9 @@ def test_a_study_of_more_classes_is_judged_by_its_metric(here: Path) -> None:
     best = run_of(here, str(study.winner))
     assert best.data.tags["metric"] == "balanced_accuracy"
     assert best.data.metrics["best_val_score"] == pytest.approx(study.trials["val_accuracy"].max(), abs=0.5)
+    metrics = run_of(here, study.run_id).data.metrics
+    assert metrics["confirmed_val_score"] == pytest.approx(study.confirmations["mean"][0])
+    assert "confirmed_val_accuracy" not in metrics
 
 
 def test_two_classes_of_another_name_and_size_have_a_threshold_that_travels(here: Path) -> None:

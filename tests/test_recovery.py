@@ -99,14 +99,20 @@ def study(here: Path) -> optuna.Study:
     return study
 
 
-def test_trials_of_dead_processes_are_tried_again_and_lost_runs_are_written_anew(study: optuna.Study) -> None:
+@pytest.mark.parametrize(
+    ("facts", "name"), [({}, "best_val_accuracy"), ({"cnn.metric": '"macro_f1"'}, "best_val_score")]
+)
+def test_trials_of_dead_processes_are_tried_again_and_lost_runs_are_written_anew(
+    facts: dict[str, str], name: str, study: optuna.Study
+) -> None:
+    study.set_user_attr(liveness.FACTS, facts)
     assert len(outcomes()) == 2
     states = [trial.state.name for trial in study.get_trials()]
     assert states == ["FAIL", "RUNNING", "COMPLETE", "WAITING"]
     parent = study.user_attrs[liveness.RUN_ID]
     (run,) = mlflow.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{parent}'", output_format="list")
     assert (run.info.status, run.data.tags["trial"], list(run.data.params)) == ("FINISHED", "2", ["dropout"])
-    history: list[Any] = mlflow.MlflowClient().get_metric_history(run.info.run_id, "best_val_accuracy")
+    history: list[Any] = mlflow.MlflowClient().get_metric_history(run.info.run_id, name)
     assert [(point.step, point.value) for point in history] == [(1, 0.75), (2, 0.875)]
     assert outcomes() == {}
 

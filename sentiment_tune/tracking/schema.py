@@ -106,7 +106,8 @@ class Metric:
     TEST_BRIER = "test_brier"
     TEST_REVIEWS_PER_SECOND = "test_reviews_per_second"
     TRIALS = "trials"
-    CONFIRMED_VAL_ACCURACY = "confirmed_val_accuracy"
+    CONFIRMED_VAL_ACCURACY = "confirmed_val_accuracy"  # mean of the winner's trainings with other seeds
+    CONFIRMED_VAL_SCORE = "confirmed_val_score"  # in its place where another metric judges, more is better
     CONFIRMED_SPREAD = "confirmed_spread"
     FOLDS = "folds"  # of the same, where they are folds; in a study's trial, each of which has its FOLD_VAL_ACCURACY
     FOLD_VAL_ACCURACY = "fold_val_accuracy"

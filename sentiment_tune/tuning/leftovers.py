@@ -1,10 +1,12 @@
 """What processes that are gone have left in Optuna's storage: trials that nobody works on, trials without a run."""
 
+import json
 from collections.abc import Iterator
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from sentiment_tune.evaluation.metrics import ACCURACY
 from sentiment_tune.tracking import records
 from sentiment_tune.tracking import runs as tracking
 from sentiment_tune.tracking.schema import Metric, Stage, Tag
@@ -23,6 +25,12 @@ def stored_studies(storage: str) -> Iterator[optuna.Study]:
             yield study
 
 
+def metric_of(study: optuna.Study) -> str:
+    """What judges the trials of a study, which it has among its facts."""
+    facts = study.user_attrs.get(FACTS, {})
+    return next((str(json.loads(value)) for name, value in facts.items() if name.endswith(".metric")), ACCURACY)
+
+
 def lost_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that are said to be running whose process is gone."""
     return list(filter(is_dead, study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))))
@@ -39,7 +47,8 @@ def trials_without_run(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def restore_run(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Give a trial a run again, with what the study knows of it: settings, validation accuracy, times."""
+    """Give a trial a run again, with what the study knows of it: settings, what it was worth on validation, times."""
+    score = Metric.BEST_VAL_ACCURACY if metric_of(study) == ACCURACY else Metric.BEST_VAL_SCORE
     state = "FINISHED" if trial.state == TrialState.COMPLETE else "KILLED"
     tracking.record_run(
         str(study.user_attrs[RUN_ID]),
@@ -52,7 +61,7 @@ def restore_run(study: optuna.Study, trial: FrozenTrial) -> None:
             Tag.RESTORED: "from the study's storage",
         },
         trial.params,
-        {Metric.BEST_VAL_ACCURACY: trial.intermediate_values},
+        {score: trial.intermediate_values},
         state,
         (trial.datetime_start, trial.datetime_complete),
     )

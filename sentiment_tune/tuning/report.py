@@ -159,7 +159,8 @@ def log_winner(
     winner = confirmations[0]
     if not search.is_pareto:
         tracking.log_json(winner.config.as_dict, Artifact.BEST_SETTINGS)
-    tracking.log_metrics({Metric.CONFIRMED_VAL_ACCURACY: winner.mean, Metric.CONFIRMED_SPREAD: winner.spread})
+    name = Metric.CONFIRMED_VAL_ACCURACY if search.metric == ACCURACY else Metric.CONFIRMED_VAL_SCORE
+    tracking.log_metrics({name: winner.mean, Metric.CONFIRMED_SPREAD: winner.spread})
     log_page(search, study, pictures, confirmations, test, front, chosen)
     page = ui.run_page(tracking.open_experiment(), winner.run_id)
     found = (

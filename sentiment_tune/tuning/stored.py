@@ -1,6 +1,5 @@
 """The studies that a storage holds: listed, exported, deleted."""
 
-import json
 from typing import TYPE_CHECKING
 
 import optuna
@@ -10,7 +9,7 @@ from sentiment_tune.errors import InputError
 from sentiment_tune.evaluation.metrics import ACCURACY, measured
 from sentiment_tune.space import unknown_name
 from sentiment_tune.tuning.backend import open_storage
-from sentiment_tune.tuning.leftovers import stored_studies
+from sentiment_tune.tuning.leftovers import metric_of, stored_studies
 from sentiment_tune.tuning.liveness import FACTS, OWNER, SOURCE, finished_trials, is_other_alive
 from sentiment_tune.tuning.report import trials_frame
 from sentiment_tune.tuning.trials import accuracy_of, best_trials
@@ -52,10 +51,9 @@ def _row(study: optuna.Study) -> tuple[object, ...]:
 
 
 def _best(study: optuna.Study, trial: FrozenTrial) -> float | None:
-    """The trial's value by the metric that judges its study, which the study has among its facts."""
-    facts, score = study.user_attrs.get(FACTS, {}), accuracy_of(trial)
-    metric = next((json.loads(value) for name, value in facts.items() if name.endswith(".metric")), ACCURACY)
-    return score and measured(metric, score)
+    """The trial's value by the metric that judges its study."""
+    score = accuracy_of(trial)
+    return score and measured(metric_of(study), score)
 
 
 def trials_of(name: str, storage: str) -> "pd.DataFrame":
