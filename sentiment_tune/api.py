@@ -811,10 +811,11 @@ def ensemble(
         **columns: text, label, split and test, of a table; `text_rule` and `unpack_limit`.
 
     Returns:
-        The run, the members with their weights, and the accuracies; `register` takes its `run_id`.
+        The run, the members with their weights, and what they are worth by the metric that has judged them all, or by
+        accuracy where several have; `register` takes its `run_id`.
 
     Raises:
-        InputError: fewer than two champions fit, or they cannot be put together.
+        InputError: fewer than two champions fit, one is named twice, or they cannot be put together.
     """
     from sentiment_tune import display
     from sentiment_tune.config import data_config

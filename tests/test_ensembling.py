@@ -2,17 +2,19 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sentiment_tune
 from sentiment_tune import ensembling as ensembles
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import EncodedReviews
@@ -165,6 +167,7 @@ def combined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, A
             assert ask("train", "--model", model, "--length", length, *SMALL, *address).code == 0
             newest = runs(address[1])[0].info.run_id
             assert ask("register", "--run", newest, *address).code == 0
+        assert ask("register", "--run", newest, "--name", "mine", *address).code == 0  # a name more of one model
         answer = ask("ensemble", "--data", "sample", *address)
     yield folder, answer, runs(address[1])
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # back to its own variable
@@ -208,6 +211,8 @@ def test_champions_become_one_model_that_is_registered(
         ("--members sentiment-linear,nobody", ["no champion of 'nobody'"]),
         ("--data FILE --members sentiment-linear,sentiment-embedding", ["other data", "--data"]),
         ("--data FILE", ["finds 0"]),
+        ("--members sentiment-linear,sentiment-linear", ["'sentiment-linear' is a member already", "name it once"]),
+        ("--members sentiment-linear,sentiment-embedding,mine", ["'mine' is a member already, as that of 'sentiment-"]),
     ],
 )
 def test_what_cannot_be_put_together_is_one_line(
@@ -236,6 +241,60 @@ def test_who_has_seen_the_validation_reviews_is_no_member(combined: tuple[Path, 
         assert "finds 1" in ask("ensemble", "--data", "sample", *address).refusal
     finally:
         client.delete_tag(member, "refit")
+
+
+@pytest.fixture
+def judged(here: Path) -> Any:
+    """Makes champions of two networks, judged by metrics of their own, and puts them together."""
+    chance = np.random.default_rng(3).random((600, 2))
+    frame = pd.DataFrame(
+        {"text": [f"{'fine' if one < 0.3 else 'dull'} w{row % 29}" for row, (one, _) in enumerate(chance)]}
+    )
+    frame["label"] = (chance[:, 1] < np.where(chance[:, 0] < 0.3, 0.4, 0.02)).astype(int)  # fine ones are seldom more
+
+    def put(metrics: Sequence[str], **settings: Any) -> ensembles.EnsembleResult:
+        few = {"vocabulary": 60, "epochs": 2, "device": "cpu", "progress": False, **settings}
+        for model, metric in zip(("embedding", "linear"), metrics, strict=True):
+            sentiment_tune.register(sentiment_tune.train(model, frame, metric=metric, **few).run_id)
+        return sentiment_tune.ensemble(data=frame)
+
+    return put
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_judged_as_its_members_are(judged: Any, here: Path) -> None:
+    """By their metric, with a threshold that is found as theirs were, so that it may beat them."""
+    result = judged(("kappa", "kappa"), threshold="auto")
+    run = next(run for run in runs(f"sqlite:///{here}/mlflow.db") if run.info.run_id == result.run_id)
+    assert (run.data.tags["metric"], run.data.params["metric"], run.data.params["threshold"]) == (
+        "kappa",
+        "kappa",
+        "auto",
+    )
+    assert result.metric == "kappa"
+    assert run.data.metrics["best_val_score"] == result.validation
+    model = sentiment_tune.load_model(f"runs:/{result.run_id}/model")
+    assert model.threshold == run.data.metrics["threshold"] != 0.5
+    champions = [registry.champion(f"sentiment-{name}") for name in ("embedding", "linear")]
+    assert result.alone.tolist() == pytest.approx([float(one.tags["val_score"]) for one in champions if one])
+    (first, *_) = sentiment_tune.register(result.run_id)
+    best = registry.champion("sentiment")
+    assert first.alias == "champion"
+    assert best is not None
+    assert best.tags["metric"] == "kappa"
+    assert (best.run_id == result.run_id) == (result.validation > max(result.alone))
+
+
+@pytest.mark.slow
+def test_members_of_several_metrics_are_together_judged_by_accuracy_which_is_told(
+    judged: Any, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    result = judged(("kappa", "accuracy"))
+    run = next(run for run in runs(f"sqlite:///{here}/mlflow.db") if run.info.run_id == result.run_id)
+    assert "metric" not in run.data.tags | run.data.params
+    assert "best_val_score" not in run.data.metrics
+    assert (result.metric, result.validation) == ("accuracy", run.data.metrics["best_val_accuracy"])
+    assert "judged by accuracy and kappa: together they are by accuracy" in " ".join(capfd.readouterr().err.split())
 
 
 def test_an_ensemble_cannot_be_trained() -> None:

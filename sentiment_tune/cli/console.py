@@ -112,12 +112,15 @@ def say(text: str) -> None:
 
 def ensembled(result: "EnsembleResult") -> None:
     """What came of putting champions together."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("member", "weight", "validation"):
+    from sentiment_tune.evaluation.metrics import ACCURACY, measured, words_for
+
+    table, metric = Table(box=box.SIMPLE_HEAD, pad_edge=False), result.metric
+    validation = "validation" if metric == ACCURACY else f"validation {words_for(metric)}"
+    for column in ("member", "weight", validation):
         table.add_column(column, justify="left" if column == "member" else "right", no_wrap=True)
-    for member, weight, accuracy in zip(result.members, result.weights, result.alone, strict=True):
-        table.add_row(f"{member.name} version {member.version}", f"{weight:.3f}", f"{accuracy:.4f}")
-    table.add_row("together", "", f"{result.validation:.4f}", style="bold")
+    for member, weight, score in zip(result.members, result.weights, result.alone, strict=True):
+        table.add_row(f"{member.name} version {member.version}", f"{weight:.3f}", f"{measured(metric, score):.4f}")
+    table.add_row("together", "", f"{measured(metric, result.validation):.4f}", style="bold")
     show_table(table)
     say(f"test accuracy {result.test:.4f}")
 
