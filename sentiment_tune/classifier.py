@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from sentiment_tune.data.corpus import Corpus
 
 
+def _sorted(labels: NDArray[Any]) -> NDArray[Any]:
+    """Each label once; InputError where they are of types that have no order."""
+    try:
+        return np.unique(labels)
+    except TypeError:
+        types = ", ".join(sorted({type(label).__name__ for label in labels}))
+        raise InputError(f"labels are of several types, {types:.100}: give all as texts, or all as numbers") from None
+
+
 class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Any of the networks, trained and asked as scikit-learn does it.
 
@@ -65,14 +74,18 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             InputError: a setting, a text or a label is not as it must be, or there are too few texts.
         """
         from sentiment_tune.config import IN_MEMORY, ExperimentConfig
-        from sentiment_tune.data.load import check_names_films, encode_training_texts
+        from sentiment_tune.data.load import DataConfig, check_names_films, encode_training_texts
 
         labels = np.asarray(labels)
-        config = ExperimentConfig.of(self.model, {**self.settings, "data": IN_MEMORY})
+        config = ExperimentConfig.of(self.model, {"data": IN_MEMORY, **self.settings})
+        if config.data.data not in (IN_MEMORY, DataConfig.data):
+            raise InputError(
+                f"data={config.data.data!r:.100} is not read here: fit is given texts and labels, leave it out"
+            )
         check_names_films(config.data)
         corpus = encode_training_texts(texts, labels, config.data)
         config = config.read_by(corpus.vocabulary.rule)
-        spellings = np.unique(labels)
+        spellings = _sorted(labels)
         numbers, classes = parse_labels(spellings.tolist(), "labels")
         if len(spellings) > len(classes):
             raise InputError(

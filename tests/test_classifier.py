@@ -95,14 +95,30 @@ def test_it_is_tracked_when_asked(here: Path) -> None:
     assert run.data.metrics["best_val_accuracy"] == max(epoch["val_accuracy"] for epoch in fitted.epochs_)
 
 
-def test_what_cannot_be_is_an_error() -> None:
+def test_what_is_not_fitted_predicts_nothing() -> None:
     with pytest.raises(NotFittedError):
         classifier().predict(TEXTS)
-    for settings, labels, message in [
+
+
+@pytest.mark.parametrize(
+    ("settings", "labels", "message"),
+    [
         ({"hiden": 3}, LABELS, "no setting of linear 'hiden'"),
-        ({}, np.zeros(400), "0 positive"),
+        ({}, np.zeros(400), "0 positive reviews in train; each part needs both: give more of what is missing$"),
         ({}, np.arange(400), "400 different labels"),
+        ({}, [*LABELS[:398] * 2, 1, 3], "is '1', 1 in validation .*: give more of what is missing$"),
         ({}, LABELS[:7], "400 texts and 7 labels"),
-    ]:
-        with pytest.raises(InputError, match=message), warnings.catch_warnings():
-            classifier(**settings).fit(TEXTS, labels)
+        (
+            {},
+            np.array(["pos", 0], object)[LABELS],
+            "labels are of several types, int, str: give all as texts, or all as",
+        ),
+        ({"data": "x.csv"}, LABELS, "data='x.csv' is not read here: fit is given texts and labels, leave it out"),
+        ({"group": "film"}, LABELS, "group='film' goes with a table: texts and labels have no columns, leave it out"),
+        ({"labels": "stars"}, LABELS, "labels='stars' .* are learned as they are, leave it out"),
+        ({"validation": "films"}, LABELS, "validation=films is for IMDB, .*: leave it out"),
+    ],
+)
+def test_what_cannot_be_is_an_error(settings: dict[str, Any], labels: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message), warnings.catch_warnings():
+        classifier(**settings).fit(TEXTS, labels)

@@ -181,17 +181,20 @@ def load_texts(
 def check_names_films(config: DataConfig) -> None:
     """InputError where films are asked for of data that do not tell them: all but IMDB."""
     if config.validation == FILMS:
-        raise InputError("validation=films is for IMDB, whose order tells them: name a table's column with group=")
+        raise InputError(
+            "validation=films is for IMDB, whose order tells them: leave it out, or name a table's column with group="
+        )
 
 
 def encode_training_texts(texts: Iterable[str], labels: Iterable[Any], config: DataConfig | None = None) -> Corpus:
     """A corpus to train on and to choose by, with an empty test part, that is kept in memory alone."""
     config = config or DataConfig()
-    _refuse(config, ("labels", *_OF_A_TABLE, *_OF_A_FILE), "give the labels that are to be learned")
+    _refuse(config, (*_OF_A_TABLE, *_OF_A_FILE), "texts and labels have no columns")
+    _refuse(config, ("labels",), "the labels that are given are learned as they are")
     _refuse(config, ("deduplicate",), "there is no test part here")
     _, raw = _read_texts(texts, labels, lambda labels: np.full(len(labels), TRAIN, dtype=np.uint8), LabelReader())
     part = draw_validation(raw.part, raw.labels)
-    check_parts(part, raw, "texts", (TRAIN, VALIDATION), "give more of them")
+    check_parts(part, raw, "texts", (TRAIN, VALIDATION), "give more of what is missing")
     reviews, words, _ = _encode(raw, part, config.rule_of_texts)
     store = Store.of(reviews.ids, reviews.lengths, raw.labels, part, words, classes=raw.classes)
     return Corpus.of("texts", "sentiment_tune.texts", store, config.rule_of_texts)

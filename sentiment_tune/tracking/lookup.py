@@ -12,7 +12,7 @@ def find_model(uri: str | None, trust_code: bool, tracking_uri: str | None, ques
 
     `question` is what `addresses.ask` made of the arguments before MLflow was loaded.
     """
-    server.connect(tracking_uri, make=False)
+    server.connect(tracking_uri, make=False, way_out="--tracking-uri or --model FOLDER")
     database = server.database_path()
     stamped = addresses.stamp(database) if database else []
     chosen = registry.default_model() if not uri else None

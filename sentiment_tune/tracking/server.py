@@ -86,18 +86,18 @@ def _mend_project_run(uri: str, artifacts: Path) -> None:
         database.execute(text(f"UPDATE runs {moved.format('artifact_uri')} AND run_uuid = :run"), given)
 
 
-def connect(uri: str | None = None, make: bool = True) -> None:
+def connect(uri: str | None = None, make: bool = True, way_out: str = "--tracking-uri") -> None:
     """Point MLflow at `uri`, or at what its own variables say, and see that something answers there.
 
     A local database that is not there is made, under a lock, since processes that make one together leave it unusable;
-    or is refused, where there is nothing to `make`. InputError where nothing answers.
+    or is refused, where there is nothing to `make`, with the `way_out`. InputError where nothing answers.
     """
     configure(uri)
     uri = tracking_uri()
     try:
         _refuse_folder(uri)
         if not make and is_missing():
-            raise InputError(f"no finished run at {uri}: train one first, or give --tracking-uri or --model FOLDER")
+            raise InputError(f"no finished run at {uri}: train one first, or give {way_out}")
         _reach(uri)
         with database_lock(), _whole_or_none() as is_new:
             patiently(lambda: _open(uri), 0, LOCKED)

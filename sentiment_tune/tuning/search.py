@@ -237,7 +237,10 @@ def check_same_facts(search: StudyConfig, begun_with: Mapping[str, str], facts: 
     for name in (*facts, *begun_with):
         is_new = name not in begun_with and facts[name] == defaults.get(name)
         if begun_with.get(name) != facts.get(name) and not is_new:
+            is_option = name in ("folds", "objectives") or name.startswith("max_")  # else it is a setting
+            missing = f"without {name}" if is_option else "not searched"
+            begun = missing if is_option and name not in begun_with else f"with {name}: {begun_with.get(name, missing)}"
             raise InputError(
-                f"study {search.study!r} was begun with {name}: {begun_with.get(name, 'not searched')}, and this is "
-                f"{facts.get(name, 'not searched')}: begin another one with --study {search.study}-2"
+                f"study {search.study!r} was begun {begun}, and this is {facts.get(name, missing)}: begin another one "
+                f"with --study {search.study}-2"
             )

@@ -28,6 +28,11 @@ def test_commands_work_in_an_odd_folder(bare: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", "")  # so that it is gone again behind this test
     monkeypatch.delenv("_MLFLOW_SERVER_ARTIFACT_ROOT")
     assert ask("score", "fine").refusal.startswith("sentiment-tune: no finished run at sqlite:///mlflow.db")
+    assert "--model FOLDER" in ask("score", "fine").refusal
+    for words in (("compare",), ("register", "--run", "abc"), ("ensemble",)):  # which have no --model
+        assert ask(*words).refusal.endswith(
+            "no finished run at sqlite:///mlflow.db: train one first, or give --tracking-uri\n"
+        )
     assert ask("train", *TINY).code == 0
     assert ask("compare", "--csv", "its table.csv", "--html", "its page.html").code == 0
     assert ask("score", "--input", "its table.csv", "--column", "network").code == 0

@@ -228,7 +228,7 @@ def test_labels_of_texts_in_memory_are_put_together_too(tmp_path: Path) -> None:
     kept = [(text, "neg" if star < 3 else "pos") for text, star in zip(texts, stars, strict=True) if star != 3]
     assert mapped.digest == load_texts([text for text, _ in kept], [label for _, label in kept], tmp_path).digest
     assert "40 rows are left out, labelled '3'" in mapped.remarks[0]
-    with pytest.raises(InputError, match="labels='stars' goes with a table: give the labels"):
+    with pytest.raises(InputError, match="labels='stars' goes with a table: the labels that are given are learned as"):
         encode_training_texts(texts, stars, DataConfig(labels="stars"))
 
 

@@ -75,5 +75,12 @@ def test_a_study_of_an_earlier_version_goes_on_while_new_settings_have_their_def
     check_same_facts(JOINT, earlier, facts)
     with pytest.raises(InputError, match=r"cnn\.own_share: not searched, and this is 0\.5"):
         check_same_facts(JOINT, earlier, facts | {"cnn.own_share": "0.5"})
+    for begun, now, told in (
+        ({"folds": "3"}, {}, "begun with folds: 3, and this is without folds: begin another"),
+        ({}, {"folds": "3"}, "begun without folds, and this is 3: begin another"),
+        ({"max_size": "1e+06"}, {}, r"begun with max_size: 1e\+06, and this is without max_size"),
+    ):
+        with pytest.raises(InputError, match=told):
+            check_same_facts(JOINT, facts | begun, facts | now)
     with pytest.raises(InputError, match="data digest: other"):
         check_same_facts(JOINT, earlier | {"data digest": "other"}, facts)
