@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from sentiment_tune.data.alphabets import WESTERN, likelier
 from sentiment_tune.data.packing import DAMAGED
@@ -123,14 +123,19 @@ def _first_not_utf8(start: bytes, file: IO[bytes], end: bytes) -> _Doubtful | No
             bytes_read: bytes = error.object
             begin = max(bytes_read.rfind(end, 0, error.start) + 1, error.start - _BEFORE)
             sample = (bytes_read[begin:] + file.read(_SAMPLE))[:_SAMPLE]
-            wide += len(_UTF8.findall(bytes_read[:begin]))
+            wide += _wide_characters(bytes_read[:begin])
             return _Doubtful(sample, error.start - begin, line + bytes_read.count(end, 0, error.start), wide)
         if not block:
             return None
         if not text.isascii():
-            wide += len(_UTF8.findall(block))
+            wide += _wide_characters(block)
         line += block.count(end)
         block = file.read(_BLOCK)
+
+
+def _wide_characters(block: bytes) -> int:
+    """Characters of more than one byte in UTF-8, by their first bytes."""
+    return len(block.translate(None, bytes(range(0xC2))))
 
 
 def _eight_bits(doubtful: _Doubtful, end: bytes, origin: object) -> str:
@@ -205,6 +210,38 @@ def _readings(sample: bytes, place: int, likely: Sequence[str]) -> list[tuple[st
     begin = 1 + max(sample.rfind(blank, 0, place) for blank in _BLANKS)
     texts = {encoding: sample[begin : begin + 4 * _SHOWN].decode(encoding, "replace") for encoding in likely}
     return [(encoding, re.split("[\r\n]", text)[0].lstrip('"')[:_SHOWN].rstrip()) for encoding, text in texts.items()]
+
+
+def beginning_of(file: IO[bytes]) -> tuple[bytes, IO[bytes]]:
+    """The first bytes of a file that cannot be read twice, and another from its beginning on.
+
+    What cannot be read at all is for who reads on to say.
+    """
+    try:
+        start = file.read(_SAMPLE)
+    except OSError:
+        return b"", file
+    if len(start) < _SAMPLE:  # a terminal would ask for more
+        return start, io.BytesIO(start)
+    return start, io.BufferedReader(_Joined(start, file))
+
+
+class _Joined(io.RawIOBase):
+    """Bytes, and behind them a file."""
+
+    def __init__(self, start: bytes, rest: IO[bytes]):
+        self._parts: list[IO[bytes]] = [io.BytesIO(start), rest]
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while self._parts:
+            if some := self._parts[0].read(len(buffer)):
+                buffer[: len(some)] = some
+                return len(some)
+            self._parts.pop(0)
+        return 0
 
 
 def cr_ends_lines(opened: Opened, encoding: str, has_quotes: bool) -> bool:

@@ -21,6 +21,7 @@ from sentiment_tune.data.splits import PART_NAMES
 from sentiment_tune.data.tables import Table, is_table, open_table, read_table
 from sentiment_tune.errors import InputError
 
+_PART = re.compile(rf"({'|'.join(PART_NAMES)})([-_.]\d+(-of-\d+)?)?")  # what a table in JSON is called, and no note
 _PARTED = "split"  # the column that says which part of the data a row belongs to
 _LEFT_OUT = ("unsup", "unsupervised")  # folders and files of reviews without a label, as IMDB has them
 # Of `save_to_disk` of Hugging Face's datasets.
@@ -52,16 +53,6 @@ def above(pattern: Path) -> Path:
     return Path(*fixed)
 
 
-def files_in(folder: Path) -> list[Path]:
-    """The files of a folder that its reviews come from; InputError where it is none that can be read."""
-    return [*_contents(folder).files]
-
-
-def left_in(folder: Path) -> list[str]:
-    """The names of what in a folder is left out."""
-    return [*_contents(folder).left]
-
-
 def descriptions_of(files: Sequence[Path]) -> list[Path]:
     """What stands beside the files of a saved data set and says how to read them."""
     beside = {file.with_name(_INFO) for file in files if file.suffix == _ARROW}
@@ -69,7 +60,7 @@ def descriptions_of(files: Sequence[Path]) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class _Contents:
+class Contents:
     """What a folder holds: tables, or files of one text each, with the part of the data that each is of."""
 
     files: Mapping[Path, str | None]
@@ -77,7 +68,8 @@ class _Contents:
     are_texts: bool = False
 
 
-def _contents(folder: Path) -> _Contents:
+def contents_of(folder: Path) -> Contents:
+    """What reviews come from and what is left out; InputError where it is none that can be read."""
     saved = _saved(folder)
     if not saved and (texts := _texts(folder)) is not None:
         return texts
@@ -88,14 +80,14 @@ def _contents(folder: Path) -> _Contents:
         kinds = {file: _named(file, folder, (*PART_NAMES, *_LEFT_OUT)) for file in tables}
         parts = {file: part for file, part in parts.items() if kinds[file] not in _LEFT_OUT}
         left = {*kinds.values()} & {*_LEFT_OUT}
-    elif ends := _parts_at_the_end(tables):
-        parts |= ends
+    elif within := _parts_within_names(tables):
+        parts |= within
     if not parts:
         raise InputError(
             f"{folder} holds no reviews: it needs folders of texts by class, such as train/pos and train/neg, or "
             "tables, such as train.csv and test.csv"
         )
-    return _Contents(parts, [name for name in _LEFT_OUT if name in left])
+    return Contents(parts, [name for name in _LEFT_OUT if name in left])
 
 
 @contextmanager
@@ -104,7 +96,7 @@ def open_folder(folder: Path, reading: Reading) -> Iterator[tuple[Table, Iterato
 
     It has a column `split` where the folder's names say which part each review belongs to.
     """
-    contents = _contents(folder)
+    contents = contents_of(folder)
     left = [f"without {name!r}" for name in contents.left]
     if contents.are_texts:
         yield _text_files(folder, contents.files, reading, left)
@@ -221,14 +213,14 @@ def _named(file: Path, folder: Path, names: Sequence[str]) -> str | None:
     return None
 
 
-def _parts_at_the_end(tables: Sequence[Path]) -> dict[Path, str]:
-    """The part of each table, where a word anywhere in the name of each says one, and not the same of all."""
+def _parts_within_names(tables: Sequence[Path]) -> dict[Path, str]:
+    """The part of each table, where a word anywhere in the name of each says one, and of some train, of some test."""
     words = {file: re.split(r"[\W_]+", file.name.lower()) for file in tables}
     parts = {file: next((word for word in words[file] if word in PART_NAMES), "") for file in tables}
-    return parts if all(parts.values()) and len(set(parts.values())) > 1 else {}
+    return parts if all(parts.values()) and {"train", "test"} <= {*parts.values()} else {}
 
 
-def _texts(folder: Path) -> _Contents | None:
+def _texts(folder: Path) -> Contents | None:
     """Files of one text each, in folders of classes, which may be in folders of parts; None where there are none.
 
     InputError where a folder beside those of classes may be a part or a class.
@@ -242,6 +234,8 @@ def _texts(folder: Path) -> _Contents | None:
         left = [*here]
     else:
         files, left = dict.fromkeys(file for some in here.values() for file in some), []
+        if here.keys() <= parts.keys():  # notes beside the tables of parts
+            return None
         if doubtful := next((name for name in here if name in parts), None):
             raise InputError(
                 f"{folder} holds {doubtful!r}, which may be a part of the data or a class: put folders of classes "
@@ -249,7 +243,7 @@ def _texts(folder: Path) -> _Contents | None:
             )
     if not files:
         return None
-    return _Contents(files, [*(name for name in _LEFT_OUT if any(folder.glob(f"**/{name}"))), *left], are_texts=True)
+    return Contents(files, [*(name for name in _LEFT_OUT if any(folder.glob(f"**/{name}"))), *left], are_texts=True)
 
 
 def _classes_in(place: Path) -> dict[str, list[Path]]:
@@ -310,7 +304,7 @@ def _tables_in(place: Path) -> list[Path]:
     """Tables in a folder; beside them texts are notes, and JSON without a part in its name describes the data."""
     files = sorted(one for one in place.iterdir() if one.is_file() and is_table(one) and not is_litter(one.name))
     kept = [file for file in files if not file.name.lower().endswith((".txt", ".txt.gz", ".txt.xz"))]
-    return [file for file in kept if file.suffix.lower() != ".json" or _part_of(file, place)]
+    return [file for file in kept if file.suffix.lower() != ".json" or _PART.fullmatch(file.stem.lower())]
 
 
 def _saved(folder: Path) -> list[Path]:

@@ -31,7 +31,8 @@ _NEITHER = ("3",)  # of stars, which are left out
 _HIDDEN = "\ue000"  # of no meaning to anybody
 _BETWEEN_QUOTES = re.compile("'[^']*'|\"[^\"]*\"")
 # What programs write where nothing is, beside numbers or names that leave no doubt of it.
-_ABSENT = ("", "null", "nan", "na", "n/a", "#n/a", "<na>", "\\n", "none", "nil", "?")
+_ABSENT = ("null", "nan", "n/a", "#n/a", "<na>", "\\n", "nil")
+_ABSENT_OR_NAMES = ("na", "none", "?")  # which beside names may be a class, such as of no opinion
 _SIGNS = {"-1": 0, "1": 1}  # as two classes are spelled, too
 
 
@@ -170,7 +171,7 @@ class LabelReader:
                 )
             self._dropped[spelling] += 1
             return None
-        if key in _ABSENT:
+        if key in (*_ABSENT, *_ABSENT_OR_NAMES):
             self._absent.setdefault(key, str(where))
         if self._spellings.setdefault(key, spelling) > spelling:
             self._spellings[key] = spelling
@@ -266,13 +267,15 @@ class LabelReader:
 
     def _check_absent(self) -> None:
         """InputError naming where a label like `NULL` stands beside labels that are numbers, or negative and such."""
-        others = self._codes.keys() - self._absent.keys()
-        is_sure = all(_NUMBER.fullmatch(key) for key in others) or others <= _NAMES.keys()
-        if self.given is None and self._absent and others and is_sure:
-            key, place = next(iter(self._absent.items()))
+        others = sorted(self._codes.keys() - self._absent.keys())
+        are_numbers = all(_NUMBER.fullmatch(key) for key in others)
+        sure = [key for key in self._absent if are_numbers or (key in _ABSENT and set(others) <= _NAMES.keys())]
+        if self.given is None and others and sure:
+            rules = " ".join(f"{one}={one}" for one in others)
+            such = f", such as --labels '{rules}'" if 1 < len(others) <= 10 else ""
             raise InputError(
-                f"{place}: no label {self._spellings[key]!r}; write one there as in other rows, or remove the row, or "
-                f"leave it out with --labels, such as --labels '{' '.join(f'{one}={one}' for one in sorted(others))}'"
+                f"{self._absent[sure[0]]}: no label {self._spellings[sure[0]]!r}; write one there as in other rows, or "
+                f"remove the row, or say with --labels which are of which class{such}"
             )
 
     def _too_many(self, origin: object) -> InputError:

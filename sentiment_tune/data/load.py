@@ -22,18 +22,17 @@ from sentiment_tune.data import imdb
 from sentiment_tune.data.checks import MARKUP, MOJIBAKE, check_reviews, check_words, is_in, review_keys
 from sentiment_tune.data.corpus import Corpus, EncodedReviews, RawReviews
 from sentiment_tune.data.folders import (
+    Contents,
     above,
+    contents_of,
     descriptions_of,
     expand,
-    files_in,
     is_pattern,
-    left_in,
     open_files,
     open_folder,
 )
 from sentiment_tune.data.imdb import AUTO, FILMS, RANDOM, VALIDATIONS
 from sentiment_tune.data.labels import SENTIMENT, Classes, LabelMap, LabelReader, name_of_code
-from sentiment_tune.data.packing import parse_size
 from sentiment_tune.data.readers import SUFFIXES, Reading, Row, check_heeded, form_of
 from sentiment_tune.data.rules import KERAS, RULES, UNICODE
 from sentiment_tune.data.splits import (
@@ -43,6 +42,7 @@ from sentiment_tune.data.splits import (
     draw_test,
     draw_validation,
     is_missing,
+    is_part,
     parse_groups,
     parse_parts,
     train_then_test,
@@ -111,8 +111,6 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.text_rule is not None and self.text_rule not in RULES:
             raise unknown_name("text_rule", self.text_rule, RULES)
-        if self.unpack_limit is not None:
-            parse_size(self.unpack_limit)
         self.reading  # noqa: B018  # refuses what is none
         if self.validation not in VALIDATIONS:
             raise unknown_name("validation", self.validation, VALIDATIONS)
@@ -319,9 +317,9 @@ def _npz(path: Path, config: DataConfig) -> _Source:
 
 def _table(path: Path, config: DataConfig) -> _Source:
     sources = [path, *_test_files(config)]
-    for source in sources:
-        _check_heeded(source, config.reading)
-    identities = [_identity(source) for source in sources]
+    found = [_contents(source) for source in sources]
+    _check_heeded(path, found, config.reading)
+    identities = [_identity(*each) for each in zip(sources, found, strict=True)]
     reading = asdict(config.reading) | {"unpack_limit": None}
     said = reading | {"group": config.group}
     if config.labels is not None:
@@ -408,26 +406,26 @@ def _test_files(config: DataConfig) -> list[Path]:
     return [from_home(config.test)]
 
 
-def _files(path: Path) -> list[Path]:
+def _contents(source: Path) -> Contents:
     """The files that a table, a pattern of names or a folder stands for."""
-    return files_in(path) if is_folder(path) else expand(path)
+    return contents_of(source) if is_folder(source) else Contents(dict.fromkeys(expand(source)), ())
 
 
-def _identity(source: Path) -> list[object]:
+def _identity(source: Path, contents: Contents) -> list[object]:
     """What tells a source from all that would be read otherwise: its form, and names and contents of its files.
 
     Folders' names are labels, files' names say which part of the data or which form they are.
     """
-    files = _files(source)
-    root = source if is_folder(source) else above(source) if is_pattern(source) else source.parent
+    files, is_several = [*contents.files], is_pattern(source)
+    root = source if is_folder(source) else above(source) if is_several else source.parent
     hashes = [(str(file.relative_to(root)), _hash_file(file)) for file in (*files, *descriptions_of(files))]
-    return [source.name, is_pattern(source), left_in(source) if is_folder(source) else None, hashes]
+    return [source.name, is_several, list(contents.left) if is_folder(source) else None, hashes]
 
 
-def _check_heeded(source: Path, reading: Reading) -> None:
-    """InputError for what is said of how files are read that none of this source's leaves to be said."""
-    forms = {form_of(file.name) or "" for file in _files(source)}
-    check_heeded({"-"} if is_folder(source) and forms == {".txt"} else forms, source, reading)
+def _check_heeded(source: Path, found: Sequence[Contents], reading: Reading) -> None:
+    """InputError for what is said of how files are read that none of them leaves to be said."""
+    forms = {"-" if one.are_texts else form_of(file.name) or "" for one in found for file in one.files}
+    check_heeded(forms, source, reading)
 
 
 def _open(source: Path, reading: Reading) -> AbstractContextManager[tuple[Table, Iterator[Row]]]:
@@ -564,10 +562,10 @@ def _read_parts(
         return train_then_test(*map(len, labels))
     (table,) = tables
     column = _split_column(table, config)
-    if column is None:
+    cells = table.column(column, "--split or split=") if column else []
+    if column is None or (column != config.split and not all(map(is_part, cells))):  # it may mean something else
         check_enough_groups(groups, PARTS, table.origin)
         return draw_test(labels[0], groups)
-    cells = table.column(column, "--split or split=")
     return parse_parts(cells, (Place(table, number) for number in table.numbers))
 
 

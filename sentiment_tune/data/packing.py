@@ -99,19 +99,23 @@ def _parquet_exceeds(path: Path, limit: int) -> bool:
             size = sum(about.row_group(group).total_byte_size for group in groups)
             if max(size, _ROW * about.num_rows) > limit:
                 return True
+            left -= _ROW * about.num_rows
             for group in groups:
-                rows = min(_ROWS, max(1, _TOGETHER // max(1, _longest(path, about, group))))
-                for batch in file.iter_batches(rows, row_groups=[group]):
-                    left -= sum(map(_decoded_size, batch.columns)) + _ROW * len(batch)
-                    if left < 0:
-                        return True
+                longest = _longest(path, about, group)
+                others = [name for name in file.schema_arrow.names if name not in longest]
+                for columns, size in ((others, 1), *(([name], size) for name, size in longest.items())):
+                    rows = min(_ROWS, max(1, _TOGETHER // max(1, size)))
+                    for batch in file.iter_batches(rows, row_groups=[group], columns=columns):
+                        left -= sum(map(_decoded_size, batch.columns))
+                        if left < 0:
+                            return True
     except (pyarrow.ArrowException, ValueError):  # it is for its reader to say what is wrong
         pass
     return False
 
 
-def _longest(path: Path, about: Any, group: int) -> int:
-    """Bytes of the longest text of a row group that is written once for any number of rows.
+def _longest(path: Path, about: Any, group: int) -> dict[str, int]:
+    """Bytes of the longest text of a row group that is written once for any number of rows, by its column.
 
     The first batch has all of them. All that it takes is the dictionaries, while later ones gather every text.
     """
@@ -121,8 +125,12 @@ def _longest(path: Path, about: Any, group: int) -> int:
     texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY" and column.path == column.name]
     with parquet.ParquetFile(path, metadata=about, read_dictionary=texts, **STREAMED) as file:
         batch = next(file.iter_batches(1, row_groups=[group], columns=texts), None)
-    dictionaries = [column.dictionary for column in batch.columns if _is_of_texts(column.type)] if batch else []
-    return max((compute.max(_lengths(one)).as_py() or 0 for one in dictionaries), default=0)
+    named = zip(batch.schema.names, batch.columns, strict=True) if batch else ()
+    return {
+        name: compute.max(_lengths(column.dictionary)).as_py() or 0
+        for name, column in named
+        if _is_of_texts(column.type)
+    }
 
 
 def _decoded_size(column: Any) -> int:

@@ -288,7 +288,7 @@ class ExactNumber(Decimal):
 def _parse_number(literal: str) -> float | ExactNumber:
     """A float where it says what the literal says, as every one of 15 digits does."""
     number = float(literal)
-    if (len(literal) < 17 and "e" not in literal and "E" not in literal) or literal == repr(number):
+    if (len(literal) < 17 and "e" not in literal and "E" not in literal) or literal in (repr(number), f"{number:.17g}"):
         return number
     try:
         exact = ExactNumber(literal)
@@ -368,7 +368,8 @@ def _read_spreadsheet(source: _Source) -> Read:
         book = source.stack.enter_context(closing(CalamineWorkbook.from_path(str(source.path))))
         sheets = {name: book.get_sheet_by_name(name).to_python(skip_empty_area=False) for name in book.sheet_names}
     name = _sheet(source, {name: rows for name, rows in sheets.items() if any(map(any, rows))}, list(sheets))
-    rows = [tuple(map(_sheet_cell, row)) for row in sheets[name]]
+    first = min(place for row in sheets[name] for place, cell in enumerate(row) if cell != "")  # column with a cell
+    rows = [tuple(map(_sheet_cell, row[first:])) for row in sheets[name]]
     filled = [number for number, row in enumerate(rows, 1) if any(cell is not None for cell in row)]
     columns = source.reading.names or ["" if cell is None else str(cell) for cell in rows[filled[0] - 1]]
     filled = filled if source.reading.columns is not None else filled[1:]

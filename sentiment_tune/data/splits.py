@@ -28,11 +28,15 @@ def parse_parts(cells: Sequence[Any], places: Iterable[object]) -> NDArray[np.ui
     return np.array([_parse_part(*each) for each in zip(cells, places, strict=True)], dtype=np.uint8)
 
 
+def is_part(cell: Any) -> bool:
+    """Whether a cell names a part."""
+    return str(cell).strip().lower() in _SPELLINGS
+
+
 def _parse_part(cell: Any, place: object) -> int:
-    spelling = str(cell).strip().lower()
-    if spelling not in _SPELLINGS:
+    if not is_part(cell):
         raise InputError(f"{place}: no split {cell!r:.40}; choose from {', '.join(_SPELLINGS)}")
-    return _SPELLINGS[spelling]
+    return _SPELLINGS[str(cell).strip().lower()]
 
 
 def train_then_test(train: int, test: int) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from sentiment_tune import local
 from sentiment_tune.data import encodings, readers
@@ -242,10 +242,10 @@ def check_is_file(path: Path) -> None:
 def read_lines(encoding: str | None = None) -> tuple[Table, Iterator[Row]]:
     """The lines of the standard input, as rows of a column `text`; InputError names a line that is not so encoded."""
     known = encodings.known_encoding(encoding) if encoding else encodings.UTF8
-    start = cast(io.BufferedReader, sys.stdin.buffer).peek  # it cannot be read twice
-    is_cr = encodings.cr_ends_lines(lambda: io.BytesIO(start()), known, has_quotes=False)
+    start, file = encodings.beginning_of(sys.stdin.buffer)
+    is_cr = encodings.cr_ends_lines(lambda: io.BytesIO(start), known, has_quotes=False)
     end = "\r" if is_cr else "\n"
-    lines = encodings.decoded_lines(lambda: nullcontext(sys.stdin.buffer), known, "standard input", end)
+    lines = encodings.decoded_lines(lambda: nullcontext(file), known, "standard input", end)
     found = ("line ends CR",) if is_cr else ()
     return Table(STANDARD, ("text",), [], found), ((line.rstrip("\r\n"),) for line in lines)
 

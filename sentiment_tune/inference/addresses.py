@@ -45,7 +45,8 @@ class FoundModel:
 def ask(uri: str | None, tracking_uri: str | None) -> str:
     """All but the database that decides where an address leads, as a digest: variables may hold passwords."""
     variables = sorted((name, value) for name, value in os.environ.items() if "MLFLOW" in name)
-    question = [__version__, str(Path.cwd()), uri, tracking_uri, variables]
+    has_older_runs = any(Path("mlruns").glob("*/meta.yaml"))  # of MLflow 2, which then looks for no database
+    question = [__version__, str(Path.cwd()), uri, tracking_uri, variables, has_older_runs]
     return hashlib.sha256(json.dumps(question).encode("utf-8", "surrogatepass")).hexdigest()
 
 

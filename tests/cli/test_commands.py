@@ -776,6 +776,10 @@ def test_lines_of_the_standard_input_that_end_in_cr_are_as_many(trained: Trained
     assert (code, err) == (0, "standard input: line ends CR\n")
     assert ask(*words, "a.txt") == (0, out, "a.txt: line ends CR\n")
     assert [row[0] for row in csv.reader(io.StringIO(ask(*words, "-", stdin="a\r\nb\r\n").out))] == ["text", "a", "b"]
+    late = f"one\rtwo{' x' * 20_000}\nthree\n"  # a line's end behind what is read at once
+    assert len(list(csv.reader(io.StringIO(ask(*words, "-", stdin=late).out, newline="")))) == 3
+    long = f"one\rtwo{' x' * 40_000}\rthree"
+    assert len(list(csv.reader(io.StringIO(ask(*words, "-", stdin=long).out, newline="")))) == 4
 
 
 def test_a_column_that_was_not_asked_for_is_told(trained: Trained, beside: Path) -> None:

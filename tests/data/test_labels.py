@@ -24,6 +24,7 @@ from sentiment_tune.data.tables import write_table
 from sentiment_tune.errors import InputError
 from sentiment_tune.training.balance import class_weights
 
+NOTHING = ["NULL", "nan", "N/A", "#N/A", "\\N", "NA", "None", "?"]
 STARS = Classes(("1", "2", "3", "4", "5"), ordered=True)
 
 
@@ -269,8 +270,13 @@ def test_quotes_keep_a_comma_in_a_label() -> None:
     }
 
 
-@pytest.mark.parametrize("absent", ["NULL", "nan", "NA", "N/A", "#N/A", "\\N", "None", "?"])
-@pytest.mark.parametrize("others", [("1", "0"), ("neg", "pos"), ("1", "4", "5"), ("False", "true")])
+@pytest.mark.parametrize(
+    ("absent", "others"),
+    [
+        *((absent, others) for absent in NOTHING for others in (("1", "0"), ("1", "4", "5"))),
+        *((absent, others) for absent in NOTHING[:5] for others in (("neg", "pos"), ("False", "true"))),
+    ],
+)
 def test_a_mark_of_nothing_beside_plain_labels_is_no_class(absent: str, others: tuple[str, ...]) -> None:
     reader = read([*others, absent, *others])
     with pytest.raises(InputError) as caught:
@@ -279,6 +285,19 @@ def test_a_mark_of_nothing_beside_plain_labels_is_no_class(absent: str, others: 
     assert message.startswith(f"a.csv, row {len(others) + 1}: no label {absent!r};")
     advice = message.rpartition("--labels ")[2].strip("'")
     assert len(read([*others, absent], advice).classes("a.csv")) == len(others)
+
+
+@pytest.mark.parametrize("absent", NOTHING[5:])
+def test_what_may_be_a_third_class_is_one(absent: str) -> None:
+    reader = read(["negative", absent, "positive"])
+    assert absent in reader.classes("a.csv").names
+    assert reader.remark() == f"labels: {absent!r} is a class, too"
+
+
+def test_advice_of_labels_is_one_that_can_be_followed() -> None:
+    for others in (["1"], [str(number) for number in range(60)]):
+        with pytest.raises(InputError, match=r"say with --labels which are of which class$"):
+            read([*others, "NULL"]).classes("a.csv")
 
 
 def test_a_mark_of_nothing_beside_names_is_a_class_and_told() -> None:

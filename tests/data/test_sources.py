@@ -23,6 +23,7 @@ from test_saved_files import (
 
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.load import DataConfig, load
+from sentiment_tune.data.tables import read_table
 from sentiment_tune.errors import InputError
 
 
@@ -176,6 +177,22 @@ def test_a_folder_that_may_be_a_part_or_a_class_is_asked_about(tmp_path: Path) -
     assert loaded(tmp_path, "data").classes.names == ("pos", "test_class")
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "train/notes.txt", "test/notes.txt"])
+def test_notes_beside_the_tables_of_parts_are_none(name: str, tmp_path: Path) -> None:
+    for part, rows in (("train", TEXTS), ("test", TEXTS[:30])):
+        (tmp_path / "data" / part).mkdir(parents=True)
+        (tmp_path / "data" / part / "0000.csv").write_text(records(rows))
+    (tmp_path / "data" / name).write_text("how these were gathered")
+    assert sizes(loaded(tmp_path, "data")) == (80, 30)
+
+
+@pytest.mark.parametrize("name", ["train_info.json", "test-results.json", "dataset_infos.json"])
+def test_notes_in_json_are_no_tables(name: str, tmp_path: Path) -> None:
+    two_tables(tmp_path / "data")
+    (tmp_path / "data" / name).write_text('{"accuracy": 0.9}')
+    assert sizes(loaded(tmp_path, "data")) == (64, 16)
+
+
 def test_lines_of_text_are_no_classes(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.txt").write_text("a fine film\n")
@@ -250,6 +267,27 @@ def test_what_has_no_effect_is_refused(option: str, tmp_path: Path) -> None:
     shutil.copy(tmp_path / "a.parquet", tmp_path / "b.parquet")
     for data in ("a.parquet", "*.parquet"):
         assert refused(tmp_path, data, **{option: value}).startswith(f"--{option} has no effect on")
+
+
+def test_what_one_of_two_files_heeds_is_heeded(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(records([(f"{text} caf\u00e9", label) for text, label in TEXTS]).encode("cp850"))
+    table = {"text": [text for text, _ in TEXTS[:30]], "label": [label for _, label in TEXTS[:30]]}
+    parquet.write_table(pa.table(table), tmp_path / "b.parquet")
+    assert sizes(loaded(tmp_path, "a.csv", test=str(tmp_path / "b.parquet"), encoding="cp850")) == (80, 30)
+
+
+@pytest.mark.parametrize("cell", ["0", "", "fold1"])
+def test_a_column_that_is_called_nearly_so_may_mean_something_else(cell: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(records([(*row, cell) for row in TEXTS], head=("text", "label", "Split")))
+    assert sizes(loaded(tmp_path, "a.csv")) == (64, 16)
+
+
+def test_a_sheet_may_begin_in_any_column(tmp_path: Path) -> None:
+    rows: list[list[Any]] = [["", "", "text", "label"], *(["", "", text, int(label)] for text, label in TEXTS)]
+    (tmp_path / "a.xlsx").write_bytes(spreadsheet(one=rows))
+    assert read_table(tmp_path / "a.xlsx").columns == ("text", "label")
+    (tmp_path / "b.xlsx").write_bytes(spreadsheet(one=rows[1:]))
+    assert sizes(loaded(tmp_path, "b.xlsx", columns="text,label")) == (64, 16)
 
 
 def test_a_column_of_parts_is_found_as_others_are(tmp_path: Path) -> None:
