@@ -388,9 +388,12 @@ def _sheet_cell(cell: Any) -> Any:
 
 def _sheet(source: _Source, filled: Mapping[str, object], every: Sequence[str]) -> str:
     given = source.reading.sheet
-    if given is not None and given in every:
+    if given is not None and given in filled:
         return given
-    names = ", ".join(map(repr, every))
+    names = ", ".join(map(repr, filled if given in every else every))
+    if given in every:
+        other = f"choose from {names} with --sheet" if filled else "give a file with one that does"
+        raise InputError(f"{source.origin}: the sheet {given!r} holds nothing; {other}")
     if given is not None:
         raise InputError(f"{source.origin} has no sheet {given!r}: choose from {names} with --sheet")
     if len(filled) != 1:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from test_saved_files import (
+    SHEET,
     TEXTS,
     aclimdb,
     archive,
@@ -288,6 +289,12 @@ def test_a_sheet_may_begin_in_any_column(tmp_path: Path) -> None:
     assert read_table(tmp_path / "a.xlsx").columns == ("text", "label")
     (tmp_path / "b.xlsx").write_bytes(spreadsheet(one=rows[1:]))
     assert sizes(loaded(tmp_path, "b.xlsx", columns="text,label")) == (64, 16)
+
+
+@pytest.mark.parametrize(("more", "told"), [({"full": SHEET}, "choose from 'full'"), ({}, "give a file with one")])
+def test_a_sheet_that_holds_nothing_is_refused(more: dict[str, list[list[Any]]], told: str, tmp_path: Path) -> None:
+    (tmp_path / "a.xlsx").write_bytes(spreadsheet(empty=[], **more))
+    assert f"a.xlsx: the sheet 'empty' holds nothing; {told}" in refused(tmp_path, "a.xlsx", sheet="empty")
 
 
 def test_a_column_of_parts_is_found_as_others_are(tmp_path: Path) -> None:
