@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, takewhile
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +135,8 @@ def _merged(openings: Sequence[_Opening], origin: Path, found: list[str]) -> Ite
             return
         several = _Several()
         table = replace(first, origin=origin, found=found, places=several.place)
-        with closing(_all_rows(first, rows, openings[1:], several)) as every:
-            yield table, chain(every, several.tell(found))
+        with closing(_all_rows(first, rows, openings[1:], several, found)) as every:
+            yield table, every
 
 
 @dataclass
@@ -149,19 +149,21 @@ class _Several:
         """How errors call a row of all."""
         return next(table.place(number - before) for before, table in reversed(self.tables) if number > before)
 
-    def tell(self, found: list[str]) -> Iterator[Row]:
-        """No row, behind the last; what was found out of the files, and of which, is known then."""
+    def found(self) -> Iterator[str]:
+        """What was found out of how the files were saved, and of which of them."""
         of = dict[str, list[str]]()
         for _, table in self.tables:
             for one in table.found:
                 of.setdefault(one, []).append(Path(table.origin).name)
         for one, names in of.items():
             some = names[0] if len(names) == 1 else f"{len(names):,} of {len(self.tables):,} files"
-            found.append(one if len(names) == len(self.tables) else f"{one} in {some}")
-        yield from ()
+            yield one if len(names) == len(self.tables) else f"{one} in {some}"
 
 
-def _all_rows(first: Table, rows: Iterator[Row], openings: Sequence[_Opening], several: _Several) -> Generator[Row]:
+def _all_rows(
+    first: Table, rows: Iterator[Row], openings: Sequence[_Opening], several: _Several, found: list[str]
+) -> Generator[Row]:
+    """Rows of all tables; behind the last, what was found out of their files is known."""
     several.tables.append((0, first))
     count = 0
     for row in rows:
@@ -175,6 +177,7 @@ def _all_rows(first: Table, rows: Iterator[Row], openings: Sequence[_Opening], s
             for row in others:
                 count += 1
                 yield tuple(row[index] for index in order)
+    found.extend(several.found())
 
 
 def _check_alike(first: Table, table: Table) -> None:
@@ -269,7 +272,7 @@ def _text_files(
             several.tables.append((number, replace(table, rows=[])))
             row = ("\n".join(table.column("text", "--text")), file.parent.name)
             yield (*row, part) if has_parts else row
-        yield from several.tell(found)
+        found.extend(several.found())
 
     columns = ("text", "label", _PARTED) if has_parts else ("text", "label")
     return Table(folder, columns, [], found, places=lambda number: str(paths[number - 1])), rows()
