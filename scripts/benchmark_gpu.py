@@ -196,9 +196,8 @@ def compare(
 ) -> Row:
     """Seconds of the package's epochs and of the bare loop's."""
     config, network = ExperimentConfig.of(name, settings), build(name)
-    ours, bare = take_turns(
-        package_epochs(deepcopy(network), config, corpus), bare_epochs(network, config, corpus), seconds
-    )
+    own = deepcopy(network).to(device_of(network))  # which puts a cell's weights in one piece again
+    ours, bare = take_turns(package_epochs(own, config, corpus), bare_epochs(network, config, corpus), seconds)
     share, goal = median(bare) / median(ours), SHARE_GOALS.get(config.training.batch)
     cells = [spread_of(ours), spread_of(bare), f"{share:.0%}", f"{goal:.0%}" if goal else "none"]
     return {"package": ours, "bare": bare, "share": share, "goal": goal}, cells

@@ -85,8 +85,9 @@ class RecordedStep:
             try:
                 graph.capture_end()
             except RuntimeError as error:  # which leaves torch's random numbers unusable
+                reason = " ".join(str(error).split())
                 raise InputError(
-                    f"this GPU, with torch {torch.__version__}, does not record a training step ({error:.200}): set "
+                    f"this GPU, with torch {torch.__version__}, does not record a training step ({reason:.200}): set "
                     f"{kernels.VARIABLE}=off to have each computed as it is written"
                 ) from error
         return Recording(graph, own, outputs) if self._records else None

@@ -142,9 +142,12 @@ class ExponentialMovingAverage(AveragedModel):
         self.n_averaged += 1  # the fresh weights count as the first step: torch would throw them away
 
     def swap(self, network: nn.Module) -> None:
-        """Exchange the average with the network's weights."""
-        for mean, weight in zip(self.module.parameters(), network.parameters(), strict=True):
-            mean.data, weight.data = weight.data, mean.data
+        """Exchange the average with the network's weights, each where it lies: cuDNN wants a cell's in one piece."""
+        with torch.no_grad():
+            for mean, weight in zip(self.module.parameters(), network.parameters(), strict=True):
+                own = weight.clone()
+                weight.copy_(mean)
+                mean.copy_(own)
 
 
 def _like(parameter: Tensor, saved: Tensor) -> Tensor:
