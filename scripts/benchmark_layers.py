@@ -9,16 +9,18 @@ used has no place in the package, unless docs/benchmarks.md says why.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from statistics import median
-from types import ModuleType, SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 from unittest.mock import patch
 
 import click
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from sentiment_tune.build import build_network
@@ -26,6 +28,8 @@ from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.corpus import Corpus, Reviews
 from sentiment_tune.data.load import DataConfig, load
 from sentiment_tune.models import convolutional, kernels, layers, recurrent
+from sentiment_tune.models.kernels import filters, products
+from sentiment_tune.models.kernels import recurrent as cells
 from sentiment_tune.process import keep_freed_memory
 from sentiment_tune.training.loop import fit
 
@@ -34,6 +38,8 @@ USERS: dict[str, tuple[str, ...]] = {  # the networks that use each kernel
     "sums of words": ("feedforward", "embedding"),
     "convolution": ("cnn", "cnn_lstm"),
     "recurrent cell": ("rnn", "gru"),
+    "products": ("cnn", "rnn", "gru", "cnn_lstm"),
+    "largest value": ("cnn", "rnn", "lstm", "gru", "cnn_lstm"),
     "dropout": ("feedforward", "embedding", "cnn", "rnn", "lstm", "gru", "cnn_lstm"),
     ALL: ("cnn", "rnn", "gru", "cnn_lstm"),
 }
@@ -87,8 +93,39 @@ def turned_off(kernel: str) -> Iterator[None]:
         with patch.object(layers, "dropout", functional.dropout):
             yield
         return
+    if kernel == "largest value":
+        with patch.object(layers, "largest_in", largest_by_max), patch.object(filters, "largest_in", largest_by_max):
+            yield
+        return
+    if kernel == "products":
+        with (
+            patch.object(products, "multiplied", products._by_torch),
+            patch.object(products, "multiplied_and_added", products._added_by_torch),
+            patch.object(cells, "_compiled", compiled_anew),
+        ):
+            yield
+        return
     with patch.object(CALLERS[kernel], "kernels", SimpleNamespace(apply_to=lambda _: False)):
         yield
+
+
+def largest_by_max(image: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+    """What `largest_in` finds, by torch's max."""
+    height, width, features = image.shape
+    windows = image.reshape(height // rows, rows, width // columns, columns, features).transpose(1, 2)
+    largest, place = windows.reshape(-1, rows * columns, features).max(1)
+    window = torch.arange(len(largest)).unsqueeze(1)
+    row = window // (width // columns) * rows + place // columns
+    return largest, row * width + window % (width // columns) * columns + place % columns
+
+
+@cache
+def compiled_anew(steps: FunctionType) -> Callable[..., None]:
+    """A cell's steps with the products of now: torch keeps what it has compiled of a function."""
+    copy = FunctionType(steps.__code__, steps.__globals__, steps.__name__)
+    copy.__annotations__ = steps.__annotations__
+    compiled: Callable[..., None] = torch.jit.script(copy)
+    return compiled
 
 
 def epoch_seconds(config: ExperimentConfig, corpus: Corpus) -> float:

@@ -7,14 +7,11 @@ taken. It changes no weight and no answer: the networks that take part compute t
 `models.kernels`).
 """
 
-import platform
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
 from statistics import median
 from weakref import WeakKeyDictionary
 
@@ -85,24 +82,10 @@ def choice_of(network: nn.Module, threads: int = 0) -> Threads:
     built_in = type(network) in NETWORKS.values() and kernels.apply_to(next(network.parameters()))
     if threads or not built_in or not _is_main():
         return Threads((allowed,))
-    halves = [most_threads(network, allowed)]
+    halves = [allowed]
     while halves[-1] > 1:
         halves.append(halves[-1] // 2)
     return Threads(tuple(halves))
-
-
-def most_threads(network: nn.Module, allowed: int) -> int:
-    """Up to how many of the threads MKL cuts the network's products at the same places."""
-    steps = any(isinstance(layer, nn.RNN | nn.GRU) for layer in network.modules())
-    return min(allowed, 2) if steps or not is_intel() else allowed
-
-
-@cache
-def is_intel() -> bool:
-    """Whether the processor is one for which MKL was made: on others it takes other ways."""
-    facts = Path("/proc/cpuinfo")
-    told = facts.read_text(errors="replace") if facts.is_file() else platform.processor()
-    return "GenuineIntel" in told
 
 
 def usual_threads(network: nn.Module) -> Threads:

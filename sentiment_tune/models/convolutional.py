@@ -10,7 +10,7 @@ from torch.nn import functional
 from sentiment_tune.data.text import PADDING
 from sentiment_tune.models import kernels
 from sentiment_tune.models.kernels.filters import filter_answers, largest_answers
-from sentiment_tune.models.layers import Dropout, Logits, Words, max_over_time, word_vectors
+from sentiment_tune.models.layers import Dropout, HiddenLayer, Logits, Words, max_over_time, word_vectors
 from sentiment_tune.models.linear import Beside, LinearBeside, OwnShare
 from sentiment_tune.space import Doc, Embedding, Hidden, Range, Rate
 
@@ -94,7 +94,7 @@ class CNN(nn.Module):
         self.embedding = word_vectors(vocabulary, embedding)
         self.beyond = shortest + branches - 2  # words that the widest filters read behind a review's last
         self.branches = nn.ModuleList(Phrases(embedding, filters, shortest + more) for more in range(branches))
-        self.hidden = nn.Linear(filters * branches, hidden)
+        self.hidden = HiddenLayer(filters * branches, hidden)
         self.dropout = Dropout(dropout)
         self.output = Logits(hidden, classes)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sentiment_tune.models.layers import Dropout, Logits, mean_of_words, sum_of_present_words, word_vectors
+from sentiment_tune.models.layers import Dropout, HiddenLayer, Logits, mean_of_words, sum_of_present_words, word_vectors
 from sentiment_tune.models.ngrams import NGramVectors
 from sentiment_tune.space import Doc, Hidden, Range, Rate
 from sentiment_tune.space import Embedding as EmbeddingSize
@@ -69,7 +69,7 @@ class Embedding(nn.Module):
         )
         if self.phrases is None:
             self.embedding = word_vectors(vocabulary, embedding)
-        self.hidden = nn.Linear(embedding, hidden)
+        self.hidden = HiddenLayer(embedding, hidden)
         self.dropout = Dropout(dropout)
         self.output = Logits(hidden, classes)
 

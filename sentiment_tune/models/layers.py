@@ -8,8 +8,10 @@ from torch.nn import functional
 
 from sentiment_tune.data.text import PADDING
 from sentiment_tune.models import kernels
+from sentiment_tune.models.kernels import products
 from sentiment_tune.models.kernels.bags import distinct_words, sums_of_words
 from sentiment_tune.models.kernels.dropout import dropout
+from sentiment_tune.models.kernels.largest import largest_in
 
 
 class Words(NamedTuple):
@@ -111,6 +113,17 @@ class Dropout(nn.Dropout):
         return super().forward(features)
 
 
+class HiddenLayer(nn.Linear):
+    """torch's linear layer; on a CPU its last bits do not tell the number of threads."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Units [row, output] before their activation, of features [row, feature]."""
+        if not kernels.apply_to(features):
+            return super().forward(features)
+        rows = products.in_whole_blocks(features.type_as(self.weight))
+        return products.linear(rows, self.weight, self.bias)[: len(features)]
+
+
 class Logits(nn.Linear):
     """The last layer: features [batch, feature] -> logits [batch] of two classes, [batch, class] of more.
 
@@ -147,9 +160,10 @@ def max_over_time(features: Tensor, mask: Tensor, reviews: int) -> Tensor:
 
     features [row, word, feature], mask [row, word] of bool -> [review, feature]; 0 for a review without a word.
     """
-    if torch.is_grad_enabled() and not torch.compiler.is_exporting():
-        place = _place_of_largest(features, mask, reviews)
-        largest = features.reshape(reviews, -1, features.shape[2]).gather(1, place).squeeze(1)
+    if kernels.apply_to(features):
+        largest = _largest(features, mask, reviews)
+    elif torch.is_grad_enabled() and not torch.compiler.is_exporting():  # one place learns, of equal ones too
+        largest = _masked(features, mask).reshape(reviews, -1, features.shape[2]).max(1).values
     else:
         largest = _masked(features, mask).amax(1).reshape(reviews, -1, features.shape[2]).amax(1)
     return largest.masked_fill(~mask.reshape(reviews, -1).any(1, keepdim=True), 0.0)
@@ -161,16 +175,12 @@ def _masked(features: Tensor, mask: Tensor) -> Tensor:
     return features + nowhere.unsqueeze(-1)
 
 
-@torch.no_grad()
-def _place_of_largest(features: Tensor, mask: Tensor, reviews: int) -> Tensor:
-    """The word of a review, over its rows, with the largest value of each feature: [review, 1, feature].
-
-    To find a place takes longer than to find the largest: it is looked for in the row alone that has the largest.
-    """
-    rows, words, size = features.shape
-    by_row = _masked(features, mask).reshape(reviews, -1, words, size)
-    if rows == reviews:
-        return by_row.squeeze(1).max(1, keepdim=True).indices
-    row = by_row.amax(2).max(1, keepdim=True).indices  # [review, 1, feature]
-    of_row = by_row.gather(1, row.unsqueeze(2).expand(-1, -1, words, -1)).squeeze(1)
-    return row * words + of_row.max(1, keepdim=True).indices
+def _largest(features: Tensor, mask: Tensor, reviews: int) -> Tensor:
+    """Largest value of each feature over the words of a review: [review, feature]; anything if it has no word."""
+    rows, words, _ = features.shape
+    window = (rows // reviews, words)
+    if features.stride(0) < features.stride(1):  # as cells leave them that go from word to word with all rows
+        features, mask, window = features.transpose(0, 1), mask.t(), window[::-1]
+    with torch.no_grad():
+        _, place = largest_in(_masked(features, mask), *window)
+    return features.flatten(0, 1).gather(0, place)

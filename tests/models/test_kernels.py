@@ -1,5 +1,6 @@
 """Kernels: what they compute, and their gradients, are those of torch's own layers; dropout keeps the same shares."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from sentiment_tune.models.convolutional import Phrases
 from sentiment_tune.models.kernels import recurrent
 from sentiment_tune.models.kernels.bags import distinct_words, sums_of_words
 from sentiment_tune.models.kernels.dropout import dropout
-from sentiment_tune.models.kernels.filters import filter_answers, largest_answers, largest_of_words
+from sentiment_tune.models.kernels.filters import filter_answers, largest_answers
+from sentiment_tune.models.kernels.largest import largest_in
 from sentiment_tune.models.kernels.recurrent import KERNELS, run_cell
 from sentiment_tune.models.layers import Dropout, Words, max_over_time
 from sentiment_tune.models.recurrent import Cell
@@ -86,16 +88,30 @@ def test_steps_whose_source_is_missing_are_taken_by_python() -> None:
     assert recurrent._compiled(names["steps"]) is names["steps"]
 
 
-@pytest.mark.parametrize("words", [1, 127, 128, 150, 160, 500])
-def test_the_largest_answer_stands_where_torch_finds_it(words: int) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("features", [1, 7, 100])
+@pytest.mark.parametrize("words", [1, 60, 500])
+def test_the_largest_answer_stands_where_torch_finds_it(words: int, features: int, dtype: torch.dtype) -> None:
     with seeded(1):
-        answers = torch.randn(4, words, 7)
+        answers = torch.randn(4, words, features, dtype=dtype)
     answers[0] = answers[0].round()  # several are the largest
-    answers[1, words // 2 :] = float("-inf")
+    answers[1, words // 2 + 1 :] = float("-inf")
     answers[2] = float("-inf")
-    answers[3, words // 3, 2] = float("nan")
-    for one, other in zip(largest_of_words(answers), answers.max(1), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+    answers[3, words // 3, -1] = float("nan")
+    largest, place = largest_in(answers, 1, words)
+    expected, word = answers.max(1)
+    torch.testing.assert_close(largest, expected, rtol=0, atol=0, equal_nan=True)
+    assert place.equal(word + torch.arange(4).unsqueeze(1) * words)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 6), (4, 1), (2, 3)])
+def test_windows_lie_side_by_side(rows: int, columns: int) -> None:
+    with seeded(1):
+        image = torch.randn(4, 6, 5)
+    largest, place = largest_in(image.transpose(0, 1).contiguous().transpose(0, 1), rows, columns)
+    windows = image.unfold(0, rows, rows).unfold(1, columns, columns)  # [row, column, feature, own row, own column]
+    torch.testing.assert_close(largest, windows.amax((3, 4)).flatten(0, 1), rtol=0, atol=0)
+    torch.testing.assert_close(image.flatten(0, 1).gather(0, place), largest, rtol=0, atol=0)
 
 
 @torch.enable_grad()
@@ -153,15 +169,20 @@ def test_a_layer_of_dropout_is_torchs_where_it_drops_nothing_or_all() -> None:
         torch.testing.assert_close(answers, nn.functional.dropout(features, 0.5), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("place", ["kernel", "kernel, words first", "torch"])
 @pytest.mark.parametrize("rows", [1, 4])  # of a review
 @torch.enable_grad()
-def test_the_maximum_over_time_and_its_gradient_are_those_of_each_review_by_itself(rows: int) -> None:
+def test_the_maximum_over_time_and_its_gradient_are_those_of_each_review_by_itself(rows: int, place: str) -> None:
     with seeded(1):
-        features = torch.randn(3 * rows, 5, 7, dtype=torch.double).round(decimals=1).requires_grad_()
+        features = torch.randn(3 * rows, 5, 7, dtype=torch.double).round(decimals=1)
         mask = torch.rand(3 * rows, 5) < 0.7
+    if place == "kernel, words first":
+        features = features.transpose(0, 1).contiguous().transpose(0, 1)
+    features.requires_grad_()
     mask[rows : 2 * rows] = False  # a review without a word
     mask[0] |= mask.any()
-    largest = max_over_time(features, mask, 3)
+    with kernels.disabled() if place == "torch" else nullcontext():
+        largest = max_over_time(features, mask, 3)
     with torch.no_grad():
         torch.testing.assert_close(max_over_time(features, mask, 3), largest, rtol=0, atol=0)
     (gradient,) = torch.autograd.grad((largest * torch.arange(1.0, 8)).sum(), features)

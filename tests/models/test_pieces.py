@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sentiment_tune.inference.threads import most_threads
+from sentiment_tune.models import kernels
 from sentiment_tune.models import registry as models
-from sentiment_tune.models.kernels import pieces
-from sentiment_tune.models.kernels.products import linear, summed
+from sentiment_tune.models.kernels import pieces, products, recurrent
+from sentiment_tune.models.kernels.products import linear, multiplied, multiplied_and_added, summed
+from sentiment_tune.models.layers import HiddenLayer
 from sentiment_tune.space import Value, resolve
 from sentiment_tune.training.loop import seeded
 from sentiment_tune.training.step import adversarial_perturbation, embedding_tables, total_norm
@@ -46,7 +47,7 @@ def test_a_step_is_the_same_with_any_number_of_threads(name: str, variant: dict[
         if hasattr(network, "prepare"):
             network.prepare([(ids, labels)])  # type: ignore[operator]
     expected: list[Tensor] = []
-    for count in range(1, most_threads(network, 4) + 1):
+    for count in range(1, 6):
         torch.set_num_threads(count)
         for _ in range(3):  # what is added up as threads come differs from time to time
             with seeded(2):
@@ -118,8 +119,68 @@ def test_an_error_in_a_piece_is_the_callers_and_nothing_goes_on_after_it(threads
 def test_long_products_and_their_gradients_are_those_of_torch() -> None:
     with seeded(1):
         a, b = (torch.randn(5000, columns, dtype=torch.double, requires_grad=True) for columns in (3, 4))
-        weight, bias = (torch.randn(*shape, dtype=torch.double, requires_grad=True) for shape in ((3, 5), (5,)))
+        weight, bias = (torch.randn(*shape, dtype=torch.double, requires_grad=True) for shape in ((5, 3), (5,)))
     torch.testing.assert_close(summed(a, b), a.t() @ b)
     small = a[:6].detach().requires_grad_()
     assert torch.autograd.gradcheck(linear, (small, weight, bias))
-    assert torch.autograd.gradcheck(linear, (small, weight))
+
+
+@pytest.mark.parametrize("layout", ["rows", "columns", "some columns", "one row"])
+@pytest.mark.parametrize(("rows", "features", "outputs"), [(0, 3, 4), (1, 100, 1), (333, 100, 500), (1280, 500, 100)])
+def test_products_are_those_of_torch_whatever_the_threads_and_the_cut(
+    rows: int, features: int, outputs: int, layout: str, threads: int
+) -> None:
+    with seeded(1):
+        x, weight, bias = torch.randn(rows, features), torch.randn(outputs, features), torch.randn(outputs)
+        summand = torch.randn(rows, outputs)
+    if layout == "columns":
+        x, weight = x.t().contiguous().t(), weight.t().contiguous().t()
+    elif layout == "some columns":
+        x, weight = torch.cat([x, x], 1)[:, features:], torch.cat([weight, weight], 1)[:, features:]
+    elif layout == "one row":
+        x = torch.ones(features).expand(rows, features)
+    torch.testing.assert_close(multiplied(x, weight, bias), x @ weight.t() + bias, rtol=1e-4, atol=1e-4)
+    totals = multiplied_and_added(x, weight, summand)
+    torch.testing.assert_close(totals, summand + x @ weight.t(), rtol=1e-4, atol=1e-4)
+    whole = multiplied(x, weight, None)
+    for count in (1, 2, 3, 4):
+        torch.set_num_threads(count)
+        assert multiplied(x, weight, None).equal(whole)
+        assert multiplied_and_added(x, weight, summand).equal(totals)
+        if rows:
+            parts = [multiplied(x[cut], weight, None) for cut in pieces.cut(rows, -(-rows // 100))]
+            assert torch.cat(parts).equal(whole)
+
+
+def test_a_single_row_is_the_same_with_any_number_of_threads(threads: int) -> None:
+    with seeded(1):
+        layer, features = HiddenLayer(8192, 100), torch.randn(1, 8192)
+    answers = []
+    for count in (1, 2, 4, 8):
+        torch.set_num_threads(count)
+        answers.append(layer(features))
+    assert all(answer.equal(answers[0]) for answer in answers)
+    with kernels.disabled():
+        torch.testing.assert_close(answers[0], layer(features), rtol=1e-4, atol=1e-4)
+
+
+@torch.enable_grad()
+def test_a_torch_without_onednn_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids, labels = batch()
+    losses = []
+    monkeypatch.setattr(recurrent, "_compiled", lambda steps: steps)  # torch keeps what it has compiled
+    for product, total in (
+        (products.multiplied, products.multiplied_and_added),
+        (products._by_torch, products._added_by_torch),
+    ):
+        monkeypatch.setattr(products, "multiplied", product)
+        monkeypatch.setattr(products, "multiplied_and_added", total)
+        for name in ("cnn", "rnn", "gru", "cnn_lstm"):
+            with seeded(1):
+                network = models.create_network(name, WORDS, resolve(models.network_class(name), {}), 2).eval()
+            loss = nn.functional.binary_cross_entropy_with_logits(network(ids), labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append((loss, *(weight.grad for weight in network.parameters())))
+    for one, other in zip(losses[:4], losses[4:], strict=True):
+        for own, torchs in zip(one, other, strict=True):
+            torch.testing.assert_close(own, torchs, rtol=1e-3, atol=1e-5)

@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from sentiment_tune.models.kernels import products
 from sentiment_tune.models.kernels.bags import in_order
-
-BLOCK = 16  # words
+from sentiment_tune.models.kernels.largest import largest_in
 
 
 def filter_answers(x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -24,70 +23,73 @@ def filter_answers(x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bia
 
     x [distinct word, embedding], indices and mask [batch, word], weight [filter, embedding, width], bias [filter].
     """
-    filters, embedding, width = weight.shape
-    answers = products.linear(x, weight.permute(1, 2, 0).reshape(embedding, width * filters))
-    answers = answers.reshape(-1, width, filters) + functional.pad(bias.unsqueeze(0), (0, 0, 0, width - 1))
-    beyond = torch.stack([bias.new_zeros(width, filters), bias.new_full((width, filters), float("-inf"))])
-    table = torch.cat([answers, beyond])  # [distinct word and two more, position, filter]
-    after_end, no_word = len(answers), len(answers) + 1
-    phrases = _phrases(indices, width, after_end)
-    phrases[..., 0].masked_fill_(~mask, no_word)
-    rows = phrases * width + torch.arange(width)
-    sums: Tensor = SumsOfRows.apply(table.flatten(0, 1), rows.flatten(0, 1))  # type: ignore[no-untyped-call]
-    return sums.reshape(*mask.shape, filters)
+    with torch.autocast("cpu", enabled=False):
+        answers: Tensor = FilterAnswers.apply(_with_fillings(x), indices, mask, weight, bias)  # type: ignore[no-untyped-call]
+    return answers
 
 
 def largest_answers(x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The largest answer of each filter in each review: [batch, filter]; arguments as for `filter_answers`."""
-    largest: Tensor = LargestAnswers.apply(x, indices, mask, weight, bias)  # type: ignore[no-untyped-call]
+    with torch.autocast("cpu", enabled=False):
+        largest: Tensor = LargestAnswers.apply(_with_fillings(x), indices, mask, weight, bias)  # type: ignore[no-untyped-call]
     return largest
 
 
-def _phrases(indices: Tensor, width: int, filling: int) -> Tensor:
+def _with_fillings(x: Tensor) -> Tensor:
+    """The vectors of words, and zeros; the last two are those of what follows a review's end and of no word."""
+    return products.in_whole_blocks(functional.pad(x, (0, 0, 0, 2)))
+
+
+def _phrases(x: Tensor, indices: Tensor, width: int) -> Tensor:
     """The words of the phrase that starts at each word: indices [batch, word] -> [batch, word, position], a copy."""
-    return functional.pad(indices, (0, width - 1), value=filling).unfold(1, width, 1).contiguous()
+    return functional.pad(indices, (0, width - 1), value=len(x) - 2).unfold(1, width, 1).contiguous()
 
 
-class SumsOfRows(Function):
-    """Sums [phrase, filter] of rows [phrase, position] of a table [word x position, filter].
+def _by_position(weight: Tensor) -> Tensor:
+    """Weights [filter, embedding, width] as [position x filter, embedding]."""
+    return weight.permute(2, 0, 1).flatten(0, 1)
 
-    The gradient of a row is a sum of those of its phrases. torch's own sorts the rows more slowly and adds one by one.
+
+def _answers(x: Tensor, phrases: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Answers [batch, word, filter], and the rows [phrase, position] of a table [word x position] that they sum up."""
+    filters, _, width = weight.shape
+    table = products.multiplied(x, _by_position(weight), None).reshape(len(x), width, filters)
+    table[:, 0] += bias
+    table[-1] = float("-inf")
+    rows = phrases * width + torch.arange(width)
+    rows[..., 0].masked_fill_(~mask, (len(x) - 1) * width)
+    rows = rows.flatten(0, 1)
+    return functional.embedding_bag(rows, table.flatten(0, 1), mode="sum").reshape(*mask.shape, filters), rows
+
+
+class FilterAnswers(Function):
+    """b + sum_k W[:, k] x_(t+k).
+
+    The gradient of a row of the table is a sum of those of its phrases. torch's own sorts the rows more slowly and adds
+    one by one.
     """
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, rows: Tensor) -> Tensor:
-        """The sums."""
-        ctx.save_for_backward(rows)
-        ctx.rows = len(table)
-        return functional.embedding_bag(rows, table, mode="sum")
+    def forward(ctx: Any, x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The answers [batch, word, filter]."""
+        answers, rows = _answers(x, _phrases(x, indices, weight.shape[2]), mask, weight, bias)
+        ctx.save_for_backward(x, rows, weight)
+        return answers
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradient of the table."""
-        (rows,) = ctx.saved_tensors
-        order, starts = in_order(rows.flatten(), ctx.rows)
-        phrases = order.div(rows.shape[1], rounding_mode="floor")
-        return functional.embedding_bag(phrases, grad_output, starts, mode="sum"), None
-
-
-def largest_of_words(answers: Tensor) -> tuple[Tensor, Tensor]:
-    """What answers.max(1) gives of answers [batch, word, filter]: the largest and where it stands first.
-
-    torch finds a place by comparing one number after another, but the largest alone for many filters at once: that is
-    done with blocks of words, and the place is looked for among the blocks and within one.
-    """
-    batch, words, filters = answers.shape
-    if words < BLOCK**2 // 2:
-        return answers.max(1)
-    whole = words // BLOCK * BLOCK
-    by_block = answers[:, :whole].reshape(batch, -1, BLOCK, filters).amax(2)
-    if whole < words:
-        by_block = torch.cat([by_block, answers[:, whole:].amax(1, keepdim=True)], 1)
-    largest, block = by_block.max(1)
-    start = block * BLOCK
-    places = start.unsqueeze(1) + torch.arange(BLOCK).unsqueeze(1)  # [batch, word of the block, filter]
-    return largest, start + answers.gather(1, places.clamp_(max=words - 1)).max(1).indices
+        """Gradients of x, weight and bias."""
+        x, rows, weight = ctx.saved_tensors
+        filters, embedding, width = weight.shape
+        order, starts = in_order(rows.flatten(), len(x) * width)
+        of_words = starts[-2 * width]  # what is none teaches nothing
+        phrases = order[:of_words].div(width, rounding_mode="floor")
+        bags = starts.clamp(max=of_words)
+        by_word = functional.embedding_bag(phrases, grad_output.flatten(0, 1), bags, mode="sum").reshape(len(x), -1)
+        grad_weight = products.summed(by_word, x).reshape(width, filters, embedding).permute(1, 2, 0)
+        grad_x = products.multiplied(by_word, _by_position(weight).t(), None)
+        return grad_x, None, None, grad_weight, by_word[:, :filters].sum(0)
 
 
 class LargestAnswers(Function):
@@ -96,11 +98,10 @@ class LargestAnswers(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The largest answers [batch, filter]."""
-        largest, start = largest_of_words(filter_answers(x, indices, mask, weight, bias))
-        after_end, width = len(x), weight.shape[2]
-        phrases = _phrases(indices, width, after_end)
-        winners = phrases.gather(1, start.unsqueeze(2).expand(-1, -1, width))  # [batch, filter, position]
-        ctx.save_for_backward(functional.pad(x, (0, 0, 0, 1)), winners, weight)
+        phrases = _phrases(x, indices, weight.shape[2])
+        largest, phrase = largest_in(_answers(x, phrases, mask, weight, bias)[0], 1, mask.shape[1])
+        winners = phrases.flatten(0, 1)[phrase]  # [batch, filter, position]
+        ctx.save_for_backward(x, winners, weight)
         return largest
 
     @staticmethod
@@ -118,6 +119,5 @@ class LargestAnswers(Function):
         grad_x = functional.embedding_bag(
             *(order % (filters * width), filter_rows, starts), mode="sum", per_sample_weights=amounts.flatten()[order]
         )
-        grad_x = grad_x[:-1]  # what follows a review's last word learns nothing
         grad_weight = grad_weight.reshape(filters, width, embedding).transpose(1, 2)
         return grad_x, None, None, grad_weight, grad_output.sum(0)

@@ -1,8 +1,8 @@
 """Recurrent cells step by step on a CPU, forward and backward written out.
 
 They compute what nn.RNN, nn.GRU and nn.LSTM do, from the same weights. The first two are faster: what arrives from a
-word, W_ih x + b_ih, is looked up in a table of the distinct words, a step works in place on memory that fits the cache,
-and tanh(x) is 2 sigmoid(2x) - 1, for torch's tanh takes longer. That of nn.LSTM is as fast as torch's, and repeatable.
+word, W_ih x + b_ih, is looked up in a table of the distinct words, a step works on memory that fits the cache, and
+tanh(x) is 2 sigmoid(2x) - 1, for torch's tanh takes longer. That of nn.LSTM is as fast as torch's, and repeatable.
 
 In those of nn.RNN and nn.GRU `x` [distinct word, gate] is that table, `indices` [step, row] its rows, `weight`
 [gate, hidden] and `bias` [gate] are W_hh and b_hh, and `h` [step + 1, row, hidden] holds the states before and after
@@ -23,10 +23,9 @@ from torch.nn import functional
 from sentiment_tune.models.kernels import pieces, products
 from sentiment_tune.models.kernels.bags import in_order
 
-ROWS = 160  # of a piece, about
-UNIT = 16  # rows that MKL computes together: pieces of whole ones are computed as all rows would be
-ALONE = 128  # rows that are one piece, for smaller ones take longer
-ALONE_IN_LSTM = 64
+UNIT = 16  # rows that are computed together: pieces of whole ones are computed as all rows would be
+ROWS, ROWS_IN_LSTM = 480, 160  # of a piece, about
+ALONE, ALONE_IN_LSTM = 128, 64  # rows that are one piece, for smaller ones take longer
 
 
 def has_kernel(cell: nn.RNNBase, rows: int) -> bool:
@@ -46,7 +45,7 @@ def run_cell(cell: nn.RNNBase, vectors: Tensor, indices: Tensor) -> Tensor:
         if isinstance(cell, nn.LSTM):
             states = LSTMKernel.apply(torch.is_grad_enabled(), vectors, indices, *weights)  # type: ignore[no-untyped-call]
             return states
-        x = products.linear(vectors, weights[0].t(), weights[2])
+        x = products.linear(products.in_whole_blocks(vectors), weights[0], weights[2])
         states = KERNELS[type(cell)].apply(x, indices.t().contiguous(), weights[1], weights[3])  # type: ignore[no-untyped-call]
     return states.transpose(0, 1)
 
@@ -65,14 +64,14 @@ def _grad_weight(grad_gates: Tensor, h: Tensor) -> Tensor:
     return products.summed(grad_gates.flatten(0, 1), h[:-1].flatten(0, 1))
 
 
-def _cut(rows: int, alone: int) -> list[slice]:
-    """An even number of pieces, so that two threads are done at the same time."""
-    return pieces.cut(rows, 2 * -(-rows // (2 * ROWS)) if rows > alone else 1, UNIT)
+def _cut(rows: int, usual: int, alone: int) -> list[slice]:
+    """An even number of pieces of usual size, so that two threads are done at the same time."""
+    return pieces.cut(rows, 2 * -(-rows // (2 * usual)) if rows > alone else 1, UNIT)
 
 
 def _over_rows(steps: Callable[..., None], shared: Sequence[Tensor], by_row: Sequence[Tensor]) -> None:
     """Take the steps of pieces of the rows, which nothing connects: by_row [step, row, ...]."""
-    cut = _cut(by_row[0].shape[1], ALONE)
+    cut = _cut(by_row[0].shape[1], ROWS, ALONE)
     run = _compiled(steps) if len(cut) > 1 else steps
     pieces.each(lambda piece: run(*shared, *(tensor[:, piece] for tensor in by_row)), cut)
 
@@ -89,18 +88,18 @@ def _compiled(steps: Callable[..., None]) -> Callable[..., None]:
 
 
 def _rnn_steps(x: Tensor, weight: Tensor, indices: Tensor, h: Tensor) -> None:
-    """With x and W_hh^T [hidden, gate] doubled."""
+    """With x and W_hh doubled."""
     for t in range(indices.shape[0]):
-        h_t = torch.index_select(x, 0, indices[t], out=h[t + 1])
-        h_t.addmm_(h[t], weight).sigmoid_().mul_(2).sub_(1)
+        gate = products.multiplied_and_added(h[t], weight, torch.index_select(x, 0, indices[t]))
+        torch.sigmoid(gate, out=h[t + 1]).mul_(2).sub_(1)
 
 
 def _rnn_steps_back(weight: Tensor, h: Tensor, grad_output: Tensor, grad_gates: Tensor) -> None:
-    """By dtanh = 1 - h^2."""
+    """By dtanh = 1 - h^2, with W_hh^T [hidden, gate]."""
     grad_h, one = torch.zeros_like(h[0]), torch.ones_like(h[0])
     for t in range(grad_gates.shape[0] - 1, -1, -1):
         grad_gate = torch.addcmul(one, h[t + 1], h[t + 1], value=-1, out=grad_gates[t])
-        torch.mm(grad_gate.mul_(grad_h.add_(grad_output[t])), weight, out=grad_h)
+        grad_h = products.multiplied(grad_gate.mul_(grad_h.add_(grad_output[t])), weight, None)
 
 
 class RNNKernel(Function):
@@ -110,7 +109,7 @@ class RNNKernel(Function):
     def forward(ctx: Any, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """States [step, row, hidden]."""
         h = x.new_zeros(len(indices) + 1, indices.shape[1], weight.shape[1])
-        _over_rows(_rnn_steps, (2 * (x + bias), 2 * weight.t()), (indices, h))
+        _over_rows(_rnn_steps, (2 * (x + bias), 2 * weight), (indices, h))
         ctx.words = len(x)
         ctx.save_for_backward(indices, weight, h)
         return h[1:]
@@ -121,22 +120,22 @@ class RNNKernel(Function):
         """Gradients of x, weight and bias."""
         indices, weight, h = ctx.saved_tensors
         grad_gates = torch.empty_like(h[1:])
-        _over_rows(_rnn_steps_back, (weight,), (h, grad_output, grad_gates))
+        _over_rows(_rnn_steps_back, (weight.t().contiguous(),), (h, grad_output, grad_gates))
         grad_x = _grad_x(indices, grad_gates, ctx.words)
         return grad_x, None, _grad_weight(grad_gates, h), grad_x.sum(0)
 
 
 def _gru_steps(
-    x: Tensor, weight: Tensor, bias: Tensor, indices: Tensor, h: Tensor, hidden_gates: Tensor, gates: Tensor
+    x: Tensor, weight: Tensor, bias: Tensor, indices: Tensor, h: Tensor, hidden_n: Tensor, gates: Tensor
 ) -> None:
-    """Of W_hh^T [hidden, gate] as `weight`; hidden_gates [step, row, gate] become W_hh h + b_hh."""
-    hidden = weight.shape[0]
+    """hidden_n [step, row, hidden] become the third for n of W_hh h + b_hh."""
+    hidden = weight.shape[1]
     for t in range(indices.shape[0]):
-        from_h = torch.addmm(bias, h[t], weight, out=hidden_gates[t])
+        from_h = products.multiplied(h[t], weight, bias)
         gates_t = torch.index_select(x, 0, indices[t], out=gates[t])
         gates_t[:, : 2 * hidden].add_(from_h[:, : 2 * hidden]).sigmoid_()
         r, z, n = torch.chunk(gates_t, 3, 1)
-        n.addcmul_(r, from_h[:, 2 * hidden :]).mul_(2).sigmoid_().mul_(2).sub_(1)
+        n.addcmul_(r, hidden_n[t].copy_(from_h[:, 2 * hidden :])).mul_(2).sigmoid_().mul_(2).sub_(1)
         torch.lerp(n, h[t], z, out=h[t + 1])
 
 
@@ -149,8 +148,8 @@ def _gru_steps_back(
     grad_gates: Tensor,
     grad_hidden_gates: Tensor,
 ) -> None:
-    """The gradients of x's gates and of h's differ by r in the third for n."""
-    hidden = weight.shape[1]
+    """With W_hh^T [hidden, gate]. The gradients of x's gates and of h's differ by r in the third for n."""
+    hidden = weight.shape[0]
     grad_h = torch.zeros_like(h[0])
     for t in range(gates.shape[0] - 1, -1, -1):
         grad_gate = torch.addcmul(gates[t], gates[t], gates[t], value=-1, out=grad_gates[t])
@@ -162,7 +161,7 @@ def _gru_steps_back(
         torch.addcmul(grad_h_n, grad_h_n * n, n, value=-1, out=grad_n)
         grad_r.mul_(grad_n).mul_(hidden_n[t])
         grad_hidden_gates[t].copy_(grad_gate)[:, 2 * hidden :].mul_(r)
-        grad_h.mul_(z).addmm_(grad_hidden_gates[t], weight)
+        grad_h = products.multiplied_and_added(grad_hidden_gates[t], weight, grad_h.mul_(z))
 
 
 class GRUKernel(Function):
@@ -177,11 +176,11 @@ class GRUKernel(Function):
         """States [step, row, hidden]."""
         hidden = weight.shape[1]
         h = x.new_zeros(len(indices) + 1, indices.shape[1], hidden)
-        hidden_gates = x.new_empty(*indices.shape, 3 * hidden)
-        gates = torch.empty_like(hidden_gates)
-        _over_rows(_gru_steps, (x, weight.t(), bias), (indices, h, hidden_gates, gates))
+        hidden_n = torch.empty_like(h[1:])
+        gates = x.new_empty(*indices.shape, 3 * hidden)
+        _over_rows(_gru_steps, (x, weight, bias), (indices, h, hidden_n, gates))
         ctx.words = len(x)
-        ctx.save_for_backward(indices, weight, h, hidden_gates[..., 2 * hidden :], gates)
+        ctx.save_for_backward(indices, weight, h, hidden_n, gates)
         return h[1:]
 
     @staticmethod
@@ -191,7 +190,7 @@ class GRUKernel(Function):
         indices, weight, *of_rows = ctx.saved_tensors
         h, _, gates = of_rows
         grad_gates, grad_hidden_gates = torch.empty_like(gates), torch.empty_like(gates)
-        _over_rows(_gru_steps_back, (weight,), (*of_rows, grad_output, grad_gates, grad_hidden_gates))
+        _over_rows(_gru_steps_back, (weight.t().contiguous(),), (*of_rows, grad_output, grad_gates, grad_hidden_gates))
         grad_x = _grad_x(indices, grad_gates, ctx.words)
         grad_bias = grad_hidden_gates.flatten(0, 1).sum(0)
         return grad_x, None, _grad_weight(grad_hidden_gates, h), grad_bias
@@ -211,7 +210,7 @@ class LSTMKernel(Function):
         """
         hidden = weights[1].shape[1]
         states = vectors.new_empty(*indices.shape, hidden)
-        ctx.rows = _cut(len(indices), ALONE_IN_LSTM)
+        ctx.rows = _cut(len(indices), ROWS_IN_LSTM, ALONE_IN_LSTM)
 
         def read(rows: slice) -> tuple[Tensor, ...]:
             with torch.set_grad_enabled(learns):
