@@ -57,6 +57,8 @@ multiplied_and_added = _added_by_onednn if _HAS_ONEDNN else _added_by_torch
 
 def summed(a: Tensor, b: Tensor) -> Tensor:
     """a^T b, for a [long, row] and b [long, column]."""
+    if a.shape[1] > b.shape[1]:
+        return summed(b, a).t()  # oneDNN copies the first of two transposed matrices: let it be the smaller one
     cut = pieces.cut(len(a), -(-len(a) // LONG))
     parts = pieces.each(lambda some: multiplied(a[some].t(), b[some].t(), None), cut)
     return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
