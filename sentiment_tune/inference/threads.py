@@ -19,11 +19,12 @@ import torch
 from torch import nn
 
 from sentiment_tune.models import kernels
+from sentiment_tune.models.kernels.products import HAS_ONEDNN
 from sentiment_tune.models.registry import NETWORKS
 
 _FIRST = 3  # steps with each number, in turn, before one is taken
 _REMEMBERED = 5  # of the latest steps with a number, whose median counts
-_SHARE = 0.02  # of the time, that may go into trying a number that takes longer
+_SHARE = 0.02  # of the time, that may go into trying numbers that take longer
 _OFTEN, _SELDOM = 8, 512  # steps between two tries, at least and at most
 
 
@@ -52,7 +53,8 @@ class Threads:
         self._steps += 1
         best = min(self._counts, key=self._usual)
         ratio = self._seconds[count][-1] / self._usual(best) if self._seconds[best] else 1.0
-        self._due[count] = self._steps + int(min(max((ratio - 1) / _SHARE, _OFTEN), _SELDOM))
+        share = _SHARE / (len(self._counts) - 1)
+        self._due[count] = self._steps + int(min(max((ratio - 1) / share, _OFTEN), _SELDOM))
         torch.set_num_threads(best)  # for what happens between steps
 
     def _next(self) -> int:
@@ -82,7 +84,7 @@ def choice_of(network: nn.Module, threads: int = 0) -> Threads:
     built_in = type(network) in NETWORKS.values() and kernels.apply_to(next(network.parameters()))
     if threads or not built_in or not _is_main():
         return Threads((allowed,))
-    halves = [allowed]
+    halves = [allowed if HAS_ONEDNN else min(allowed, 2)]  # else more would cut sums at places of their own
     while halves[-1] > 1:
         halves.append(halves[-1] // 2)
     return Threads(tuple(halves))

@@ -118,13 +118,12 @@ class HiddenLayer(nn.Linear):
 
     def forward(self, features: Tensor) -> Tensor:
         """Units [row, output] before their activation, of features [row, feature]."""
-        if not kernels.apply_to(features):
+        if not kernels.apply_to(features) or torch.is_autocast_enabled("cpu"):
             return super().forward(features)
-        rows = products.in_whole_blocks(features.type_as(self.weight))
-        return products.linear(rows, self.weight, self.bias)[: len(features)]
+        return products.small_linear(features, self.weight, self.bias)
 
 
-class Logits(nn.Linear):
+class Logits(HiddenLayer):
     """The last layer: features [batch, feature] -> logits [batch] of two classes, [batch, class] of more.
 
     Of two classes the one logit is that of the second.
@@ -162,8 +161,9 @@ def max_over_time(features: Tensor, mask: Tensor, reviews: int) -> Tensor:
     """
     if kernels.apply_to(features):
         largest = _largest(features, mask, reviews)
-    elif torch.is_grad_enabled() and not torch.compiler.is_exporting():  # one place learns, of equal ones too
-        largest = _masked(features, mask).reshape(reviews, -1, features.shape[2]).max(1).values
+    elif torch.is_grad_enabled() and not torch.compiler.is_exporting():
+        place = _place_of_largest(features, mask, reviews)
+        largest = features.reshape(reviews, -1, features.shape[2]).gather(1, place).squeeze(1)
     else:
         largest = _masked(features, mask).amax(1).reshape(reviews, -1, features.shape[2]).amax(1)
     return largest.masked_fill(~mask.reshape(reviews, -1).any(1, keepdim=True), 0.0)
@@ -176,7 +176,10 @@ def _masked(features: Tensor, mask: Tensor) -> Tensor:
 
 
 def _largest(features: Tensor, mask: Tensor, reviews: int) -> Tensor:
-    """Largest value of each feature over the words of a review: [review, feature]; anything if it has no word."""
+    """Largest value of each feature over the words of a review: [review, feature]; anything if it has no word.
+
+    Of equal ones the first in memory learns.
+    """
     rows, words, _ = features.shape
     window = (rows // reviews, words)
     if features.stride(0) < features.stride(1):  # as cells leave them that go from word to word with all rows
@@ -184,3 +187,18 @@ def _largest(features: Tensor, mask: Tensor, reviews: int) -> Tensor:
     with torch.no_grad():
         _, place = largest_in(_masked(features, mask), *window)
     return features.flatten(0, 1).gather(0, place)
+
+
+@torch.no_grad()
+def _place_of_largest(features: Tensor, mask: Tensor, reviews: int) -> Tensor:
+    """The word of a review, over its rows, with the largest value of each feature: [review, 1, feature].
+
+    To find a place takes longer than to find the largest: it is looked for in the row alone that has the largest.
+    """
+    rows, words, size = features.shape
+    by_row = _masked(features, mask).reshape(reviews, -1, words, size)
+    if rows == reviews:
+        return by_row.squeeze(1).max(1, keepdim=True).indices
+    row = by_row.amax(2).max(1, keepdim=True).indices  # [review, 1, feature]
+    of_row = by_row.gather(1, row.unsqueeze(2).expand(-1, -1, words, -1)).squeeze(1)
+    return row * words + of_row.max(1, keepdim=True).indices

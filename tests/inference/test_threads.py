@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sentiment_tune.data.batches import evaluation_batches
+from sentiment_tune.inference import threads as threads_module
 from sentiment_tune.inference.predict import predict
 from sentiment_tune.inference.threads import Threads, choice_of, usual_threads
 from sentiment_tune.models import kernels
@@ -124,16 +125,18 @@ def test_only_the_main_thread_chooses() -> None:
         assert other.submit(use).result() == {2}
 
 
-@pytest.mark.parametrize("name", ["embedding", "gru", "own", "asked for", "without kernels"])
+@pytest.mark.parametrize("name", ["embedding", "gru", "without oneDNN", "own", "asked for", "without kernels"])
 def test_who_may_choose(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(4)
+    if name == "without oneDNN":
+        monkeypatch.setattr(threads_module, "HAS_ONEDNN", False)
     if name == "without kernels":
         monkeypatch.setenv(kernels.VARIABLE, "off")
     network = OfAUser() if name == "own" else built(name if name in ("embedding", "gru") else "cnn", {})
     machine = Machine(lambda _: 1.0)
     threads = choice_of(network, 4 if name == "asked for" else 0)
     used = machine.run(threads, 50)
-    assert set(used) == {"embedding": {4, 2, 1}, "gru": {4, 2, 1}}.get(name, {4})
+    assert set(used) == {"embedding": {4, 2, 1}, "gru": {4, 2, 1}, "without oneDNN": {2, 1}}.get(name, {4})
 
 
 def test_a_training_that_chooses_ends_as_one_that_does_not() -> None:

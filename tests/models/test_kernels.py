@@ -67,19 +67,21 @@ def test_one_switch_turns_all_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not kernels.apply_to(tensor)
 
 
-@pytest.mark.parametrize("rows", [50, 400])  # one piece and four
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [50, 400, 1000])  # one piece, two or four, four or more
 @pytest.mark.parametrize("cell", [*CELLS, nn.LSTM])
 @torch.enable_grad()
-def test_our_recurrence_and_its_gradient_are_those_of_torch(cell: Cell, rows: int) -> None:
+def test_our_recurrence_and_its_gradient_are_those_of_torch(cell: Cell, rows: int, dtype: torch.dtype) -> None:
     with seeded(1):
-        layer, vectors = cell(8, 6, batch_first=True).double(), torch.randn(30, 8, dtype=torch.double)
+        layer, vectors = cell(8, 6, batch_first=True).to(dtype), torch.randn(30, 8, dtype=dtype)
         indices = torch.randint(30, (rows, 17))
     inputs = (vectors.requires_grad_(), *layer.parameters())
     results = []
     for states in (run_cell(layer, vectors, indices), layer(vectors[indices])[0]):
         results.append((states, *torch.autograd.grad((states * states.detach().cos()).sum(), inputs)))
+    tolerance = 1e-3 if dtype == torch.float32 else 1e-7
     for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
 
 
 def test_steps_whose_source_is_missing_are_taken_by_python() -> None:

@@ -15,7 +15,7 @@ from sentiment_tune.models.kernels.products import linear, multiplied, multiplie
 from sentiment_tune.models.layers import HiddenLayer
 from sentiment_tune.space import Value, resolve
 from sentiment_tune.training.loop import seeded
-from sentiment_tune.training.step import adversarial_perturbation, embedding_tables, total_norm
+from sentiment_tune.training.step import adversarial_perturbation, embedding_tables, mean_loss, total_norm
 from support import CASES, over, padded
 
 WORDS, REVIEWS, LONGEST = 10_000, 64, 500
@@ -38,12 +38,16 @@ def batch() -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("classes", [2, 100])
 @over(CASES)
 @torch.enable_grad()
-def test_a_step_is_the_same_with_any_number_of_threads(name: str, variant: dict[str, Value], threads: int) -> None:
+def test_a_step_is_the_same_with_any_number_of_threads(
+    name: str, variant: dict[str, Value], classes: int, threads: int
+) -> None:
     ids, labels = batch()
+    labels = labels if classes == 2 else torch.arange(len(ids)) % classes
     with seeded(1):
-        network = models.create_network(name, WORDS, resolve(models.network_class(name), variant), 2)
+        network = models.create_network(name, WORDS, resolve(models.network_class(name), variant), classes)
         if hasattr(network, "prepare"):
             network.prepare([(ids, labels)])  # type: ignore[operator]
     expected: list[Tensor] = []
@@ -53,7 +57,7 @@ def test_a_step_is_the_same_with_any_number_of_threads(name: str, variant: dict[
             with seeded(2):
                 network.zero_grad()
                 logits = network(ids)
-                nn.functional.binary_cross_entropy_with_logits(logits, labels).backward()  # type: ignore[no-untyped-call]
+                mean_loss(logits, labels).backward()  # type: ignore[no-untyped-call]
             gradients = [weight.grad.clone() for weight in network.parameters() if weight.grad is not None]
             with adversarial_perturbation(network, 0.1):
                 moved = [table.detach().clone() for table in embedding_tables(network)]
@@ -152,16 +156,21 @@ def test_products_are_those_of_torch_whatever_the_threads_and_the_cut(
             assert torch.cat(parts).equal(whole)
 
 
-def test_a_single_row_is_the_same_with_any_number_of_threads(threads: int) -> None:
+@pytest.mark.parametrize(("rows", "features", "outputs"), [(1, 8192, 100), (64, 100, 100), (64, 24_576, 100)])
+@torch.enable_grad()
+def test_a_layer_is_the_same_with_any_number_of_threads(rows: int, features: int, outputs: int, threads: int) -> None:
     with seeded(1):
-        layer, features = HiddenLayer(8192, 100), torch.randn(1, 8192)
-    answers = []
+        layer, x = HiddenLayer(features, outputs), torch.randn(rows, features, requires_grad=True)
+        grad_output = torch.randn(rows, outputs)
+    results = []
     for count in (1, 2, 4, 8):
         torch.set_num_threads(count)
-        answers.append(layer(features))
-    assert all(answer.equal(answers[0]) for answer in answers)
+        answers = layer(x)
+        results.append((answers, *torch.autograd.grad(answers, (x, layer.weight, layer.bias), grad_output)))
+    for others in results[1:]:
+        assert all(one.equal(other) for one, other in zip(results[0], others, strict=True))
     with kernels.disabled():
-        torch.testing.assert_close(answers[0], layer(features), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(results[0][0], layer(x), rtol=1e-4, atol=1e-4)
 
 
 @torch.enable_grad()

@@ -37,11 +37,11 @@ def largest_answers(x: Tensor, indices: Tensor, mask: Tensor, weight: Tensor, bi
 
 def _with_fillings(x: Tensor) -> Tensor:
     """The vectors of words, and zeros; the last two are those of what follows a review's end and of no word."""
-    return products.in_whole_blocks(functional.pad(x, (0, 0, 0, 2)))
+    return products.in_whole_blocks(x, more=2)
 
 
 def _phrases(x: Tensor, indices: Tensor, width: int) -> Tensor:
-    """The words of the phrase that starts at each word: indices [batch, word] -> [batch, word, position], a copy."""
+    """The words of the phrase that starts at each word: indices [batch, word] -> [batch, word, position]."""
     return functional.pad(indices, (0, width - 1), value=len(x) - 2).unfold(1, width, 1).contiguous()
 
 
@@ -53,7 +53,7 @@ def _by_position(weight: Tensor) -> Tensor:
 def _answers(x: Tensor, phrases: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Answers [batch, word, filter], and the rows [phrase, position] of a table [word x position] that they sum up."""
     filters, _, width = weight.shape
-    table = products.multiplied(x, _by_position(weight), None).reshape(len(x), width, filters)
+    table = products.product(x, _by_position(weight)).reshape(len(x), width, filters)
     table[:, 0] += bias
     table[-1] = float("-inf")
     rows = phrases * width + torch.arange(width)
@@ -88,7 +88,7 @@ class FilterAnswers(Function):
         bags = starts.clamp(max=of_words)
         by_word = functional.embedding_bag(phrases, grad_output.flatten(0, 1), bags, mode="sum").reshape(len(x), -1)
         grad_weight = products.summed(by_word, x).reshape(width, filters, embedding).permute(1, 2, 0)
-        grad_x = products.multiplied(by_word, _by_position(weight).t(), None)
+        grad_x = products.product(by_word, _by_position(weight).t())
         return grad_x, None, None, grad_weight, by_word[:, :filters].sum(0)
 
 

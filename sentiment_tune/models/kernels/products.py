@@ -2,10 +2,10 @@
 
 On an AMD EPYC they take less than half the time of MKL's, which leaves half of that processor's width unused. And their
 bits tell nothing of the number of threads, nor of how rows are cut. A sum over a long common dimension, the words of a
-batch or its steps, would be cut as there are threads, by either: here it is cut as long as it is. So would a single
-row's over thousands of features, by oneDNN: whole blocks of rows are not.
+batch, its steps or thousands of features, would be cut as there are threads, by either: here each is one thread's.
 """
 
+import platform
 from typing import Any
 
 import torch
@@ -17,12 +17,16 @@ from torch.nn import functional
 from sentiment_tune.models.kernels import pieces
 
 LONG = 2048  # of the common dimension, a piece
+WIDE, ROWS = 1024, 64  # features beyond which so many rows are a piece
 WHOLE = 128  # rows
 
 
-def in_whole_blocks(rows: Tensor) -> Tensor:
-    """Rows [row, feature], zeros behind them up to a multiple of 128: oneDNN prepares itself for each shape anew."""
-    return functional.pad(rows, (0, 0, 0, -len(rows) % WHOLE))
+def in_whole_blocks(rows: Tensor, more: int = 0) -> Tensor:
+    """Rows [row, feature] and zeros, at least so many more, up to a multiple of 128.
+
+    oneDNN prepares itself for each shape anew.
+    """
+    return functional.pad(rows, (0, 0, 0, more + -(len(rows) + more) % WHOLE))
 
 
 def _by_torch(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -47,12 +51,23 @@ def _added_by_onednn(x: Tensor, weight: Tensor, summand: Tensor) -> Tensor:
     return total
 
 
-_HAS_ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-_HAS_ONEDNN = _HAS_ONEDNN and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # which is what torch's compiler calls
+HAS_ONEDNN = (
+    platform.machine().lower() in ("x86_64", "amd64")  # elsewhere neither bits nor seconds have been looked at
+    and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # which is what torch's compiler calls
+)
 # x weight^T + bias [output] or + summand [row, output], of x [row, feature] and weight [output, feature]. TorchScript
 # compiles them too.
-multiplied = _by_onednn if _HAS_ONEDNN else _by_torch
-multiplied_and_added = _added_by_onednn if _HAS_ONEDNN else _added_by_torch
+multiplied = _by_onednn if HAS_ONEDNN else _by_torch
+multiplied_and_added = _added_by_onednn if HAS_ONEDNN else _added_by_torch
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`multiplied` of any size, the same with any number of threads."""
+    if x.shape[1] <= WIDE:
+        return multiplied(x, weight, bias)
+    cut = pieces.cut(len(x), -(-len(x) // ROWS))
+    return torch.cat(pieces.each(lambda some: multiplied(x[some], weight, bias), cut))
 
 
 def summed(a: Tensor, b: Tensor) -> Tensor:
@@ -78,11 +93,36 @@ class Linear(Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The products [long, output]."""
         ctx.save_for_backward(x, weight)
-        return multiplied(x, weight, bias)
+        return product(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight and bias."""
         x, weight = ctx.saved_tensors
-        return multiplied(grad_output, weight.t(), None), summed(grad_output, x), grad_output.sum(0)
+        return product(grad_output, weight.t()), summed(grad_output, x), grad_output.sum(0)
+
+
+def small_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """What `linear` computes of as many x as a batch has reviews: oneDNN takes longer to begin than MKL for it all."""
+    y: Tensor = SmallLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return y
+
+
+class SmallLinear(Function):
+    """x W^T + b by one thread."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The products [row, output]."""
+        ctx.save_for_backward(x, weight)
+        (y,) = pieces.each(lambda _: functional.linear(x, weight, bias), [None])
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and bias."""
+        x, weight = ctx.saved_tensors
+        (grads,) = pieces.each(lambda _: (grad_output @ weight, grad_output.t() @ x, grad_output.sum(0)), [None])
+        return grads

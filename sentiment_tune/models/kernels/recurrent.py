@@ -23,7 +23,7 @@ from torch.nn import functional
 from sentiment_tune.models.kernels import pieces, products
 from sentiment_tune.models.kernels.bags import in_order
 
-UNIT = 16  # rows that are computed together: pieces of whole ones are computed as all rows would be
+UNIT = 16  # rows that MKL computes together: pieces of whole ones are computed as all rows would be
 ROWS, ROWS_IN_LSTM = 480, 160  # of a piece, about
 ALONE, ALONE_IN_LSTM = 128, 64  # rows that are one piece, for smaller ones take longer
 
@@ -88,18 +88,18 @@ def _compiled(steps: Callable[..., None]) -> Callable[..., None]:
 
 
 def _rnn_steps(x: Tensor, weight: Tensor, indices: Tensor, h: Tensor) -> None:
-    """With x and W_hh doubled."""
+    """With x and W_hh^T [hidden, gate] doubled. So small products take oneDNN as long as MKL, which works in place."""
     for t in range(indices.shape[0]):
-        gate = products.multiplied_and_added(h[t], weight, torch.index_select(x, 0, indices[t]))
-        torch.sigmoid(gate, out=h[t + 1]).mul_(2).sub_(1)
+        h_t = torch.index_select(x, 0, indices[t], out=h[t + 1])
+        h_t.addmm_(h[t], weight).sigmoid_().mul_(2).sub_(1)
 
 
 def _rnn_steps_back(weight: Tensor, h: Tensor, grad_output: Tensor, grad_gates: Tensor) -> None:
-    """By dtanh = 1 - h^2, with W_hh^T [hidden, gate]."""
+    """By dtanh = 1 - h^2."""
     grad_h, one = torch.zeros_like(h[0]), torch.ones_like(h[0])
     for t in range(grad_gates.shape[0] - 1, -1, -1):
         grad_gate = torch.addcmul(one, h[t + 1], h[t + 1], value=-1, out=grad_gates[t])
-        grad_h = products.multiplied(grad_gate.mul_(grad_h.add_(grad_output[t])), weight, None)
+        torch.mm(grad_gate.mul_(grad_h.add_(grad_output[t])), weight, out=grad_h)
 
 
 class RNNKernel(Function):
@@ -109,7 +109,7 @@ class RNNKernel(Function):
     def forward(ctx: Any, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """States [step, row, hidden]."""
         h = x.new_zeros(len(indices) + 1, indices.shape[1], weight.shape[1])
-        _over_rows(_rnn_steps, (2 * (x + bias), 2 * weight), (indices, h))
+        _over_rows(_rnn_steps, (2 * (x + bias), 2 * weight.t()), (indices, h))
         ctx.words = len(x)
         ctx.save_for_backward(indices, weight, h)
         return h[1:]
@@ -120,7 +120,7 @@ class RNNKernel(Function):
         """Gradients of x, weight and bias."""
         indices, weight, h = ctx.saved_tensors
         grad_gates = torch.empty_like(h[1:])
-        _over_rows(_rnn_steps_back, (weight.t().contiguous(),), (h, grad_output, grad_gates))
+        _over_rows(_rnn_steps_back, (weight,), (h, grad_output, grad_gates))
         grad_x = _grad_x(indices, grad_gates, ctx.words)
         return grad_x, None, _grad_weight(grad_gates, h), grad_x.sum(0)
 
