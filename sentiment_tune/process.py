@@ -81,13 +81,12 @@ def keep_freed_memory() -> None:
     """Let this process keep up to 1 GiB of freed memory for what asks next; glibc only, elsewhere nothing happens.
 
     Else each step gets the memory of its large tensors from the system anew, page by page: a seventh of an LSTM's time.
-    Threads that share what is kept wait for each other at every product, and what each has of its own, others lack.
     """
     if platform.libc_ver()[0] == "glibc":
         trim_threshold, mmap_threshold, most_arenas = -1, -3, -8  # numbers of malloc.h
         for parameter in (trim_threshold, mmap_threshold):
             ctypes.CDLL(None).mallopt(parameter, 2**30)
-        ctypes.CDLL(None).mallopt(most_arenas, 8)
+        ctypes.CDLL(None).mallopt(most_arenas, 1)  # else each thread keeps what it has freed for itself
 
 
 def let_idle_threads_sleep() -> None:
