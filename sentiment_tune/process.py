@@ -86,7 +86,8 @@ def keep_freed_memory() -> None:
         trim_threshold, mmap_threshold, most_arenas = -1, -3, -8  # numbers of malloc.h
         for parameter in (trim_threshold, mmap_threshold):
             ctypes.CDLL(None).mallopt(parameter, 2**30)
-        ctypes.CDLL(None).mallopt(most_arenas, 1)  # else each thread keeps what it has freed for itself
+        # Threads that share one piece of memory wait for one another; what each frees it keeps for itself.
+        ctypes.CDLL(None).mallopt(most_arenas, 1 + min(os.cpu_count() or 1, 7))
 
 
 def let_idle_threads_sleep() -> None:

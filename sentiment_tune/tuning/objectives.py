@@ -39,7 +39,7 @@ ACCURACY = "accuracy"
 PARAMETERS, SIZE, LATENCY = "parameters", "size", "latency"
 TRAIN_SECONDS, MEMORY = "train_seconds", "memory"
 LATENCY_REVIEWS, LATENCY_ROUNDS = 200, 5
-_SAMPLE = 0.02  # seconds between two looks at the memory of the process
+_SAMPLE = 0.001  # seconds between two looks at the memory of the process: the most of it lasts a few
 
 
 @dataclass(frozen=True)

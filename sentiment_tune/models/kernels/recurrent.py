@@ -2,11 +2,13 @@
 
 They compute what nn.RNN, nn.GRU and nn.LSTM do, from the same weights. The first two are faster: what arrives from a
 word, W_ih x + b_ih, is looked up in a table of the distinct words, a step works on memory that fits the cache, and
-tanh(x) is 2 sigmoid(2x) - 1, for torch's tanh takes longer. That of nn.LSTM is as fast as torch's, and repeatable.
+tanh(x) is 2 sigmoid(2x) - 1, for torch's tanh takes longer. torch's own LSTM is fused, and as fast where words do not
+occur again; over pieces of the rows it is repeatable too.
 
-In those of nn.RNN and nn.GRU `x` [distinct word, gate] is that table, `indices` [step, row] its rows, `weight`
-[gate, hidden] and `bias` [gate] are W_hh and b_hh, and `h` [step + 1, row, hidden] holds the states before and after
-each step, `h[0]` zeros. Names in the backward passes that begin with `grad_` are gradients of the loss.
+`x` [distinct word, gate] is that table, `indices` [step, row] its rows, `weight` [gate, hidden] and `bias` [gate] are
+W_hh and b_hh, and `h` [step + 1, row, hidden] holds the states before and after each step, `h[0]` zeros. Names in the
+backward passes that begin with `grad_` are gradients of the loss. The steps write where there is memory already, for
+threads that ask for some wait for one another.
 """
 
 import warnings
@@ -26,11 +28,12 @@ from sentiment_tune.models.kernels.bags import in_order
 UNIT = 16  # rows that MKL computes together: pieces of whole ones are computed as all rows would be
 ROWS, ROWS_IN_LSTM = 480, 160  # of a piece, about
 ALONE, ALONE_IN_LSTM = 128, 64  # rows that are one piece, for smaller ones take longer
+OFTEN = 2  # times that words occur from which on the LSTM that looks them up is faster than torch's own
 
 
 def has_kernel(cell: nn.RNNBase, rows: int) -> bool:
     """Whether `run_cell` is to be preferred to `cell` for so many rows."""
-    return type(cell) in KERNELS or (type(cell) is nn.LSTM and rows > ALONE_IN_LSTM)
+    return type(cell) in (nn.RNN, nn.GRU) or (type(cell) is nn.LSTM and rows > ALONE_IN_LSTM)
 
 
 def run_cell(cell: nn.RNNBase, vectors: Tensor, indices: Tensor) -> Tensor:
@@ -42,8 +45,9 @@ def run_cell(cell: nn.RNNBase, vectors: Tensor, indices: Tensor) -> Tensor:
     states: Tensor
     with torch.autocast("cpu", enabled=False):  # the steps work in place, where all is of one precision
         vectors = vectors.type_as(weights[0])
-        if isinstance(cell, nn.LSTM):
-            states = LSTMKernel.apply(torch.is_grad_enabled(), vectors, indices, *weights)  # type: ignore[no-untyped-call]
+        occur_again = len(indices) > ALONE and indices.numel() >= OFTEN * len(vectors)
+        if isinstance(cell, nn.LSTM) and not occur_again:
+            states = FusedLSTM.apply(torch.is_grad_enabled(), vectors, indices, *weights)  # type: ignore[no-untyped-call]
             return states
         x = products.linear(products.in_whole_blocks(vectors), weights[0], weights[2])
         states = KERNELS[type(cell)].apply(x, indices.t().contiguous(), weights[1], weights[3])  # type: ignore[no-untyped-call]
@@ -151,14 +155,15 @@ def _gru_steps_back(
     """With W_hh^T [hidden, gate]. The gradients of x's gates and of h's differ by r in the third for n."""
     hidden = weight.shape[0]
     grad_h = torch.zeros_like(h[0])
+    grad_h_n, product = torch.empty_like(grad_h), torch.empty_like(grad_h)
     for t in range(gates.shape[0] - 1, -1, -1):
         grad_gate = torch.addcmul(gates[t], gates[t], gates[t], value=-1, out=grad_gates[t])
         r, z, n = torch.chunk(gates[t], 3, 1)
         grad_r, grad_z, grad_n = torch.chunk(grad_gate, 3, 1)
         grad_h.add_(grad_output[t])
-        grad_z.mul_(grad_h).mul_(h[t] - n)
-        grad_h_n = grad_h.addcmul(grad_h, z, value=-1)
-        torch.addcmul(grad_h_n, grad_h_n * n, n, value=-1, out=grad_n)
+        grad_z.mul_(grad_h).mul_(torch.sub(h[t], n, out=product))
+        torch.addcmul(grad_h, grad_h, z, value=-1, out=grad_h_n)
+        torch.addcmul(grad_h_n, torch.mul(grad_h_n, n, out=product), n, value=-1, out=grad_n)
         grad_r.mul_(grad_n).mul_(hidden_n[t])
         grad_hidden_gates[t].copy_(grad_gate)[:, 2 * hidden :].mul_(r)
         grad_h = products.multiplied_and_added(grad_hidden_gates[t], weight, grad_h.mul_(z))
@@ -196,7 +201,75 @@ class GRUKernel(Function):
         return grad_x, None, _grad_weight(grad_hidden_gates, h), grad_bias
 
 
+def _lstm_steps(
+    x: Tensor, weight: Tensor, indices: Tensor, h: Tensor, c: Tensor, tanh_c: Tensor, gates: Tensor
+) -> None:
+    """With x and W_hh [gate, hidden] doubled for g; tanh_c [step, row, hidden] become tanh(c) after each step."""
+    from_x = torch.empty_like(gates[0])
+    for t in range(indices.shape[0]):
+        torch.index_select(x, 0, indices[t], out=from_x)
+        gates_t = torch.sigmoid(products.multiplied_and_added(h[t], weight, from_x), out=gates[t])
+        i, f, g, o = torch.chunk(gates_t, 4, 1)
+        g.mul_(2).sub_(1)
+        c_t = torch.mul(f, c[t], out=c[t + 1]).addcmul_(i, g)
+        torch.mul(c_t, 2, out=tanh_c[t]).sigmoid_().mul_(2).sub_(1)
+        torch.mul(o, tanh_c[t], out=h[t + 1])
+
+
+def _lstm_steps_back(
+    weight: Tensor, c: Tensor, tanh_c: Tensor, gates: Tensor, grad_output: Tensor, grad_gates: Tensor
+) -> None:
+    """With W_hh^T [hidden, gate]."""
+    grad_h, grad_c, one = torch.zeros_like(c[0]), torch.zeros_like(c[0]), torch.ones_like(c[0])
+    product, slope = torch.empty_like(grad_h), torch.empty_like(grad_h)
+    for t in range(gates.shape[0] - 1, -1, -1):
+        grad_gate = torch.addcmul(gates[t], gates[t], gates[t], value=-1, out=grad_gates[t])
+        i, f, g, o = torch.chunk(gates[t], 4, 1)
+        grad_i, grad_f, grad_g, grad_o = torch.chunk(grad_gate, 4, 1)
+        grad_h.add_(grad_output[t])
+        grad_o.mul_(torch.mul(grad_h, tanh_c[t], out=product))
+        torch.addcmul(one, tanh_c[t], tanh_c[t], value=-1, out=slope)
+        grad_c.addcmul_(torch.mul(grad_h, o, out=product), slope)
+        grad_i.mul_(torch.mul(grad_c, g, out=product))
+        grad_f.mul_(torch.mul(grad_c, c[t], out=product))
+        torch.addcmul(one, g, g, value=-1, out=grad_g).mul_(torch.mul(grad_c, i, out=product))
+        grad_c.mul_(f)
+        grad_h = products.multiplied(grad_gate, weight, None)
+
+
 class LSTMKernel(Function):
+    """Hochreiter and Schmidhuber (1997), as torch has it, where words occur often.
+
+    i, f, o = sigmoid(x_t + W_hh h_(t-1) + b_hh), g = tanh of the same, each with its fourth of the gates;
+    c_t = f c_(t-1) + i g, h_t = o tanh(c_t).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """States [step, row, hidden]."""
+        hidden = weight.shape[1]
+        h, c = (x.new_zeros(len(indices) + 1, indices.shape[1], hidden) for _ in range(2))
+        tanh_c = torch.empty_like(c[1:])
+        gates = x.new_empty(*indices.shape, 4 * hidden)
+        factors = x.new_tensor([1.0, 1.0, 2.0, 1.0]).repeat_interleave(hidden)  # [gate]
+        doubled = (x + bias) * factors, weight * factors.unsqueeze(1)
+        _over_rows(_lstm_steps, doubled, (indices, h, c, tanh_c, gates))
+        ctx.words = len(x)
+        ctx.save_for_backward(indices, weight, h, c, tanh_c, gates)
+        return h[1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and bias."""
+        indices, weight, h, c, tanh_c, gates = ctx.saved_tensors
+        grad_gates = torch.empty_like(gates)
+        _over_rows(_lstm_steps_back, (weight.t().contiguous(),), (c, tanh_c, gates, grad_output, grad_gates))
+        grad_x = _grad_x(indices, grad_gates, ctx.words)
+        return grad_x, None, _grad_weight(grad_gates, h), grad_x.sum(0)
+
+
+class FusedLSTM(Function):
     """torch's own layer, for it is fused on a CPU, over pieces of the rows, which nothing connects.
 
     Its threads add up the gradients of many rows as they come, so that no training would be like another.
@@ -241,4 +314,4 @@ class LSTMKernel(Function):
         return None, grad_vectors, None, *(torch.stack(grad).sum(0) for grad in grads)
 
 
-KERNELS: dict[type[nn.RNNBase], type[Function]] = {nn.RNN: RNNKernel, nn.GRU: GRUKernel}
+KERNELS: dict[type[nn.RNNBase], type[Function]] = {nn.RNN: RNNKernel, nn.GRU: GRUKernel, nn.LSTM: LSTMKernel}
