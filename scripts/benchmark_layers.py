@@ -37,11 +37,11 @@ ALL = "all"
 USERS: dict[str, tuple[str, ...]] = {  # the networks that use each kernel
     "sums of words": ("feedforward", "embedding"),
     "convolution": ("cnn", "cnn_lstm"),
-    "recurrent cell": ("rnn", "gru"),
-    "products": ("cnn", "rnn", "gru", "cnn_lstm"),
+    "recurrent cell": ("rnn", "lstm", "gru"),
+    "products": ("cnn", "rnn", "lstm", "gru", "cnn_lstm"),
     "largest value": ("cnn", "rnn", "lstm", "gru", "cnn_lstm"),
     "dropout": ("feedforward", "embedding", "cnn", "rnn", "lstm", "gru", "cnn_lstm"),
-    ALL: ("cnn", "rnn", "gru", "cnn_lstm"),
+    ALL: ("cnn", "rnn", "lstm", "gru", "cnn_lstm"),
 }
 CALLERS: dict[str, ModuleType] = {"sums of words": layers, "convolution": convolutional, "recurrent cell": recurrent}
 

@@ -12,6 +12,7 @@ Instead, tables of so many reviews of ten words, by chance, each read and conver
 """
 
 import json
+import os
 import re
 import resource
 import subprocess
@@ -30,6 +31,7 @@ from sentiment_tune.data import load as data
 from sentiment_tune.data.corpus import Corpus
 from sentiment_tune.data.load import DataConfig
 from sentiment_tune.data.store import TRAIN, VALIDATION, Store, open_store, write_store
+from sentiment_tune.process import IDLE_THREADS, keep_freed_memory
 from sentiment_tune.training.loop import fit
 
 SIZES = (1, 4, 16)
@@ -53,7 +55,8 @@ def main(source: str, networks: str, rounds: int, convert: str | None) -> None:
         for _ in range(rounds):
             for name, size in costs:
                 command = [sys.executable, __file__, "train", folder, source, str(size), name]
-                answer = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+                environment = IDLE_THREADS | os.environ  # as the command has it
+                answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout
                 costs[name, size].append(tuple(json.loads(answer)))
     print("| network | reviews | ms a review | against once | peak memory MiB |\n|---|---|---|---|---|")
     for (name, size), rounds_measured in costs.items():
@@ -131,6 +134,7 @@ def repeat(corpus: Corpus, size: int) -> Store:
 
 def train_one_epoch(network: str, corpus: Corpus, source: str) -> tuple[float, float]:
     """Seconds a review of one epoch, and the process's peak memory in MiB."""
+    keep_freed_memory()  # as the command does
     config = ExperimentConfig.of(network, {"data": source, "epochs": 1})
     one = corpus.validation.take(slice(1))
     (epoch,) = fit(build_network(config, corpus), corpus.train, one, config.training, config.text, 1)
