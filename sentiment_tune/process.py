@@ -78,16 +78,17 @@ def clear_temporary_files() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep up to 1 GiB of freed memory for what asks next; glibc only, elsewhere nothing happens.
+    """Let this process keep freed memory for what asks next, 1 GiB and more; glibc only, elsewhere nothing happens.
 
     Else each step gets the memory of its large tensors from the system anew, page by page: a seventh of an LSTM's time.
     """
     if platform.libc_ver()[0] == "glibc":
         trim_threshold, mmap_threshold, most_arenas = -1, -3, -8  # numbers of malloc.h
-        for parameter in (trim_threshold, mmap_threshold):
-            ctypes.CDLL(None).mallopt(parameter, 2**30)
-        # Threads that share one piece of memory wait for one another; what each frees it keeps for itself.
-        ctypes.CDLL(None).mallopt(most_arenas, 1 + min(os.cpu_count() or 1, 7))
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(trim_threshold, 2**30)
+        mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25)  # the most before 2.35
+        # Threads that share an arena wait for one another; each arena keeps what is freed of it.
+        mallopt(most_arenas, 1 + min(os.cpu_count() or 1, 7))
 
 
 def let_idle_threads_sleep() -> None:

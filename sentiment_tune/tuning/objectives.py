@@ -39,7 +39,7 @@ ACCURACY = "accuracy"
 PARAMETERS, SIZE, LATENCY = "parameters", "size", "latency"
 TRAIN_SECONDS, MEMORY = "train_seconds", "memory"
 LATENCY_REVIEWS, LATENCY_ROUNDS = 200, 5
-_SAMPLE = 0.001  # seconds between two looks at the memory of the process: the most of it lasts a few
+_PAUSE, _PAUSE_BY_LOOK = 0.001, 20  # seconds between two looks at the memory, and times what a look takes, at least
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,11 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
     peak = Peak(_base=allocated())
 
     def look() -> None:
-        while not ended.wait(_SAMPLE):
+        pause = _PAUSE
+        while not ended.wait(pause):  # the most lasts some milliseconds
+            started = time.perf_counter()
             peak.see(allocated())
+            pause = max(_PAUSE, _PAUSE_BY_LOOK * (time.perf_counter() - started))
 
     looking = threading.Thread(target=look, daemon=True)
     looking.start()

@@ -33,7 +33,7 @@ def test_a_cells_gradient_is_its_derivative(cell: Cell) -> None:
         x = torch.randn(7, len(bias), dtype=torch.double, requires_grad=True)
 
     def states(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return KERNELS[cell].apply(x, indices, weight, bias)  # type: ignore[no-untyped-call]
+        return KERNELS[cell].apply(True, x, indices, weight, bias)  # type: ignore[no-untyped-call]
 
     assert torch.autograd.gradcheck(states, (x, weight, bias))
 
@@ -207,16 +207,19 @@ def test_the_maximum_over_time_and_its_gradient_are_those_of_each_review_by_itse
         assert (features[own].flatten(0, 1)[taught != 0] == expected.expand_as(taught)[taught != 0]).all()
 
 
+@pytest.mark.parametrize("count", [16, 200])  # too few rows for an LSTM's kernel, and enough
 @over([case for case in CASES if case[0] in ("feedforward", "embedding", "cnn", *RECURRENT)])
 @torch.enable_grad()
-def test_a_network_without_kernels_is_the_same(name: str, variant: dict[str, Value]) -> None:
-    network, ids = trained(name, bool(variant)).eval(), padded(toy(count=16).reviews)
+def test_a_network_without_kernels_is_the_same(name: str, variant: dict[str, Value], count: int) -> None:
+    network, ids = trained(name, bool(variant)).eval(), padded(toy(count=count).reviews)
 
     def answer() -> tuple[Tensor, ...]:
         answers = network(ids)
         return (answers, *torch.autograd.grad(answers.square().sum(), list(network.parameters())))
 
     with_kernels = answer()
+    with torch.inference_mode():
+        torch.testing.assert_close(network(ids), with_kernels[0])
     with kernels.disabled():
         without = answer()
     for one, other in zip(with_kernels, without, strict=True):

@@ -184,12 +184,12 @@ def test_a_torch_without_onednn_computes_the_same(monkeypatch: pytest.MonkeyPatc
     ):
         monkeypatch.setattr(products, "multiplied", product)
         monkeypatch.setattr(products, "multiplied_and_added", total)
-        for name in ("cnn", "rnn", "gru", "cnn_lstm"):
+        for name in ("cnn", "rnn", "lstm", "gru", "cnn_lstm"):
             with seeded(1):
                 network = models.create_network(name, WORDS, resolve(models.network_class(name), {}), 2).eval()
             loss = nn.functional.binary_cross_entropy_with_logits(network(ids), labels)
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append((loss, *(weight.grad for weight in network.parameters())))
-    for one, other in zip(losses[:4], losses[4:], strict=True):
+    for one, other in zip(losses[:5], losses[5:], strict=True):
         for own, torchs in zip(one, other, strict=True):
             torch.testing.assert_close(own, torchs, rtol=1e-3, atol=1e-5)

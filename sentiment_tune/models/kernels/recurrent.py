@@ -1,14 +1,14 @@
 """Recurrent cells step by step on a CPU, forward and backward written out.
 
-They compute what nn.RNN, nn.GRU and nn.LSTM do, from the same weights. The first two are faster: what arrives from a
-word, W_ih x + b_ih, is looked up in a table of the distinct words, a step works on memory that fits the cache, and
-tanh(x) is 2 sigmoid(2x) - 1, for torch's tanh takes longer. torch's own LSTM is fused, and as fast where words do not
-occur again; over pieces of the rows it is repeatable too.
+They compute what nn.RNN, nn.GRU and nn.LSTM do, from the same weights, faster: what arrives from a word, W_ih x + b_ih,
+is looked up in a table of the distinct words, a step works on memory that fits the cache, and tanh(x) is
+2 sigmoid(2x) - 1, for torch's tanh takes longer. torch's own LSTM is fused, and faster where words do not occur again;
+over pieces of the rows it is repeatable too.
 
 `x` [distinct word, gate] is that table, `indices` [step, row] its rows, `weight` [gate, hidden] and `bias` [gate] are
 W_hh and b_hh, and `h` [step + 1, row, hidden] holds the states before and after each step, `h[0]` zeros. Names in the
-backward passes that begin with `grad_` are gradients of the loss. The steps write where there is memory already, for
-threads that ask for some wait for one another.
+backward passes that begin with `grad_` are gradients of the loss. But for products a step writes where there is memory
+already, for threads that ask for some wait for one another.
 """
 
 import warnings
@@ -28,7 +28,7 @@ from sentiment_tune.models.kernels.bags import in_order
 UNIT = 16  # rows that MKL computes together: pieces of whole ones are computed as all rows would be
 ROWS, ROWS_IN_LSTM = 480, 160  # of a piece, about
 ALONE, ALONE_IN_LSTM = 128, 64  # rows that are one piece, for smaller ones take longer
-OFTEN = 2  # times that words occur from which on the LSTM that looks them up is faster than torch's own
+OFTEN = 2  # times that words of more than ALONE rows occur for their LSTM to be faster than torch's own
 
 
 def has_kernel(cell: nn.RNNBase, rows: int) -> bool:
@@ -50,8 +50,18 @@ def run_cell(cell: nn.RNNBase, vectors: Tensor, indices: Tensor) -> Tensor:
             states = FusedLSTM.apply(torch.is_grad_enabled(), vectors, indices, *weights)  # type: ignore[no-untyped-call]
             return states
         x = products.linear(products.in_whole_blocks(vectors), weights[0], weights[2])
-        states = KERNELS[type(cell)].apply(x, indices.t().contiguous(), weights[1], weights[3])  # type: ignore[no-untyped-call]
+        given = torch.is_grad_enabled(), x, indices.t().contiguous(), weights[1], weights[3]
+        states = KERNELS[type(cell)].apply(*given)  # type: ignore[no-untyped-call]
     return states.transpose(0, 1)
+
+
+def _room(learns: bool, x: Tensor, indices: Tensor, width: int) -> Tensor:
+    """Where the steps leave so many numbers a row for the backward pass: [step, row, width].
+
+    If there will be none, all steps have the same room.
+    """
+    steps, rows = indices.shape
+    return x.new_empty(steps, rows, width) if learns else x.new_empty(1, rows, width).expand(steps, -1, -1)
 
 
 def _grad_x(indices: Tensor, grad_gates: Tensor, words: int) -> Tensor:
@@ -110,8 +120,8 @@ class RNNKernel(Function):
     """h_t = tanh(x_t + W_hh h_(t-1) + b_hh)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """States [step, row, hidden]."""
+    def forward(ctx: Any, _: bool, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """States [step, row, hidden], which are all that a backward pass needs."""
         h = x.new_zeros(len(indices) + 1, indices.shape[1], weight.shape[1])
         _over_rows(_rnn_steps, (2 * (x + bias), 2 * weight.t()), (indices, h))
         ctx.words = len(x)
@@ -126,7 +136,7 @@ class RNNKernel(Function):
         grad_gates = torch.empty_like(h[1:])
         _over_rows(_rnn_steps_back, (weight,), (h, grad_output, grad_gates))
         grad_x = _grad_x(indices, grad_gates, ctx.words)
-        return grad_x, None, _grad_weight(grad_gates, h), grad_x.sum(0)
+        return None, grad_x, None, _grad_weight(grad_gates, h), grad_x.sum(0)
 
 
 def _gru_steps(
@@ -177,12 +187,11 @@ class GRUKernel(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """States [step, row, hidden]."""
+    def forward(ctx: Any, learns: bool, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """States [step, row, hidden]; `learns` says whether there will be a backward pass."""
         hidden = weight.shape[1]
         h = x.new_zeros(len(indices) + 1, indices.shape[1], hidden)
-        hidden_n = torch.empty_like(h[1:])
-        gates = x.new_empty(*indices.shape, 3 * hidden)
+        hidden_n, gates = (_room(learns, x, indices, width) for width in (hidden, 3 * hidden))
         _over_rows(_gru_steps, (x, weight, bias), (indices, h, hidden_n, gates))
         ctx.words = len(x)
         ctx.save_for_backward(indices, weight, h, hidden_n, gates)
@@ -198,7 +207,7 @@ class GRUKernel(Function):
         _over_rows(_gru_steps_back, (weight.t().contiguous(),), (*of_rows, grad_output, grad_gates, grad_hidden_gates))
         grad_x = _grad_x(indices, grad_gates, ctx.words)
         grad_bias = grad_hidden_gates.flatten(0, 1).sum(0)
-        return grad_x, None, _grad_weight(grad_hidden_gates, h), grad_bias
+        return None, grad_x, None, _grad_weight(grad_hidden_gates, h), grad_bias
 
 
 def _lstm_steps(
@@ -212,7 +221,7 @@ def _lstm_steps(
         i, f, g, o = torch.chunk(gates_t, 4, 1)
         g.mul_(2).sub_(1)
         c_t = torch.mul(f, c[t], out=c[t + 1]).addcmul_(i, g)
-        torch.mul(c_t, 2, out=tanh_c[t]).sigmoid_().mul_(2).sub_(1)
+        torch.add(c_t, c_t, out=tanh_c[t]).sigmoid_().mul_(2).sub_(1)
         torch.mul(o, tanh_c[t], out=h[t + 1])
 
 
@@ -245,12 +254,12 @@ class LSTMKernel(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """States [step, row, hidden]."""
+    def forward(ctx: Any, learns: bool, x: Tensor, indices: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """States [step, row, hidden]; `learns` says whether there will be a backward pass."""
         hidden = weight.shape[1]
-        h, c = (x.new_zeros(len(indices) + 1, indices.shape[1], hidden) for _ in range(2))
-        tanh_c = torch.empty_like(c[1:])
-        gates = x.new_empty(*indices.shape, 4 * hidden)
+        h = x.new_zeros(len(indices) + 1, indices.shape[1], hidden)
+        c = torch.zeros_like(h) if learns else h.new_zeros(1, *h.shape[1:]).expand_as(h)
+        tanh_c, gates = (_room(learns, x, indices, width) for width in (hidden, 4 * hidden))
         factors = x.new_tensor([1.0, 1.0, 2.0, 1.0]).repeat_interleave(hidden)  # [gate]
         doubled = (x + bias) * factors, weight * factors.unsqueeze(1)
         _over_rows(_lstm_steps, doubled, (indices, h, c, tanh_c, gates))
@@ -266,7 +275,7 @@ class LSTMKernel(Function):
         grad_gates = torch.empty_like(gates)
         _over_rows(_lstm_steps_back, (weight.t().contiguous(),), (c, tanh_c, gates, grad_output, grad_gates))
         grad_x = _grad_x(indices, grad_gates, ctx.words)
-        return grad_x, None, _grad_weight(grad_gates, h), grad_x.sum(0)
+        return None, grad_x, None, _grad_weight(grad_gates, h), grad_x.sum(0)
 
 
 class FusedLSTM(Function):
