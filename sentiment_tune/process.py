@@ -81,13 +81,14 @@ def keep_freed_memory() -> None:
     """Let this process keep freed memory for what asks next, 1 GiB and more; glibc only, elsewhere nothing happens.
 
     Else each step gets the memory of its large tensors from the system anew, page by page: a seventh of an LSTM's time.
+    What other threads than the first free, glibc gives back all the same where it is a block of 64 MiB.
     """
     if platform.libc_ver()[0] == "glibc":
         trim_threshold, mmap_threshold, most_arenas = -1, -3, -8  # numbers of malloc.h
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(trim_threshold, 2**30)
         mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25)  # the most before 2.35
-        # Threads that share an arena wait for one another; each arena keeps what is freed of it.
+        # Threads that share an arena wait for one another. At most eight, for each keeps what is freed of it.
         mallopt(most_arenas, 1 + min(os.cpu_count() or 1, 7))
 
 

@@ -1,6 +1,6 @@
 """How many of the CPU's threads a network uses, found out while it is at work.
 
-A second thread makes a step of a training up to 1.65 times as fast while the machine is idle. Beside a busy program it
+A second thread makes a step of a training up to 1.6 times as fast while the machine is idle. Beside a busy program it
 makes the step longer, up to several times: the threads meet after operations, and one that has a processor waits for
 the one that has none. So steps are timed, with more threads and with fewer, all the time, and the fastest number is
 taken. It changes no weight and no answer: the networks that take part compute the same with any number (see

@@ -23,7 +23,7 @@ import psutil
 import torch
 from torch import nn
 
-from sentiment_tune.build import build_network, count_parameters
+from sentiment_tune.build import count_parameters
 from sentiment_tune.config import ExperimentConfig
 from sentiment_tune.data.batches import evaluation_batches
 from sentiment_tune.data.corpus import Corpus
@@ -39,7 +39,8 @@ ACCURACY = "accuracy"
 PARAMETERS, SIZE, LATENCY = "parameters", "size", "latency"
 TRAIN_SECONDS, MEMORY = "train_seconds", "memory"
 LATENCY_REVIEWS, LATENCY_ROUNDS = 200, 5
-_PAUSE, _PAUSE_BY_LOOK = 0.001, 20  # seconds between two looks at the memory, and times what a look takes, at least
+_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # seconds between two looks at the memory
+_LOOKING = 0.05  # of a processor's time, which looks take at most where the longest pause is long enough for it
 
 
 @dataclass(frozen=True)
@@ -147,13 +148,13 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def warm_up(config: ExperimentConfig, corpus: Corpus) -> None:
-    """Train a network of its own with two batches.
+def warm_up(network: nn.Module, config: ExperimentConfig, corpus: Corpus) -> None:
+    """Train a network, which is not needed any more, with two batches.
 
     What the process loads and makes with its first steps is no part of what a training takes.
     """
     some = corpus.train.take(slice(2 * config.training.batch)), corpus.validation.take(slice(LATENCY_REVIEWS))
-    network, once = build_network(config, corpus), replace(config.training, epochs=1)
+    once = replace(config.training, epochs=1)
     for _ in fit(network, *some, once, config.text, config.runtime.seed, threads=config.runtime.threads):
         pass
 
@@ -185,10 +186,10 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
 
     def look() -> None:
         pause = _PAUSE
-        while not ended.wait(pause):  # the most lasts some milliseconds
-            started = time.perf_counter()
+        while not ended.wait(pause):  # a step has the most for some milliseconds
+            before = time.thread_time()
             peak.see(allocated())
-            pause = max(_PAUSE, _PAUSE_BY_LOOK * (time.perf_counter() - started))
+            pause = min(max(_PAUSE, (time.thread_time() - before) / _LOOKING), _LONGEST_PAUSE)
 
     looking = threading.Thread(target=look, daemon=True)
     looking.start()

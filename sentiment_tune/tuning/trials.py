@@ -287,16 +287,18 @@ def _train_trial(
 
     A network that has more than it may is not trained at all.
     """
-    measured: dict[str, float] = {}
-    if MEMORY in search.objectives:
-        warm_up(config, folds.parts[0])
-    with peak_memory(resolve_device(config.runtime.device)) if MEMORY in search.objectives else nullcontext() as peak:
-        corpus = folds.parts[0]
-        network = build_network(config, corpus)
-        measured |= measure_before((*search.objectives, *search.limits), network, config, corpus)
-        tracking.log_metrics({OBJECTIVES[name].metric: value for name, value in measured.items()})
-        if _exceeds(trial, search, measured):
-            return TrialState.PRUNED, ()
+    corpus, takes_memory = folds.parts[0], MEMORY in search.objectives
+    network = build_network(config, corpus)
+    measured = measure_before((*search.objectives, *search.limits), network, config, corpus)
+    tracking.log_metrics({OBJECTIVES[name].metric: value for name, value in measured.items()})
+    if _exceeds(trial, search, measured):
+        return TrialState.PRUNED, ()
+    if takes_memory:
+        warm_up(network, config, corpus)
+        del network
+    with peak_memory(resolve_device(config.runtime.device)) if takes_memory else nullcontext() as peak:
+        if takes_memory:
+            network = build_network(config, corpus)  # anew, for it is a part of what is measured
         if search.folds:
             state, score, seconds = _train_folds(trial, config, folds, kept)
         else:

@@ -1,7 +1,7 @@
 """What exists only for a CPU: each kernel computes what torch's own layers do, from the same weights.
 
-Dropout's draws other random numbers. Most are faster; `pieces`, an LSTM's by them and a part of `products` are there so
-that the last bits do not tell the number of threads.
+Dropout's draws other random numbers. Most are faster; `pieces`, torch's LSTM over pieces and a part of `products` are
+there so that the last bits do not tell the number of threads.
 
 One switch turns all of them off, `with kernels.disabled():` in a program or SENTIMENT_TUNE_KERNELS=off around one; then
 torch's own layers are used, as they are on a GPU and in an exported program. It also turns off what a GPU does beyond

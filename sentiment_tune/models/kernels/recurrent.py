@@ -7,8 +7,8 @@ over pieces of the rows it is repeatable too.
 
 `x` [distinct word, gate] is that table, `indices` [step, row] its rows, `weight` [gate, hidden] and `bias` [gate] are
 W_hh and b_hh, and `h` [step + 1, row, hidden] holds the states before and after each step, `h[0]` zeros. Names in the
-backward passes that begin with `grad_` are gradients of the loss. But for products a step writes where there is memory
-already, for threads that ask for some wait for one another.
+backward passes that begin with `grad_` are gradients of the loss. Except for products a step writes where there is
+memory already: threads that ask for some may wait for one another.
 """
 
 import warnings
@@ -28,7 +28,7 @@ from sentiment_tune.models.kernels.bags import in_order
 UNIT = 16  # rows that MKL computes together: pieces of whole ones are computed as all rows would be
 ROWS, ROWS_IN_LSTM = 480, 160  # of a piece, about
 ALONE, ALONE_IN_LSTM = 128, 64  # rows that are one piece, for smaller ones take longer
-OFTEN = 2  # times that words of more than ALONE rows occur for their LSTM to be faster than torch's own
+OFTEN = 2  # places a distinct word, padding counted, from which on more than ALONE rows are read faster than by torch's
 
 
 def has_kernel(cell: nn.RNNBase, rows: int) -> bool:
