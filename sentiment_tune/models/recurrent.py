@@ -11,7 +11,7 @@ from torch.nn import functional
 from sentiment_tune.data.text import PADDING
 from sentiment_tune.models import kernels
 from sentiment_tune.models.convolutional import Filters, FilterWidth, Phrases
-from sentiment_tune.models.kernels.recurrent import has_kernel, run_cell
+from sentiment_tune.models.kernels.recurrent import run_cell
 from sentiment_tune.models.layers import Dropout, Logits, Words, max_over_time, word_vectors
 from sentiment_tune.models.linear import Beside, LinearBeside, OwnShare
 from sentiment_tune.space import Choice, Doc, Embedding, Range, Rate, Value
@@ -41,7 +41,7 @@ class Direction(nn.Module):
         return states.gather(1, order.unsqueeze(-1).expand_as(states))
 
     def _run(self, words: Words) -> Tensor:
-        if kernels.apply_to(words.vectors) and has_kernel(self.cell, len(words.indices)):
+        if kernels.apply_to(words.vectors):
             return run_cell(self.cell, words.vectors, words.indices)
         features = words.features
         if torch.compiler.is_exporting():

@@ -27,17 +27,12 @@ from sentiment_tune.models.kernels.bags import in_order
 
 UNIT = 16  # rows that MKL computes together: pieces of whole ones are computed as all rows would be
 ROWS, ROWS_IN_LSTM = 480, 160  # of a piece, about
-ALONE, ALONE_IN_LSTM = 128, 64  # rows that are one piece, for smaller ones take longer
+ALONE, ALONE_IN_LSTM = 128, 16  # rows that are one piece, for smaller ones take longer
 OFTEN = 2  # places a distinct word, padding counted, from which on more than ALONE rows are read faster than by torch's
 
 
-def has_kernel(cell: nn.RNNBase, rows: int) -> bool:
-    """Whether `run_cell` is to be preferred to `cell` for so many rows."""
-    return type(cell) in (nn.RNN, nn.GRU) or (type(cell) is nn.LSTM and rows > ALONE_IN_LSTM)
-
-
 def run_cell(cell: nn.RNNBase, vectors: Tensor, indices: Tensor) -> Tensor:
-    """States [batch, word, hidden] of a one-layer cell that has a kernel.
+    """States [batch, word, hidden] of a one-layer cell, the same with any number of threads.
 
     vectors [distinct word, feature], indices [batch, word].
     """
