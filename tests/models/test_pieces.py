@@ -38,14 +38,16 @@ def batch(reviews: int = REVIEWS, longest: int = LONGEST) -> tuple[Tensor, Tenso
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(64, 500), (64, 40), (36, 40), (1, 300), (1, 1)])
-@pytest.mark.parametrize("classes", [2, 100])
+@pytest.mark.parametrize(  # an epoch's last batch has fewer reviews, and one has the shortest
+    ("classes", "reviews", "longest"),
+    [(2, 64, 500), (100, 64, 500), (2, 64, 40), (2, 36, 40), (2, 1, 300), (100, 1, 1)],
+)
 @over(CASES)
 @torch.enable_grad()
 def test_a_step_is_the_same_with_any_number_of_threads(
-    name: str, variant: dict[str, Value], classes: int, size: tuple[int, int], threads: int
+    name: str, variant: dict[str, Value], classes: int, reviews: int, longest: int, threads: int
 ) -> None:
-    ids, labels = batch(*size)  # reviews and their longest: of an epoch the last batch has fewer, the first is short
+    ids, labels = batch(reviews, longest)
     labels = labels if classes == 2 else torch.arange(len(ids)) % classes
     with seeded(1):
         network = models.create_network(name, WORDS, resolve(models.network_class(name), variant), classes)
