@@ -7,6 +7,7 @@ import json
 import re
 import time
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
@@ -152,7 +153,8 @@ def test_equal_trainings_take_as_much_memory_whichever_is_the_first(here: Path) 
     rows = csv.DictReader(io.StringIO(artifact(study, "study/trials.csv").decode()))
     taken = [float(row["memory"]) for row in rows]
     assert len(taken) == 5
-    assert max(taken) < 1.4 * min(taken)  # the most of it lasts milliseconds, which a busy machine may miss
+    assert median(taken) < 1.1 * min(taken)
+    assert max(taken) < 1.4 * min(taken)  # one may copy its weights and moments for a checkpoint
 
 
 # ---- the front
